@@ -1,0 +1,2 @@
+//! circusctl
+fn main() {}

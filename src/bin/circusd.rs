@@ -1,0 +1,2 @@
+//! circusd
+fn main() {}
