@@ -192,7 +192,7 @@ pub struct Set {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
-    /// Patterns; `None` is everything.
+    /// Patterns as in [`topic`](super::topic); `None` is everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<Vec<String>>,
     /// The cursor exactly behind which to begin; `None` means now.

@@ -4,8 +4,8 @@
 //! form, and no kinship with the types of `core`, however alike they look.
 //!
 //! A field that the IDL marks `?` is an `Option` and is left out when it is `None`: the varlink
-//! documentation lets a null field be omitted, `varlinkctl` prints what it gets, the Python
-//! package fills in `None`, and it is less to send. When read, null and absent are the same, and
+//! documentation lets a null field be omitted, `varlinkctl` passes on what it gets, the Python
+//! package `varlink` drops nulls itself in both directions, and it is less to send. When read, null and absent are the same, and
 //! members that we do not know are skipped, so that a client outlives a newer daemon.
 //!
 //! An `int` of the IDL that cannot be negative is unsigned here. Times (`_usec`) are microseconds
@@ -345,7 +345,7 @@ pub struct Socket {
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its place in the log: `<instance>:<seq>`.
+    /// Its place in the log, as in [`Cursor`](super::cursor::Cursor).
     pub cursor: String,
     /// The number in the cursor; without gaps within one instance.
     pub seq: u64,
