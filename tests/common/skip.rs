@@ -11,7 +11,9 @@ use std::io::Write;
 pub(crate) fn skip(test: &str, reason: &str) {
     let line = format!("skipped: {test}: {reason}\n");
     // Not `eprint!`, which the harness swallows while a test passes.
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open in a test");
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .expect("standard error is open in a test");
     if let Some(path) = std::env::var_os("CIRCUSD_TEST_SKIPS") {
         // One write in append mode, so that lines of tests in other processes stay whole.
         std::fs::OpenOptions::new()
