@@ -286,15 +286,17 @@ fn breaches_by_unsafe(source: &Source) -> Vec<Breach> {
         if room(&source.path) != Some("sys") {
             breaches.push(breach(source, token.line, "unsafe belongs in sys alone"));
         }
-        let wanted = if source.reads(at + 1, &["fn"]) {
-            "# Safety"
-        } else {
-            "SAFETY:"
+        // An unsafe function (or the type of one) asks its caller for something: it says what if
+        // others can call it. Everything else that is unsafe is a claim, and says why it is true.
+        let is_function = source.reads(at + 1, &["fn"]) || source.reads(at + 1, &["extern", "fn"]);
+        let is_public = at > 0 && ["pub", ")"].contains(&source.tokens[at - 1].text.as_str());
+        let wanted = match (is_function, is_public) {
+            (true, false) => continue,
+            (true, true) => "# Safety",
+            (false, _) => "SAFETY:",
         };
         let above = &lines[token.line.saturating_sub(1 + SAFETY_DISTANCE_MAX)..token.line];
-        // A pointer type (`unsafe extern "C" fn(i32)`) is a promise asked for, not one given.
-        let is_type = source.reads(at + 1, &["extern", "fn"]);
-        if !is_type && !above.iter().any(|line| line.contains(wanted)) {
+        if !above.iter().any(|line| line.contains(wanted)) {
             breaches.push(breach(
                 source,
                 token.line,
@@ -499,6 +501,22 @@ fn a_breach_of_each_other_rule_is_found() {
         [1]
     );
     assert_eq!(found(breaches_by_unsafe, "src/api/a.rs", reasoned), [2]);
+    assert_eq!(
+        found(
+            breaches_by_unsafe,
+            "src/sys/a.rs",
+            "pub(crate) unsafe fn f() {}"
+        ),
+        [1]
+    );
+    assert!(
+        found(
+            breaches_by_unsafe,
+            "src/sys/a.rs",
+            "unsafe extern \"C\" fn f() {}"
+        )
+        .is_empty()
+    );
     let long = format!("//! Long.\n{}", "\n".repeat(LINES_MAX));
     assert_eq!(
         found(breaches_of_form, "src/core/a.rs", &long),
