@@ -22,7 +22,7 @@ pub(super) struct Watch {
     pub(super) given_up: BTreeSet<Option<u32>>,
     /// How many reloads may be under way or to come.
     pub(super) reloads: u32,
-    /// Whether it has done anything since it was last down.
+    /// Whether it was asked to run since it was last down.
     pub(super) stirred: bool,
     /// Whether `before_start` has let it pass since it was last down.
     pub(super) start_passed: bool,
@@ -111,7 +111,7 @@ impl Watch {
             frozen: false,
             given_up: BTreeSet::new(),
             reloads: 0,
-            stirred: false,
+            stirred: up,
             start_passed: false,
             steady_hooks: spec.hooks.keys().copied().collect(),
             spawn_passes: Vec::new(),
@@ -232,6 +232,7 @@ impl Checker {
             if let Some(watch) = self.watchers.get_mut(name).filter(|w| w.is_there()) {
                 watch.wanted = wanted;
                 watch.reloads += u32::from(reload);
+                watch.stirred |= wanted == Wanted::Up;
                 watch.given_up.clear();
             }
         }
@@ -270,6 +271,7 @@ impl Checker {
                 watch.targets.push(spec.numprocesses);
                 watch.wanted = if up { Wanted::Up } else { Wanted::Down };
                 watch.start_passed = false;
+                watch.stirred |= up;
             }
             None => {
                 self.watchers

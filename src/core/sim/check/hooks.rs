@@ -37,7 +37,6 @@ impl Checker {
             );
             return Ok(());
         };
-        watch.stirred |= point == Hook::BeforeStart;
         ensure!(
             watch.may_have(point),
             "only configured hooks run",

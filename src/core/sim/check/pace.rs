@@ -25,7 +25,10 @@ pub(super) struct Pace {
 
 #[derive(Debug, Default)]
 struct Place {
-    fails: u32,
+    /// Ends in a row that nobody asked for.
+    crashes: u32,
+    /// Spawns in a row that failed.
+    failures: u32,
     last: Time,
 }
 
@@ -55,14 +58,31 @@ impl Pace {
         self.places.retain(|(watcher, _), _| watcher != name);
     }
 
-    /// A process ended without being told to, or never came to be.
-    pub(super) fn failed(&mut self, now: Time, name: &Name, wid: u32, born: Option<Time>) {
-        let place = self.places.entry((name.clone(), wid)).or_default();
+    /// A process ended without being told to.
+    pub(super) fn crashed(&mut self, now: Time, name: &Name, wid: u32, born: Option<Time>) {
+        let place = self.place(name, wid);
         if born.is_some_and(|born| now.since(born) >= RESET_LEAST) {
-            place.fails = 0;
+            place.crashes = 0;
         }
-        place.fails += 1;
+        place.crashes += 1;
         place.last = now;
+    }
+
+    /// A process could not be started.
+    pub(super) fn never_was(&mut self, now: Time, name: &Name, wid: u32) {
+        let place = self.place(name, wid);
+        place.failures += 1;
+        place.last = now;
+    }
+
+    /// A process was started.
+    pub(super) fn was(&mut self, name: &Name, wid: u32) {
+        self.place(name, wid).failures = 0;
+    }
+
+    /// A place was held, which is a pause of its own and a new beginning.
+    pub(super) fn held(&mut self, name: &Name, wid: u32) {
+        self.places.remove(&(name.clone(), wid));
     }
 
     pub(super) fn spawn(
@@ -72,34 +92,32 @@ impl Pace {
         wid: u32,
         specs: &[WatcherSpec],
     ) -> Verdict {
-        let Some(place) = self
-            .places
-            .get(&(name.clone(), wid))
-            .filter(|p| p.fails >= 2)
-        else {
-            return Ok(());
-        };
-        let least = specs.iter().map(pause).min().unwrap_or_default();
+        let place = self.place(name, wid);
         let paused = now.since(place.last);
+        let least = match (place.failures, place.crashes) {
+            (0, 0 | 1) => Duration::ZERO,
+            // A command that cannot be started is not tried in a hot loop, whatever is configured.
+            (1.., _) => Duration::from_micros(1),
+            (0, 2..) => specs.iter().map(pause).min().unwrap_or_default(),
+        };
         ensure!(
             paused >= least,
             "a pause before a respawn",
-            "place {wid} of {name} after {} failures: {paused:?}, not {least:?}",
-            place.fails
+            "place {wid} of {name} after {place:?}: {paused:?}, not {least:?}"
         );
         Ok(())
+    }
+
+    fn place(&mut self, name: &Name, wid: u32) -> &mut Place {
+        self.places.entry((name.clone(), wid)).or_default()
     }
 }
 
 /// The shortest pause that a second respawn of its own accord may have.
 fn pause(spec: &WatcherSpec) -> Duration {
-    let Some(backoff) = spec.backoff else {
-        return Duration::ZERO;
-    };
-    let pause = backoff
-        .initial
-        .mul_f64(1.0 - backoff.jitter)
-        .saturating_sub(Duration::from_micros(1));
-    spec.flapping
-        .map_or(pause, |flapping| pause.min(flapping.retry_in))
+    let least = |backoff: crate::core::Backoff| backoff.initial.mul_f64(1.0 - backoff.jitter);
+    // A microsecond for rounding.
+    spec.backoff
+        .map_or(Duration::ZERO, least)
+        .saturating_sub(Duration::from_micros(1))
 }

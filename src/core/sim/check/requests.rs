@@ -192,8 +192,10 @@ impl Checker {
             if asked.answered {
                 continue;
             }
+            // Whom a signal reached is the answer, so it is waited for in any case.
+            let waits = matches!(asked.request.command, Command::Signal { .. });
             ensure!(
-                asked.request.wait,
+                asked.request.wait || waits,
                 "who does not wait is answered at once",
                 "{id:?} {asked:?}"
             );

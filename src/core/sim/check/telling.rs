@@ -63,6 +63,7 @@ impl Checker {
                 watch.given_up.insert(*wid);
             }
             EventKind::Flapping { wid, .. } => {
+                self.pace.held(name, *wid);
                 let may = watch.specs.iter().any(|spec| spec.flapping.is_some());
                 ensure!(
                     may && *wid >= 1,
@@ -233,10 +234,6 @@ impl Checker {
     }
 
     fn tells_start(&mut self, name: &Name, pids: &[i32]) -> Verdict {
-        self.watchers
-            .get_mut(name)
-            .expect("the caller has looked it up")
-            .stirred = true;
         for pid in pids {
             let mut mine = self
                 .workers

@@ -77,9 +77,6 @@ impl Checker {
             "before_start comes first",
             "{id:?} of {name}"
         );
-        if let Some(watch) = self.watchers.get_mut(name) {
-            watch.stirred = true;
-        }
         self.pass_before_spawn(id, name)?;
         self.pace
             .spawn(self.now, name, wid, &self.watchers[name].specs)?;
@@ -114,6 +111,7 @@ impl Checker {
             worker.pid = Some(pid);
             worker.born = Some(now);
             self.step.spawned = Some(id);
+            self.pace.was(&worker.watcher, worker.wid);
         }
     }
 
@@ -121,8 +119,7 @@ impl Checker {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.failed = true;
             self.step.spawn_failed = Some(id);
-            self.pace
-                .failed(self.now, &worker.watcher, worker.wid, None);
+            self.pace.never_was(self.now, &worker.watcher, worker.wid);
         }
     }
 
@@ -141,7 +138,7 @@ impl Checker {
                     self.step.leftovers.insert(id);
                 }
                 self.pace
-                    .failed(self.now, &worker.watcher, worker.wid, worker.born);
+                    .crashed(self.now, &worker.watcher, worker.wid, worker.born);
             }
         }
     }
@@ -183,12 +180,10 @@ impl Checker {
 
     fn sends(&mut self, id: WorkerId, signal_id: SignalId, signal: i32) -> Verdict {
         ensure!(
-            self.signal_last.is_none_or(|last| last < signal_id),
+            self.used_signals.insert(signal_id),
             "signal ids are new",
-            "{signal_id:?} after {:?}",
-            self.signal_last
+            "{signal_id:?}"
         );
-        self.signal_last = Some(signal_id);
         let Some(worker) = self.workers.get_mut(&id) else {
             ensure!(
                 false,
