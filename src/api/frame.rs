@@ -70,7 +70,7 @@ pub enum FrameError {
     #[error("not a JSON object")]
     NotAnObject,
     /// Not JSON, nested too deep, or not an object with the members of a message.
-    #[error("not a message: {0}")]
+    #[error("not JSON with the form of a message")]
     Malformed(#[source] serde_json::Error),
 }
 
@@ -177,10 +177,10 @@ impl<P: Serialize> Reply<P> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
     /// It is one of our errors.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(Error),
     /// It is an error that we do not know.
-    #[error("{0}")]
+    #[error(transparent)]
     Unknown(UnknownError),
     /// It does not have the form that the method's answer has.
     #[error("the answer does not have the form it should")]
@@ -278,11 +278,9 @@ impl<M: DeserializeOwned> Frames<M> {
             let end = rest.iter().position(|&b| Terminator::of(b).is_some());
             let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
             self.extend(part);
-            if let Some((&byte, after)) = after.split_first() {
-                self.end(byte);
-                rest = after;
-            } else {
-                rest = after;
+            rest = after.get(1..).unwrap_or_default();
+            if let Some(terminator) = after.first().copied().and_then(Terminator::of) {
+                self.end(terminator);
             }
         }
     }
@@ -319,8 +317,8 @@ impl<M: DeserializeOwned> Frames<M> {
         }
     }
 
-    /// The terminator `byte` has come.
-    fn end(&mut self, byte: u8) {
+    /// What there is of the next message is all of it.
+    fn end(&mut self, terminator: Terminator) {
         let begin = self.unfinished();
         if self.state != State::Open {
             return;
@@ -329,7 +327,7 @@ impl<M: DeserializeOwned> Frames<M> {
             self.buffer.truncate(begin);
             return;
         }
-        self.terminator = self.terminator.or(Terminator::of(byte));
+        self.terminator.get_or_insert(terminator);
         self.ends.push_back(self.buffer.len());
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use self::parser::{Interface, Type};
 use super::error::Error;
-use super::method::{METHODS, Method};
+use super::method::{METHODS, Method, Role, Streaming};
 use super::{params, reply, service, types};
 
 /// A value of `ty`: with every field, or with the required ones only. Of an enum, the word `nth`.
@@ -210,6 +210,31 @@ fn every_method_has_a_variant_and_back() {
             row.name
         );
     }
+}
+
+/// The IDL groups its methods by what they are for, and says above each whether it requires `more`.
+#[test]
+fn roles_and_streams_are_those_of_the_idl() {
+    let mut role = None;
+    let mut required = false;
+    let mut rows = METHODS.iter();
+    for line in super::IDL.lines() {
+        match line.strip_prefix("# ---- ") {
+            Some("looking" | "hearing") => role = Some(Role::Observe),
+            Some("acting") => role = Some(Role::Operate),
+            Some("changing" | "being asked" | "the daemon itself") => role = Some(Role::Admin),
+            Some(other) => panic!("whose role is '{other}'?"),
+            None => {}
+        }
+        required |= line.starts_with("# Requires `more`");
+        if line.starts_with("method ") {
+            let row = rows.next().unwrap();
+            let streams = row.streaming == Streaming::Required;
+            assert_eq!((Some(row.role), streams), (role, required), "{line}");
+            required = false;
+        }
+    }
+    assert!(rows.next().is_none());
 }
 
 fn check_method<P, R>(idl: &Interface, seen: &mut Vec<String>, name: &str)
