@@ -2,16 +2,20 @@
 //!
 //! Not here: the wording of what the daemon answers; that is `api`'s.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::error::Error;
+use std::io::{self, ErrorKind};
 
 use serde_json::{Value, json};
 
 use super::command::WrongUsage;
 use super::exit::Exit;
 use super::output::WriteError;
-use crate::api;
+use crate::client::ClientError;
+
+const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand with \
+'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
+
+const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -31,43 +35,17 @@ pub(super) enum Failure {
     /// A line of the shell whose quotes are not closed.
     #[error("a quote is not closed")]
     OpenQuote,
-    /// Nobody answers at the socket.
-    #[error("{}", unreachable_sentence(.socket, .source))]
-    Unreachable {
-        /// Where we tried.
-        socket: PathBuf,
-        /// What connect(2) said.
-        #[source]
-        source: io::Error,
-    },
-    /// The connection broke before the answer was complete.
-    #[error("lost the connection to '{}': {reason}", socket.display())]
-    Lost {
-        /// Whom we talked to.
-        socket: PathBuf,
-        /// How it broke.
-        reason: String,
-    },
-    /// The daemon answered with an error.
+    /// The daemon cannot be reached, refuses, or is too slow.
     #[error(transparent)]
-    Refused(#[from] api::Error),
-    /// The daemon answered with an error that this version does not know.
-    #[error(transparent)]
-    RefusedOddly(#[from] api::error::UnknownError),
+    Daemon(#[from] ClientError),
     /// The daemon answered with something that is not in the interface description.
-    #[error("failed to read the reply to '{method}': {source}")]
+    #[error("failed to read the reply to '{method}'")]
     OddReply {
         /// What was asked.
         method: &'static str,
         /// What is wrong with the reply.
         #[source]
         source: serde_json::Error,
-    },
-    /// `--timeout` is over.
-    #[error("no answer within {} s; what was asked goes on", timeout.as_secs_f64())]
-    TimedOut {
-        /// The time that was given.
-        timeout: Duration,
     },
     /// The configuration has errors.
     #[error("the configuration has {} errors", .0.len())]
@@ -82,11 +60,26 @@ pub(super) enum Failure {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The terminal cannot be read.
-    #[error("failed to read a command: {0}")]
+    #[error("failed to read a command")]
     Read(#[source] io::Error),
 }
 
 impl Failure {
+    /// What went wrong and why; of a daemon that cannot be reached, also what to do.
+    pub(super) fn sentence(&self) -> String {
+        let Self::Daemon(ClientError::Unreachable { path, source }) = self else {
+            return chain(self);
+        };
+        let hint = match source.kind() {
+            ErrorKind::PermissionDenied => NOT_ALLOWED,
+            _ => NOT_RUNNING,
+        };
+        format!(
+            "cannot reach circusd at '{}': {source}\n{hint}",
+            path.display()
+        )
+    }
+
     /// The exit code that goes with it.
     pub(super) fn exit(&self) -> Exit {
         match self {
@@ -94,10 +87,10 @@ impl Failure {
             Self::Write(WriteError::ReaderGone) => Exit::Success,
             Self::Parse(_) | Self::Usage(_) | Self::NoHelp { .. } | Self::OpenQuote => Exit::Usage,
             Self::NotBuilt { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
-            Self::Refused(_) | Self::RefusedOddly(_) | Self::OddReply { .. } => Exit::Refused,
-            Self::Write(WriteError::Failed(_)) | Self::Read(_) => Exit::Refused,
-            Self::TimedOut { .. } => Exit::TimedOut,
+            Self::Daemon(error) => daemon_exit(error),
+            Self::OddReply { .. } | Self::Write(WriteError::Failed(_)) | Self::Read(_) => {
+                Exit::Refused
+            }
             Self::WrongConfig(_) => Exit::WrongConfig,
         }
     }
@@ -105,40 +98,56 @@ impl Failure {
     /// The lines of `--json`: `{"error": …, "parameters": …}`.
     pub(super) fn json(&self) -> String {
         let (name, parameters) = match self {
-            Self::Refused(error) => {
-                let (name, parameters) = error.to_wire();
-                (name, Value::Object(parameters))
-            }
-            Self::RefusedOddly(error) => (error.name.clone(), error.parameters.clone()),
+            Self::Daemon(error) => daemon_json(error),
             Self::WrongConfig(faults) => {
                 return faults.iter().map(|fault| line(&fault.error)).collect();
             }
-            Self::Unreachable { socket, source } => unreachable(socket, &source.to_string()),
-            Self::Lost { socket, reason } => unreachable(socket, reason),
-            Self::TimedOut { timeout } => (
-                "circusctl.TimedOut".to_owned(),
-                json!({"timeout_usec": u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX)}),
-            ),
             Self::Parse(_)
             | Self::Usage(_)
             | Self::NoHelp { .. }
             | Self::OpenQuote
-            | Self::NotBuilt { .. } => (
-                "circusctl.Usage".to_owned(),
-                json!({"reason": self.to_string()}),
-            ),
+            | Self::NotBuilt { .. } => {
+                ("circusctl.Usage".to_owned(), json!({"reason": chain(self)}))
+            }
             Self::OddReply { .. } | Self::Write(_) | Self::Read(_) => (
                 "circusctl.Failed".to_owned(),
-                json!({"reason": self.to_string()}),
+                json!({"reason": chain(self)}),
             ),
         };
         line(&json!({"error": name, "parameters": parameters}))
     }
 }
 
-fn unreachable(socket: &Path, reason: &str) -> (String, Value) {
-    let parameters = json!({"socket": socket.to_string_lossy(), "reason": reason});
-    ("circusctl.Unreachable".to_owned(), parameters)
+fn daemon_exit(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Closed | ClientError::Connection(_) => {
+            Exit::Unreachable
+        }
+        ClientError::TimedOut { .. } => Exit::TimedOut,
+        ClientError::Refused(_)
+        | ClientError::Unknown(_)
+        | ClientError::NotAReply(_)
+        | ClientError::Malformed(_)
+        | ClientError::NotAsked => Exit::Refused,
+    }
+}
+
+fn daemon_json(error: &ClientError) -> (String, Value) {
+    let ours = |name: &str| (format!("circusctl.{name}"), json!({"reason": chain(error)}));
+    match error {
+        ClientError::Refused(error) => {
+            let (name, parameters) = error.to_wire();
+            (name, Value::Object(parameters))
+        }
+        ClientError::Unknown(error) => (error.name.clone(), error.parameters.clone()),
+        ClientError::Unreachable { .. } | ClientError::Closed | ClientError::Connection(_) => {
+            ours("Unreachable")
+        }
+        ClientError::TimedOut { .. } => ours("TimedOut"),
+        ClientError::NotAReply(_) | ClientError::Malformed(_) | ClientError::NotAsked => {
+            ours("Failed")
+        }
+    }
 }
 
 fn line(document: &impl serde::Serialize) -> String {
@@ -153,19 +162,13 @@ fn parser_sentence(error: &clap::Error) -> String {
     text.strip_prefix("error: ").unwrap_or(text).to_owned()
 }
 
-/// Most who read this have not started the daemon, or are not in its group.
-fn unreachable_sentence(socket: &Path, source: &io::Error) -> String {
-    let hint = match source.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "you may not use this socket: its group and mode say who may (socket_group, socket_mode)"
-        }
-        _ => {
-            "is the daemon running? Start it with 'systemctl start circusd', or 'circusd --config FILE' by hand; \
-another socket is named by --socket or CIRCUSD_SOCKET"
-        }
-    };
-    format!(
-        "cannot reach circusd at '{}': {source}\n{hint}",
-        socket.display()
-    )
+/// The sentence of `error` with its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        sentence.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    sentence
 }

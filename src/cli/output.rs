@@ -21,7 +21,7 @@ pub(super) enum WriteError {
     #[error("nobody reads any more")]
     ReaderGone,
     /// Anything else, such as a full disk.
-    #[error("failed to write: {0}")]
+    #[error("failed to write")]
     Failed(#[source] io::Error),
 }
 

@@ -17,6 +17,9 @@ mod tests;
 /// When the text of the page was last gone over; man(7) wants a date.
 const DATE: &str = "2026-11-20";
 
+/// mandoc thinks that a line of source should be no longer than 80 bytes.
+const WIDTH: usize = 78;
+
 const ENVIRONMENT: [(&str, &str); 4] = [
     (
         "CIRCUSD_SOCKET",
@@ -111,7 +114,41 @@ pub fn manual() -> String {
     section(&mut page, "JSON");
     paragraphs(&mut page, JSON);
     closing(&mut page);
-    page.to_roff()
+    folded(&page.to_roff())
+}
+
+/// `roff` without lines longer than [`WIDTH`], where that does not change what it means.
+///
+/// The tag of an entry has to stay on one line; and a line must not begin with what roff takes for
+/// a request.
+fn folded(roff: &str) -> String {
+    let mut text = String::with_capacity(roff.len());
+    let mut is_tag = false;
+    for line in roff.lines() {
+        if is_tag || line.starts_with('.') {
+            text.push_str(line);
+        } else {
+            fold(line, &mut text);
+        }
+        text.push('\n');
+        is_tag = line == ".TP";
+    }
+    text
+}
+
+fn fold(line: &str, text: &mut String) {
+    let mut column = 0;
+    for word in line.split(' ') {
+        if column + 1 + word.len() > WIDTH && !word.starts_with(['.', '\'']) {
+            text.push('\n');
+            column = 0;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += word.len();
+    }
 }
 
 /// The completions for `shell`.
@@ -159,6 +196,9 @@ fn section(page: &mut Roff, title: &str) {
 fn global_options(page: &mut Roff) {
     let mut root = parser::root();
     root.build();
+    let root = root.mut_arg("help", |arg| {
+        arg.help("Print help; behind a command, help on it")
+    });
     for arg in root.get_arguments() {
         let long = arg.get_long().expect("every global argument is a flag");
         let mut tag = vec![bold(format!("--{long}"))];

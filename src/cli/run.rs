@@ -151,7 +151,7 @@ pub(super) fn tell(failure: &Failure, json: bool) -> Exit {
         Failure::WrongConfig(faults) if !json => {
             faults.iter().for_each(|fault| complain(&fault.text));
         }
-        _ => complain(&failure.to_string()),
+        _ => complain(&failure.sentence()),
     }
     if json {
         // The exit code says it too, should nobody read this.
