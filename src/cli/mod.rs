@@ -29,13 +29,19 @@ pub use exit::Exit;
 /// without that half leaves it out, and the commands that need it say so.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras {
-    /// Checks the configuration in the files given, or in their usual places, as
-    /// `circusd --check` does; on failure every fault.
-    pub check_config: Option<fn(&[PathBuf]) -> Result<(), Vec<Fault>>>,
-    /// Explains one key of the configuration, or lists them all, as whole lines; `None` if there
-    /// is no such key.
-    pub explain_keys: Option<fn(Option<&str>) -> Option<String>>,
+    /// For `validate`.
+    pub check_config: Option<CheckConfig>,
+    /// For `help config`.
+    pub explain_keys: Option<ExplainKeys>,
 }
+
+/// Checks the configuration in the files given, or in their usual places where there are none, as
+/// `circusd --check` does; on failure tells every fault.
+pub type CheckConfig = fn(&[PathBuf]) -> Result<(), Vec<Fault>>;
+
+/// Explains one key of the configuration, or lists them all, as whole lines; `None` if there is no
+/// such key.
+pub type ExplainKeys = fn(Option<&str>) -> Option<String>;
 
 /// One fault of the configuration.
 #[derive(Clone, Debug)]

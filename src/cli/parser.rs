@@ -154,7 +154,7 @@ fn parser(kind: Kind) -> ValueParser {
         Kind::Count => value_parser!(i64).range(0..).into(),
         Kind::Id => value_parser!(i64).range(1..=i64::from(u32::MAX)).into(),
         Kind::Seconds => ValueParser::new(seconds),
-        Kind::Path => value_parser!(PathBuf).into(),
+        Kind::Path => value_parser!(PathBuf),
         Kind::Watcher
         | Kind::Pattern
         | Kind::NewName

@@ -108,7 +108,10 @@ fn pids_are_shortened_for_a_terminal_only() {
     let piped = print("status", None, &reply).unwrap();
     assert!(piped.contains(" 10029\n"), "{piped}");
     let seen = print("status", Some(80), &reply).unwrap();
-    assert!(seen.contains("  10000 10001 10002 10003 10004 +25\n"), "{seen}");
+    assert!(
+        seen.contains("  10000 10001 10002 10003 10004 +25\n"),
+        "{seen}"
+    );
     assert!(
         seen.lines().all(|line| line.chars().count() <= 80),
         "{seen}"
