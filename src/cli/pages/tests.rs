@@ -79,7 +79,9 @@ fn run(program: &str, args: &[&str], name: &str, text: &str) -> Option<Output> {
         .stdin(Stdio::null());
     match command.output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("SKIPPED: {name} is not checked, there is no {program} here");
+            crate::skip::skip(format_args!(
+                "{name} is not checked, there is no {program} here"
+            ));
             None
         }
         output => Some(output.unwrap()),
