@@ -27,6 +27,8 @@ section! {
     include: Patterns = Patterns::default() => "none", Live;
     /// The pause between two watchers when the daemon starts.
     warmup_delay: Duration = Duration::ZERO, Live, 0.0 => 86400.0;
+    /// Give each worker a cgroup of its own, where groups may be made.
+    cgroups: bool = true, RestartDaemon;
     /// The file mode creation mask of the daemon.
     umask: Option<Mode> = None => "inherited", RestartDaemon;
     /// A file that holds the daemon's process number while it runs.
