@@ -53,7 +53,7 @@ fn no_help(words: &[impl AsRef<str>]) -> Failure {
 /// Checks the configuration as `circusd --check` does; says nothing of one that is good.
 pub(super) fn validate(matches: &ArgMatches, extras: &Extras) -> Result<(), Failure> {
     let check = extras.check_config.ok_or(Failure::NotBuilt {
-        what: "the configuration",
+        what: "the part that reads the configuration",
     })?;
     let paths: Vec<PathBuf> = matches
         .get_many("config")

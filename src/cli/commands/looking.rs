@@ -323,15 +323,16 @@ fn get(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
 fn options(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
     let name = text(matches, "name").unwrap_or_default();
     Ok(vec![if matches.get_flag("origin") {
-        Call::new("GetSettings").with("names", vec![format!("watcher.{name}")])
+        Call::new("GetSettings").with("names", vec![format!("watcher.{name}.*")])
     } else {
         Call::new("Get").with("watcher", name)
     }])
 }
 
 fn globaloptions(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
-    let names = text(matches, "option").map(|option| vec![option]);
-    Ok(vec![Call::new("GetSettings").with_some("names", names)])
+    let option = text(matches, "option").unwrap_or_else(|| "*".to_owned());
+    let names = vec![format!("circusd.{option}")];
+    Ok(vec![Call::new("GetSettings").with("names", names)])
 }
 
 fn listen(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
