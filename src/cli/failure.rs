@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::output::WriteError;
 use crate::client::ClientError;
 
-const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand with \
-'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
+const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand \
+    with 'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
 
 const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
 

@@ -1,8 +1,8 @@
 //! `circusctl`: the table of commands, and everything that is made from it.
 //!
-//! A command is a row of the table (`commands`); the parser, the help, circusctl(1), the completions
-//! and the shell are read from the rows. Nothing in here knows what a command does: that is the
-//! daemon's, which is asked through [`client`](crate::client).
+//! A command is a row of the table (`commands`); the parser, the help, circusctl(1), the
+//! completions and the shell are read from the rows. Nothing in here knows what a command does:
+//! that is the daemon's, which is asked through [`client`](crate::client).
 
 pub mod command;
 pub mod commands;

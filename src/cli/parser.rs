@@ -20,8 +20,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const ABOUT: &str = "Commands the process supervisor circusd";
 
 const LONG_ABOUT: &str = "Commands the process supervisor circusd over its socket.\n\n\
-Without a command: a shell with completion and history, or, where standard input is not a terminal, the \
-commands that are read from it, one on a line.";
+    Without a command: a shell with completion and history, or, where standard input is not a \
+    terminal, the commands that are read from it, one on a line.";
 
 /// The parser of `circusctl` with all its commands.
 pub fn root() -> clap::Command {
