@@ -1,0 +1,182 @@
+//! What listeners are told.
+
+use super::{Announcement, ExitStatus, Hook, Name, SpawnFailure, Time};
+use std::time::Duration;
+
+/// One thing that happened, numbered without gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// 1 for the first event of an instance, then always one more.
+    pub seq: u64,
+    /// When, on the clock that core is given.
+    pub time: Time,
+    /// The watcher concerned; `None` for the supervisor itself.
+    pub watcher: Option<Name>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What can happen. See hooks-and-events in the manual for when each is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of circusd-events, described once there and in the manual"
+)]
+pub enum EventKind {
+    /// A process runs.
+    Spawn { pid: i32, wid: u32, generation: u64 },
+    /// It is ready.
+    Ready { pid: i32, wid: u32, after: Duration },
+    /// It has ended and was waited for.
+    Reap { pid: i32, wid: u32, exit: Exit },
+    /// A signal was sent to it.
+    Kill {
+        pid: i32,
+        wid: u32,
+        signal: i32,
+        by: By,
+    },
+    /// A process could not be started.
+    SpawnFailed { wid: u32, failure: SpawnFailure },
+    /// The first full set of processes is ready.
+    Start { pids: Vec<i32>, duration: Duration },
+    /// The last process has gone.
+    Stop { pids: Vec<i32>, duration: Duration },
+    /// The processes have been replaced.
+    Reload { pids: Vec<i32>, duration: Duration },
+    /// Options changed.
+    Updated { keys: Vec<String> },
+    /// The watcher has come.
+    Add,
+    /// The watcher has gone.
+    Remove,
+    /// A hook answered.
+    HookSuccess {
+        hook: Hook,
+        result: bool,
+        reason: Option<String>,
+        duration: Duration,
+        process: Option<(u32, Option<i32>)>,
+    },
+    /// A hook could not answer.
+    HookFailure {
+        hook: Hook,
+        error: String,
+        duration: Duration,
+        process: Option<(u32, Option<i32>)>,
+    },
+    /// A place is held.
+    Flapping {
+        wid: u32,
+        attempts: u32,
+        window: Duration,
+        retry_in: Duration,
+    },
+    /// A place, or with `wid` `None` the whole watcher, is given up.
+    GaveUp { wid: Option<u32>, attempts: u32 },
+    /// The processes' clocks are stopped.
+    Freeze,
+    /// They go again.
+    Thaw,
+    /// All watchers to be started at boot have settled.
+    DaemonReady,
+    /// The supervisor is on its way out.
+    DaemonStopping,
+    /// Told by the surroundings.
+    Announced(Announcement),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Its place.
+    pub wid: u32,
+    /// Its pid.
+    pub pid: i32,
+    /// When.
+    pub time: Time,
+    /// How long it had run.
+    pub runtime: Duration,
+    /// As the kernel tells it.
+    pub status: ExitStatus,
+    /// Whether we had asked for it.
+    pub expected: bool,
+    /// Whether it was ended because it did not become ready in time.
+    pub timed_out: bool,
+}
+
+/// On whose account a process was signalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum By {
+    /// The watcher stops.
+    Stop,
+    /// There are to be fewer processes.
+    Scale,
+    /// It is replaced by a reload.
+    Reload,
+    /// It has grown too old.
+    MaxAge,
+    /// An operator asked.
+    Operator,
+    /// It was not ready in time.
+    StartTimeout,
+    /// A hook refused it.
+    Hook,
+    /// What it left behind is cleared away.
+    Cleanup,
+}
+
+impl By {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            By::Stop => "stop",
+            By::Scale => "scale",
+            By::Reload => "reload",
+            By::MaxAge => "max_age",
+            By::Operator => "operator",
+            By::StartTimeout => "start_timeout",
+            By::Hook => "hook",
+            By::Cleanup => "cleanup",
+        }
+    }
+}
+
+/// Why a watcher is not simply running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// For programs.
+    pub cause: Cause,
+    /// For people: one sentence without a full stop.
+    pub text: String,
+    /// Since when.
+    pub since: Time,
+    /// When it will be tried again without anybody asking; `None`: it will not.
+    pub next_attempt: Option<Time>,
+}
+
+/// The kinds of [`Reason`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Cause {
+    /// An operator asked for it.
+    Operator,
+    /// It is not started with the supervisor.
+    AutostartOff,
+    /// A hook said no.
+    HookRefused,
+    /// A hook could not say.
+    HookFailed,
+    /// A process could not be started.
+    SpawnFailed,
+    /// Its processes end too often.
+    Flapping,
+    /// It is not tried any more.
+    GaveUp,
+    /// Others come first.
+    Dependency,
+    /// All its processes have ended and are not to be replaced.
+    Finished,
+}

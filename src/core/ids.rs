@@ -1,0 +1,26 @@
+//! Names that are never used twice.
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+    };
+}
+
+id! {
+    /// A process that was, is or is about to be. Never a pid: pids come back.
+    WorkerId
+}
+id! {
+    /// A request, named by whoever made it.
+    RequestId
+}
+id! {
+    /// One call of a hook.
+    HookId
+}
+id! {
+    /// One signal on its way.
+    SignalId
+}

@@ -1,0 +1,514 @@
+//! Keeping a pool at its size: what is missing is spawned, what is too much goes, what is
+//! outdated is replaced.
+
+use super::context::{Context, Purpose};
+use super::endings::Farewell;
+use super::timers::Timer;
+use super::watcher::{Phase, Up, Watcher};
+use super::worker::{Class, Life, Standing, Worker};
+use super::{
+    Action, By, Cause, EventKind, Hook, HookAnswer, Readiness, ReloadMode, SpawnFailure, Time,
+    WorkerId,
+};
+use std::time::Duration;
+
+/// No failed spawn is repeated sooner, whatever the configuration says.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// How many processes of each class there are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tally {
+    fresh: [usize; 3],
+    old: [usize; 3],
+}
+
+impl Tally {
+    fn cell(&mut self, class: Class) -> &mut usize {
+        match class {
+            Class::Fresh(standing) => &mut self.fresh[standing as usize],
+            Class::Old(standing) => &mut self.old[standing as usize],
+        }
+    }
+
+    pub(super) fn enter(&mut self, class: Class) {
+        *self.cell(class) += 1;
+    }
+
+    pub(super) fn leave(&mut self, class: Class) {
+        *self.cell(class) -= 1;
+    }
+
+    /// Of the present kind.
+    pub(super) fn fresh(&self, standing: Standing) -> usize {
+        self.fresh[standing as usize]
+    }
+
+    /// To be replaced.
+    pub(super) fn old(&self, standing: Standing) -> usize {
+        self.old[standing as usize]
+    }
+
+    fn fresh_total(&self) -> usize {
+        self.fresh.iter().sum()
+    }
+
+    pub(super) fn old_total(&self) -> usize {
+        self.old.iter().sum()
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.fresh_total() + self.old_total()
+    }
+
+    /// In service, of either kind.
+    pub(super) fn ready(&self) -> usize {
+        self.fresh(Standing::Ready) + self.old(Standing::Ready)
+    }
+
+    pub(super) fn going(&self) -> usize {
+        self.fresh(Standing::Going) + self.old(Standing::Going)
+    }
+}
+
+/// Whether spawning works at present.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// Failed spawns in a row.
+    pub(super) failures: u32,
+    /// No spawn before.
+    pub(super) closed_until: Option<Time>,
+    /// The last spawn succeeded, so that many may be asked for at once.
+    pub(super) proven: bool,
+    pub(super) given_up: bool,
+    /// When the last process was asked for.
+    pub(super) last: Option<Time>,
+}
+
+/// A replacement of all processes that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reload {
+    pub(super) mode: ReloadMode,
+    /// Processes of this generation on are the new ones.
+    pub(super) generation: u64,
+    pub(super) began: Time,
+}
+
+impl Watcher {
+    /// Brings the pool one step nearer to what it is to be.
+    pub(super) fn reconcile_pool(&mut self, ctx: &mut Context) {
+        self.places.wake(ctx.now);
+        self.trim(ctx);
+        self.fill(ctx);
+        self.retire(ctx);
+        self.settle(ctx);
+        let wake = self.next_attempt();
+        ctx.timers.set(Timer::Pool(self.spec.name.clone()), wake);
+    }
+
+    /// When something is spawned again without anybody asking.
+    pub(super) fn next_attempt(&self) -> Option<Time> {
+        if self.gate.given_up || self.frozen {
+            return None;
+        }
+        let missing = self.taken() < self.target();
+        let gate = if missing { self.gate_opens() } else { None };
+        match (gate, self.places.next_wake()) {
+            (Some(gate), Some(place)) => Some(gate.min(place)),
+            (gate, place) => gate.or(place),
+        }
+    }
+
+    /// When the next spawn may be asked for, if it is time that it waits for.
+    fn gate_opens(&self) -> Option<Time> {
+        let warm = match self.spec.warmup_delay {
+            Duration::ZERO => None,
+            delay => self.gate.last.map(|last| last + delay),
+        };
+        self.gate.closed_until.max(warm)
+    }
+
+    /// Places that count for the size of the pool.
+    fn taken(&self) -> usize {
+        self.tally.fresh_total() + self.places.kept()
+    }
+
+    /// How a replacement works here and now.
+    pub(super) fn mode(&self) -> ReloadMode {
+        match (self.spec.singleton, self.reload) {
+            (true, _) => ReloadMode::Sequential,
+            (false, Some(reload)) => reload.mode,
+            (false, None) => self.spec.reload,
+        }
+    }
+
+    fn trim(&mut self, ctx: &mut Context) {
+        let target = self.target();
+        let staying = self.tally.fresh(Standing::Unready) + self.tally.fresh(Standing::Ready);
+        let excess = (staying + self.places.kept()).saturating_sub(target);
+        if excess == 0 {
+            return;
+        }
+        let dropped = self.places.drop_vacant(excess);
+        for wid in &dropped {
+            self.histories.remove(wid);
+        }
+        let mut fresh: Vec<(bool, u32, WorkerId)> = (self.workers.values())
+            .filter(|worker| worker.outdated.is_none() && !worker.going())
+            .map(|worker| {
+                (
+                    worker.life == Life::Running,
+                    u32::MAX - worker.wid,
+                    worker.id,
+                )
+            })
+            .collect();
+        // Those that are not ready go first, then the highest places, so that the pool stays dense.
+        fresh.sort_unstable();
+        for (_, _, id) in fresh.into_iter().take(excess - dropped.len()) {
+            self.dismiss(id, Farewell::new(By::Scale, &self.spec), ctx);
+        }
+    }
+
+    fn fill(&mut self, ctx: &mut Context) {
+        let target = self.target();
+        let limit = match self.mode() {
+            ReloadMode::NewFirst => target.saturating_mul(2),
+            ReloadMode::Sequential => target,
+        };
+        while self.taken() < target && self.tally.total() < limit && self.may_spawn(ctx.now) {
+            self.spawn(ctx);
+        }
+    }
+
+    fn may_spawn(&self, now: Time) -> bool {
+        // A process born into a frozen group would never reach its program.
+        if self.frozen || self.gate.given_up || self.gate_opens().is_some_and(|at| at > now) {
+            return false;
+        }
+        self.gate.proven
+            || !self.workers.values().any(|w| {
+                matches!(
+                    w.life,
+                    Life::Spawning | Life::BeforeSpawn(_) | Life::AfterSpawn(_)
+                )
+            })
+    }
+
+    fn spawn(&mut self, ctx: &mut Context) {
+        let id = WorkerId(ctx.fresh_id());
+        let wid = self.places.take();
+        let mut worker = Worker {
+            id,
+            wid,
+            generation: self.generation,
+            revision: self.spec.revision,
+            life: Life::Spawning,
+            outdated: None,
+            pid: None,
+            started: ctx.now,
+            ready: None,
+            stop: None,
+            exit: None,
+            emptied: false,
+            age_share: ctx.rng.f64(),
+        };
+        self.gate.last = Some(ctx.now);
+        ctx.owners.insert(id, self.spec.name.clone());
+        let hook = self.ask_about(
+            Hook::BeforeSpawn,
+            Purpose::Worker(id),
+            Some(&worker),
+            None,
+            ctx,
+        );
+        match hook {
+            Some(hook) => worker.life = Life::BeforeSpawn(hook),
+            None => self.ask_kernel(&worker, ctx),
+        }
+        self.tally.enter(worker.class());
+        self.workers.insert(id, worker);
+    }
+
+    fn ask_kernel(&self, worker: &Worker, ctx: &mut Context) {
+        ctx.act(Action::Spawn {
+            worker: worker.id,
+            watcher: self.spec.name.clone(),
+            wid: worker.wid,
+            revision: worker.revision,
+        });
+    }
+
+    /// Lets outdated processes go as far as their successors are there.
+    fn retire(&mut self, ctx: &mut Context) {
+        let staying = self.tally.old(Standing::Unready) + self.tally.old(Standing::Ready);
+        if staying == 0 {
+            return;
+        }
+        let ready = self.tally.fresh(Standing::Ready);
+        let closed = self.places.closed();
+        let go = match self.mode() {
+            ReloadMode::NewFirst if self.reload.is_some() && ready + closed < self.target() => 0,
+            ReloadMode::NewFirst => (ready + closed + staying).saturating_sub(self.target()),
+            // One at a time, and only when nobody else is out of service.
+            ReloadMode::Sequential => {
+                let whole = self.tally.fresh(Standing::Unready) == 0
+                    && self.tally.going() == 0
+                    && self.places.held() == 0;
+                usize::from(whole && !self.gate.given_up && !self.frozen)
+            }
+        };
+        let mut old: Vec<(Time, WorkerId, By)> = (self.workers.values())
+            .filter(|worker| !worker.going())
+            .filter_map(|worker| Some((worker.started, worker.id, worker.outdated?)))
+            .collect();
+        old.sort_unstable();
+        for (_, id, by) in old.into_iter().take(go) {
+            self.dismiss(id, Farewell::new(by, &self.spec), ctx);
+        }
+    }
+
+    /// Tells what has been reached.
+    fn settle(&mut self, ctx: &mut Context) {
+        let target = self.target();
+        let whole = self.tally.ready() >= target && self.tally.fresh(Standing::Unready) == 0;
+        if whole {
+            self.trouble = None;
+            if self.phase == Phase::Up(Up::Filling) {
+                match self.ask(Hook::AfterStart, ctx) {
+                    Some(hook) => self.phase = Phase::Up(Up::AfterStart(hook)),
+                    None => self.started(ctx),
+                }
+            }
+        }
+        if let Some(reload) = self.reload
+            && self.tally.old_total() == 0
+            && self.tally.fresh(Standing::Ready) + self.places.closed() >= target
+        {
+            self.reload = None;
+            self.reloaded = (reload.generation, Ok(()));
+            let duration = ctx.now.since(reload.began);
+            self.emit(
+                EventKind::Reload {
+                    pids: self.pids(),
+                    duration,
+                },
+                ctx,
+            );
+        }
+    }
+
+    /// The start has succeeded.
+    pub(super) fn started(&mut self, ctx: &mut Context) {
+        self.phase = Phase::Up(Up::Started);
+        let duration = ctx.now.since(self.since);
+        self.emit(
+            EventKind::Start {
+                pids: self.pids(),
+                duration,
+            },
+            ctx,
+        );
+    }
+
+    /// The hook has spoken about a process that is to be.
+    pub(super) fn before_spawn_answered(
+        &mut self,
+        id: WorkerId,
+        answer: &HookAnswer,
+        ctx: &mut Context,
+    ) {
+        if *answer == HookAnswer::True {
+            self.change(id, |worker| worker.life = Life::Spawning);
+            if let Some(worker) = self.workers.get(&id) {
+                self.ask_kernel(worker, ctx);
+            }
+            return;
+        }
+        self.discard(id, ctx);
+        self.set_hook_trouble(Hook::BeforeSpawn, answer, ctx.now);
+        self.spawn_failed(ctx);
+    }
+
+    /// The kernel has made the process.
+    pub(super) fn on_spawned(&mut self, id: WorkerId, pid: i32, ctx: &mut Context) {
+        let now = ctx.now;
+        self.change(id, |worker| {
+            worker.pid = Some(pid);
+            worker.started = now;
+            worker.life = Life::Starting;
+        });
+        self.gate.proven = true;
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let (wid, generation, dismissed) = (worker.wid, worker.generation, worker.stop.is_some());
+        self.emit(
+            EventKind::Spawn {
+                pid,
+                wid,
+                generation,
+            },
+            ctx,
+        );
+        if dismissed {
+            return self.tell_to_end(id, ctx);
+        }
+        let worker = &self.workers[&id];
+        let hook = self.ask_about(
+            Hook::AfterSpawn,
+            Purpose::Worker(id),
+            Some(worker),
+            None,
+            ctx,
+        );
+        match hook {
+            Some(hook) => {
+                self.change(id, |worker| worker.life = Life::AfterSpawn(hook));
+            }
+            None => self.await_readiness(id, ctx),
+        }
+    }
+
+    /// The hook has spoken about a process that runs.
+    pub(super) fn after_spawn_answered(
+        &mut self,
+        id: WorkerId,
+        answer: &HookAnswer,
+        ctx: &mut Context,
+    ) {
+        if *answer == HookAnswer::True {
+            self.change(id, |worker| worker.life = Life::Starting);
+            return self.await_readiness(id, ctx);
+        }
+        self.set_hook_trouble(Hook::AfterSpawn, answer, ctx.now);
+        self.dismiss(id, Farewell::new(By::Hook, &self.spec), ctx);
+        self.spawn_failed(ctx);
+    }
+
+    fn await_readiness(&mut self, id: WorkerId, ctx: &mut Context) {
+        match (
+            self.spec.ready,
+            self.workers.get(&id).and_then(|worker| worker.ready),
+        ) {
+            (Readiness::Told { timeout }, None) => {
+                ctx.timers.set(Timer::Worker(id), Some(ctx.now + timeout));
+            }
+            _ => self.on_ready(id, ctx),
+        }
+    }
+
+    /// The process is ready.
+    pub(super) fn on_ready(&mut self, id: WorkerId, ctx: &mut Context) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        if worker.stop.is_some() || !worker.runs() {
+            return;
+        }
+        let (now, wid, pid, started) = (ctx.now, worker.wid, worker.pid, worker.started);
+        let pending = matches!(worker.life, Life::AfterSpawn(_));
+        self.change(id, |worker| {
+            worker.ready = worker.ready.or(Some(now));
+            // It says so before the hook has spoken: it counts from the hook's answer on.
+            if !pending {
+                worker.life = Life::Running;
+            }
+        });
+        if pending {
+            return;
+        }
+        self.gate.failures = 0;
+        self.gate.closed_until = None;
+        ctx.timers
+            .set(Timer::Worker(id), self.age_limit(&self.workers[&id]));
+        if let Some(pid) = pid {
+            self.emit(
+                EventKind::Ready {
+                    pid,
+                    wid,
+                    after: now.since(started),
+                },
+                ctx,
+            );
+        }
+    }
+
+    /// When a process is too old.
+    pub(super) fn age_limit(&self, worker: &Worker) -> Option<Time> {
+        let share = self.spec.max_age_variance.mul_f64(worker.age_share);
+        Some(worker.started + self.spec.max_age? + share)
+    }
+
+    /// The kernel could not make the process.
+    pub(super) fn on_spawn_failed(
+        &mut self,
+        id: WorkerId,
+        failure: SpawnFailure,
+        ctx: &mut Context,
+    ) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let (wid, dismissed) = (worker.wid, worker.stop.is_some());
+        self.discard(id, ctx);
+        let text = failure.error.clone();
+        self.emit(EventKind::SpawnFailed { wid, failure }, ctx);
+        if !dismissed {
+            self.set_trouble(Cause::SpawnFailed, text, ctx.now);
+            self.spawn_failed(ctx);
+        }
+    }
+
+    /// Counts a failed spawn, and decides whether and when to go on. The trouble is set already.
+    pub(super) fn spawn_failed(&mut self, ctx: &mut Context) {
+        self.gate.proven = false;
+        self.fail_reload(ctx);
+        // What was asked for together fails together, and counts once.
+        if self.gate.closed_until.is_some_and(|until| until > ctx.now) || self.gate.given_up {
+            return;
+        }
+        self.gate.failures += 1;
+        let attempts = self.gate.failures;
+        if self.spec.max_retry.is_some_and(|max| attempts >= max) && !self.serves() {
+            self.gate.given_up = true;
+            return self.give_up(None, attempts, ctx);
+        }
+        let growth = attempts - 1;
+        let pause = self.spec.backoff.map_or(RETRY_MIN, |backoff| {
+            super::place::pause(&backoff, growth, &mut ctx.rng).max(RETRY_MIN)
+        });
+        self.gate.closed_until = Some(ctx.now + pause);
+    }
+
+    /// Whether what could not be started is only a replacement of what still runs.
+    fn serves(&self) -> bool {
+        self.tally.old(Standing::Ready) > 0
+    }
+
+    /// Tells that a place, or the whole watcher, is not tried any more.
+    pub(super) fn give_up(&mut self, wid: Option<u32>, attempts: u32, ctx: &mut Context) {
+        let before = self.trouble.take().map(|trouble| trouble.reason.text);
+        let last = before.map_or(String::new(), |text| format!(": {text}"));
+        let text = match wid {
+            None => format!("given up after {attempts} failed attempts{last}"),
+            Some(wid) => format!("process {wid} ended too often and is given up{last}"),
+        };
+        self.set_trouble(Cause::GaveUp, text, ctx.now);
+        self.emit(EventKind::GaveUp { wid, attempts }, ctx);
+    }
+
+    /// Forgets a worker that never came to be.
+    pub(super) fn discard(&mut self, id: WorkerId, ctx: &mut Context) {
+        let Some(worker) = self.workers.remove(&id) else {
+            return;
+        };
+        self.tally.leave(worker.class());
+        self.places
+            .leave(worker.wid, super::place::Vacancy::Free, ctx.now);
+        ctx.timers.set(Timer::Worker(id), None);
+        ctx.owners.remove(&id);
+        if !matches!(worker.life, Life::BeforeSpawn(_)) {
+            ctx.act(Action::Forget { worker: id });
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Replacing all processes of a pool without stopping its service.
+
+use super::context::Context;
+use super::endings::Farewell;
+use super::pool::{Gate, Reload};
+use super::timers::Timer;
+use super::watcher::Watcher;
+use super::worker::Life;
+use super::{By, Refusal, ReloadMode};
+
+impl Watcher {
+    /// Begins to replace all processes.
+    pub(super) fn begin_reload(&mut self, mode: ReloadMode, ctx: &mut Context) {
+        self.generation += 1;
+        self.gate = Gate {
+            last: self.gate.last,
+            ..Gate::default()
+        };
+        self.places.forgive();
+        self.reload = Some(Reload {
+            mode,
+            generation: self.generation,
+            began: ctx.now,
+        });
+        for id in self.select(|worker| !worker.going()) {
+            self.change(id, |worker| worker.outdated = Some(By::Reload));
+            // One that serves nobody yet is not worth waiting for.
+            if self.workers[&id].life != Life::Running {
+                self.dismiss(id, Farewell::new(By::Reload, &self.spec), ctx);
+            }
+        }
+    }
+
+    /// Ends a reload that cannot succeed: the new ones go, the old ones stay. One after the
+    /// other, those new ones that are in service stay, because their predecessors are gone.
+    pub(super) fn fail_reload(&mut self, ctx: &mut Context) {
+        let Some(reload) = self.reload.take() else {
+            return;
+        };
+        let new = self.select(|worker| worker.generation >= reload.generation && !worker.going());
+        for id in new {
+            let ready = self.workers[&id].life == Life::Running;
+            if !(ready && self.mode_of(reload) == ReloadMode::Sequential) {
+                self.dismiss(id, Farewell::new(By::Reload, &self.spec), ctx);
+            }
+        }
+        for id in self.select(|worker| worker.outdated == Some(By::Reload) && !worker.going()) {
+            self.change(id, |worker| worker.outdated = None);
+            let age = self.age_limit(&self.workers[&id]);
+            ctx.timers.set(Timer::Worker(id), age);
+        }
+        let trouble = self.trouble.as_ref();
+        let refusal = trouble.map_or(Refusal::ShuttingDown, |trouble| trouble.refusal.clone());
+        self.reloaded = (reload.generation, Err(refusal));
+    }
+
+    fn mode_of(&self, reload: Reload) -> ReloadMode {
+        match self.spec.singleton {
+            true => ReloadMode::Sequential,
+            false => reload.mode,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What is written down about watchers, workers and requests.
+
+use super::{Checker, Ending};
+use crate::core::sim::kernel::SLOWEST;
+use crate::core::{
+    Command, Hook, Name, ReloadMode, Request, Scale, Shutdown, Time, WatcherSpec, WorkerId,
+};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What is known of one watcher.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// All that may be in force; the last one was asked for last.
+    pub(super) specs: Vec<WatcherSpec>,
+    /// All that may be the number of processes asked for.
+    pub(super) targets: Vec<u32>,
+    pub(super) wanted: Wanted,
+    /// Whether its coming was told, and its going not yet.
+    pub(super) told: bool,
+    pub(super) frozen: bool,
+    pub(super) given_up: BTreeSet<Option<u32>>,
+    /// How many reloads may be under way or to come.
+    pub(super) reloads: u32,
+    /// Whether it was asked to run since it was last down.
+    pub(super) stirred: bool,
+    /// Whether `before_start` has let it pass since it was last down.
+    pub(super) start_passed: bool,
+    /// The hooks it has had ever since it was last down.
+    pub(super) steady_hooks: BTreeSet<Hook>,
+    pub(super) spawn_passes: Vec<Option<WorkerId>>,
+    pub(super) signal_passes: Vec<(WorkerId, i32)>,
+}
+
+/// What was asked of a watcher last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Up,
+    Down,
+    Gone,
+}
+
+/// What is known of one worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) watcher: Name,
+    pub(super) wid: u32,
+    pub(super) pid: Option<i32>,
+    pub(super) born: Option<Time>,
+    pub(super) ended: bool,
+    pub(super) emptied: bool,
+    pub(super) ready_heard: bool,
+    /// Whether it was ever asked to be signalled.
+    pub(super) touched: bool,
+    pub(super) failed: bool,
+    pub(super) forgotten: bool,
+    pub(super) abandoned: bool,
+    pub(super) spawn_told: bool,
+    pub(super) ready_told: bool,
+    pub(super) reap_told: bool,
+    pub(super) passed_after_spawn: bool,
+    /// Whether `after_spawn` said no.
+    pub(super) refused: bool,
+    pub(super) passed_before_reap: bool,
+    /// The hooks its watcher has had ever since it was asked for.
+    pub(super) steady_hooks: BTreeSet<Hook>,
+    pub(super) reached: BTreeSet<i32>,
+}
+
+impl Worker {
+    /// Whether its end has been told, or is about to be.
+    pub(super) fn ended_heard(&self) -> bool {
+        self.ended && self.emptied
+    }
+
+    /// Whether its place is free.
+    pub(super) fn is_gone(&self) -> bool {
+        self.failed || self.abandoned || (self.ended && self.emptied)
+    }
+}
+
+/// A request that was made.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) at: Time,
+    pub(super) late: Duration,
+    pub(super) answered: bool,
+    /// Whether a later request may be about the same watchers.
+    pub(super) contradicted: bool,
+    /// How long the answer may take, if the books know.
+    pub(super) within: Option<Duration>,
+    /// The number of processes that a scale asks for, if the books know.
+    pub(super) scaled: Option<u32>,
+}
+
+/// A signal on its way.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) worker: WorkerId,
+    pub(super) signal: i32,
+}
+
+impl Watch {
+    fn new(spec: &WatcherSpec, up: bool) -> Watch {
+        Watch {
+            specs: vec![spec.clone()],
+            targets: vec![spec.numprocesses],
+            wanted: if up { Wanted::Up } else { Wanted::Down },
+            told: false,
+            frozen: false,
+            given_up: BTreeSet::new(),
+            reloads: 0,
+            stirred: up,
+            start_passed: false,
+            steady_hooks: spec.hooks.keys().copied().collect(),
+            spawn_passes: Vec::new(),
+            signal_passes: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.wanted != Wanted::Gone
+    }
+
+    /// Whether any spec that may be in force has this hook.
+    pub(super) fn may_have(&self, hook: Hook) -> bool {
+        self.specs.iter().any(|spec| spec.hooks.contains_key(&hook))
+    }
+
+    /// The shortest and the longest time-out that this hook may have.
+    pub(super) fn timeouts(&self, hook: Hook) -> Option<(Duration, Duration)> {
+        let all = || {
+            self.specs
+                .iter()
+                .filter_map(|spec| spec.hooks.get(&hook))
+                .map(|h| h.timeout)
+        };
+        Some((all().min()?, all().max()?))
+    }
+
+    /// Whether a failure of this hook may count as a yes.
+    pub(super) fn may_ignore(&self, hook: Hook) -> bool {
+        self.specs
+            .iter()
+            .filter_map(|spec| spec.hooks.get(&hook))
+            .any(|h| h.ignore_failure)
+    }
+
+    /// How many workers there may be at once, `older` telling whether some are of another revision.
+    pub(super) fn most(&self, older: bool) -> usize {
+        let target = self.targets.iter().copied().max().unwrap_or(0) as usize;
+        let any = |what: fn(&WatcherSpec) -> bool| self.specs.iter().any(what);
+        if !any(|s| !s.singleton) {
+            return target.min(1);
+        }
+        let replaces = (self.reloads > 0 || older) && any(|s| s.reload == ReloadMode::NewFirst);
+        if replaces || any(|s| s.max_age.is_some()) {
+            2 * target
+        } else {
+            target
+        }
+    }
+
+    /// It has come to a stop: the next start is a new one.
+    pub(super) fn is_down(&mut self) {
+        self.start_passed = false;
+        self.stirred = false;
+        self.spawn_passes.clear();
+        self.signal_passes.clear();
+        let has = |hook: &Hook| self.specs.iter().all(|spec| spec.hooks.contains_key(hook));
+        let newest = self.specs.last();
+        self.steady_hooks = newest
+            .map(|s| s.hooks.keys().copied().filter(has).collect())
+            .unwrap_or_default();
+    }
+
+    fn takes(&mut self, spec: &WatcherSpec) {
+        self.steady_hooks
+            .retain(|hook| spec.hooks.contains_key(hook));
+        self.specs.push(spec.clone());
+        self.given_up.clear();
+    }
+
+    /// The longest that stopping this watcher takes with patience for everything.
+    fn stop_time(&self) -> Duration {
+        let longest = |spec: &WatcherSpec| {
+            let hooks: Duration = spec.hooks.values().map(|h| h.timeout).sum();
+            spec.graceful_timeout + 2 * hooks
+        };
+        let spec = self.specs.iter().map(longest).max().unwrap_or_default();
+        spec + 4 * SLOWEST + crate::core::sim::operator::GRACE_MAX
+    }
+}
+
+impl Checker {
+    /// A request that was not refused on the spot changes what is wanted.
+    pub(super) fn accept(&mut self, command: &Command) {
+        match command {
+            Command::Start(names) | Command::Restart(names) => self.want(names, Wanted::Up, false),
+            Command::Reload { watchers, .. } => self.want(watchers, Wanted::Up, true),
+            Command::Stop(names) => self.want(names, Wanted::Down, false),
+            Command::Scale { watcher, to } => self.scale(watcher, *to),
+            Command::Add { spec, start } => self.add(spec, *start),
+            Command::Remove { watcher, .. } => {
+                self.want(std::slice::from_ref(watcher), Wanted::Gone, false)
+            }
+            Command::Set { spec, .. } => {
+                self.touch(&spec.name);
+                self.retain_hooks(spec);
+                if let Some(watch) = self.watchers.get_mut(&spec.name) {
+                    watch.takes(spec);
+                    watch.targets = vec![spec.numprocesses];
+                }
+            }
+            Command::Apply { specs, limits } => {
+                self.limits = *limits;
+                self.apply(specs);
+            }
+            Command::Kill { watcher, .. } => self.touch(watcher),
+            Command::Thaw(names) | Command::Freeze(names) => {
+                names.iter().for_each(|name| self.touch(name))
+            }
+            Command::Signal { watcher, .. } => self.touch(watcher),
+            Command::Quit => self.shutdown(Shutdown::Graceful),
+        }
+    }
+
+    fn want(&mut self, names: &[Name], wanted: Wanted, reload: bool) {
+        for name in names {
+            self.touch(name);
+            if let Some(watch) = self.watchers.get_mut(name).filter(|w| w.is_there()) {
+                watch.wanted = wanted;
+                watch.reloads += u32::from(reload);
+                watch.stirred |= wanted == Wanted::Up;
+                watch.given_up.clear();
+            }
+        }
+    }
+
+    fn touch(&mut self, name: &Name) {
+        self.pace.touched(name);
+    }
+
+    fn retain_hooks(&mut self, spec: &WatcherSpec) {
+        for worker in self.workers.values_mut().filter(|w| w.watcher == spec.name) {
+            worker
+                .steady_hooks
+                .retain(|hook| spec.hooks.contains_key(hook));
+        }
+    }
+
+    fn scale(&mut self, name: &Name, to: Scale) {
+        self.touch(name);
+        if let Some(watch) = self.watchers.get_mut(name) {
+            watch.given_up.retain(Option::is_none);
+            watch.targets = watch
+                .targets
+                .iter()
+                .map(|target| scaled(*target, to))
+                .collect();
+        }
+    }
+
+    fn add(&mut self, spec: &WatcherSpec, up: bool) {
+        self.touch(&spec.name);
+        match self.watchers.get_mut(&spec.name) {
+            // It came back before it was gone: whatever held then may hold a little longer.
+            Some(watch) => {
+                watch.takes(spec);
+                watch.targets.push(spec.numprocesses);
+                watch.wanted = if up { Wanted::Up } else { Wanted::Down };
+                watch.start_passed = false;
+                watch.stirred |= up;
+            }
+            None => {
+                self.watchers
+                    .insert(spec.name.clone(), Watch::new(spec, up));
+            }
+        }
+    }
+
+    fn apply(&mut self, specs: &[WatcherSpec]) {
+        let names: Vec<Name> = self.watchers.keys().cloned().collect();
+        for name in names {
+            if !specs.iter().any(|spec| spec.name == name) {
+                self.want(&[name], Wanted::Gone, false);
+            }
+        }
+        for spec in specs {
+            self.touch(&spec.name);
+            self.retain_hooks(spec);
+            match self.watchers.get_mut(&spec.name).filter(|w| w.is_there()) {
+                Some(watch) => {
+                    if !watch.targets.contains(&spec.numprocesses) {
+                        watch.targets.push(spec.numprocesses);
+                    }
+                    watch.takes(spec);
+                }
+                None => self.add(spec, spec.autostart),
+            }
+        }
+    }
+
+    /// The longest that stopping these watchers, or all, may take.
+    pub(super) fn stop_bound(&self) -> Duration {
+        self.watchers.values().map(Watch::stop_time).sum()
+    }
+
+    pub(super) fn shutdown(&mut self, how: Shutdown) {
+        let limit = match how {
+            Shutdown::Graceful => self.limits.stop_timeout,
+            Shutdown::AtOnce => Duration::ZERO,
+        };
+        let limit = self.now + limit;
+        let due = limit + 10 * SLOWEST;
+        match &mut self.ending {
+            Some(ending) if ending.due <= due => {}
+            ending => {
+                *ending = Some(Ending {
+                    limit,
+                    due,
+                    late: self.late,
+                })
+            }
+        }
+    }
+
+    /// Drops what can no longer be in force: nothing is under way at the watcher.
+    pub(super) fn tidy(&mut self) {
+        let pending = self.requests.values().any(|asked| !asked.answered);
+        for (name, watch) in &mut self.watchers {
+            let works = self
+                .workers
+                .values()
+                .any(|w| w.watcher == *name && !w.is_gone());
+            let asks = self.hooks.values().any(|hook| hook.watcher == *name);
+            if watch.specs.len() > 1 && !pending && !works && !asks {
+                watch.specs.drain(..watch.specs.len() - 1);
+            }
+        }
+        self.workers
+            .retain(|_, worker| !(worker.forgotten || worker.abandoned));
+        self.requests.retain(|_, asked| !asked.answered);
+    }
+}
+
+pub(super) fn scaled(target: u32, to: Scale) -> u32 {
+    match to {
+        Scale::To(number) => number,
+        Scale::By(by) => u32::try_from((i64::from(target) + by).max(0)).unwrap_or(u32::MAX),
+    }
+}

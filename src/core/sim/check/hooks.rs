@@ -1,0 +1,218 @@
+//! Hooks: only those that are configured, in their order, each told once, none beyond its time.
+
+use super::{Checker, Verdict, ensure};
+use crate::core::{Hook, HookAnswer, HookId, Name, Time, WorkerId};
+use std::time::Duration;
+
+/// A hook that has not answered yet.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) watcher: Name,
+    point: Hook,
+    worker: Option<WorkerId>,
+    signal: Option<i32>,
+    at: Time,
+}
+
+impl Checker {
+    pub(super) fn runs_hook(
+        &mut self,
+        id: HookId,
+        name: &Name,
+        point: Hook,
+        about: (Option<WorkerId>, Option<i32>),
+    ) -> Verdict {
+        ensure!(
+            self.hook_last.is_none_or(|last| last < id),
+            "hook ids are new",
+            "{id:?} after {:?}",
+            self.hook_last
+        );
+        self.hook_last = Some(id);
+        let Some(watch) = self.watchers.get_mut(name) else {
+            ensure!(
+                false,
+                "only known watchers have hooks",
+                "{point:?} of {name}"
+            );
+            return Ok(());
+        };
+        ensure!(
+            watch.may_have(point),
+            "only configured hooks run",
+            "{point:?} of {name}"
+        );
+        let (worker, signal) = about;
+        self.fits(name, point, worker, signal)?;
+        let hook = Running {
+            watcher: name.clone(),
+            point,
+            worker,
+            signal,
+            at: self.now,
+        };
+        self.hooks.insert(id, hook);
+        Ok(())
+    }
+
+    /// Whether this is the moment for such a hook.
+    fn fits(&self, name: &Name, point: Hook, id: Option<WorkerId>, signal: Option<i32>) -> Verdict {
+        let worker = id
+            .and_then(|id| self.workers.get(&id))
+            .filter(|w| !w.forgotten && !w.abandoned);
+        let fits = match (point, worker) {
+            (Hook::BeforeStart | Hook::AfterStart | Hook::BeforeStop, _) => id.is_none(),
+            (Hook::AfterStop, _) => self
+                .workers
+                .values()
+                .all(|w| w.watcher != *name || w.is_gone()),
+            (Hook::BeforeSpawn, worker) => worker.is_none(),
+            (_, None) => false,
+            (Hook::AfterSpawn, Some(worker)) => worker.spawn_told && !worker.ready_told,
+            (Hook::BeforeSignal, Some(worker)) => {
+                worker.born.is_some() && !worker.ended_heard() && signal.is_some_and(|s| s != 9)
+            }
+            (Hook::AfterSignal, Some(worker)) => {
+                signal.is_some_and(|s| worker.reached.contains(&s))
+            }
+            (Hook::BeforeReap, Some(worker)) => worker.ended && !worker.reap_told,
+            (Hook::AfterReap, Some(worker)) => worker.reap_told,
+        };
+        ensure!(
+            fits,
+            "a hook runs at its moment",
+            "{point:?} of {name} about {id:?} and signal {signal:?}: {worker:?}"
+        );
+        Ok(())
+    }
+
+    pub(super) fn cancels_hook(&mut self, id: HookId) -> Verdict {
+        let now = self.now;
+        if self
+            .step
+            .answered
+            .as_ref()
+            .is_some_and(|(answered, _, _)| *answered == id)
+        {
+            ensure!(
+                self.step.overdue,
+                "only running hooks are cancelled",
+                "{id:?} has just answered"
+            );
+            return Ok(());
+        }
+        let Some(hook) = self.hooks.remove(&id) else {
+            ensure!(false, "only running hooks are cancelled", "{id:?}");
+            return Ok(());
+        };
+        let bounds = self
+            .watchers
+            .get(&hook.watcher)
+            .and_then(|w| w.timeouts(hook.point));
+        if let Some((least, most)) = bounds {
+            let ran = now.since(hook.at);
+            self.step.may_time_out += u32::from(ran >= least);
+            self.step.must_time_out += u32::from(ran >= most);
+            if ran >= least {
+                self.conclude(&hook, None);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn hook_answered(&mut self, id: HookId, answer: &HookAnswer) {
+        let Some(hook) = self.hooks.remove(&id) else {
+            return;
+        };
+        let result = match answer {
+            HookAnswer::True => Some(true),
+            HookAnswer::False(_) => Some(false),
+            HookAnswer::Failed(_) => None,
+        };
+        let bounds = self
+            .watchers
+            .get(&hook.watcher)
+            .and_then(|w| w.timeouts(hook.point));
+        let least = bounds.map_or(Duration::ZERO, |bounds| bounds.0);
+        self.step.overdue = self.now.since(hook.at) >= least;
+        self.step.answered = Some((id, hook.point, result));
+        self.conclude(&hook, result);
+    }
+
+    /// Writes down what an answer, or with `None` a failure, lets pass.
+    fn conclude(&mut self, hook: &Running, result: Option<bool>) {
+        let Some(watch) = self.watchers.get_mut(&hook.watcher) else {
+            return;
+        };
+        let passes = result.unwrap_or(watch.may_ignore(hook.point));
+        let worker = hook.worker.and_then(|id| self.workers.get_mut(&id));
+        match (hook.point, worker) {
+            (Hook::BeforeStart, _) => watch.start_passed |= passes,
+            (Hook::BeforeSpawn, _) if passes => watch.spawn_passes.push(hook.worker),
+            (Hook::BeforeSpawn, _) => self.step.refused_spawns += 1,
+            (Hook::AfterSpawn, Some(worker)) => {
+                worker.passed_after_spawn = passes;
+                worker.refused = !passes;
+                self.step.refused_spawns += u32::from(!passes);
+            }
+            (Hook::BeforeSignal, _) if passes => {
+                watch.signal_passes.extend(hook.worker.zip(hook.signal));
+            }
+            (Hook::BeforeReap, Some(worker)) => worker.passed_before_reap = true,
+            _ => {}
+        }
+    }
+
+    /// An event about a hook.
+    pub(super) fn hook_told(&mut self, point: Hook, result: Option<bool>) -> Verdict {
+        if let Some((_, asked, answer)) = self.step.answered {
+            let same =
+                asked == point && (answer == result || (self.step.overdue && result.is_none()));
+            if same && !self.step.answer_told {
+                self.step.answer_told = true;
+                return Ok(());
+            }
+        }
+        ensure!(
+            result.is_none(),
+            "each answer of a hook is told once",
+            "{point:?} said {result:?}, but was it asked?"
+        );
+        self.step.timed_out += 1;
+        Ok(())
+    }
+
+    pub(super) fn close_hooks(&mut self) -> Verdict {
+        let step = &self.step;
+        ensure!(
+            step.answered.is_none() || step.answer_told,
+            "each answer of a hook is told once",
+            "{:?} was not told",
+            step.answered
+        );
+        ensure!(
+            (step.must_time_out..=step.may_time_out).contains(&step.timed_out),
+            "each time-out of a hook is told once",
+            "{} told, at least {} and at most {} due",
+            step.timed_out,
+            step.must_time_out,
+            step.may_time_out
+        );
+        if self.exited {
+            return Ok(());
+        }
+        for (id, hook) in &self.hooks {
+            let most = self
+                .watchers
+                .get(&hook.watcher)
+                .and_then(|w| w.timeouts(hook.point));
+            let overdue = most.is_some_and(|(_, most)| self.now.since(hook.at) >= most);
+            ensure!(
+                !overdue,
+                "a hook ends at its time-out",
+                "{id:?} {hook:?} with {most:?}"
+            );
+        }
+        Ok(())
+    }
+}

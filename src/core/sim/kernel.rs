@@ -1,0 +1,474 @@
+//! The kernel of the simulated world: processes with a temper, and their descendants.
+//!
+//! It carries out what the supervisor asks, at once or later, and keeps the order of what it
+//! tells of one process; of different processes it keeps none. It knows no watcher's spec.
+
+use super::agenda::{Agenda, Dice, Due};
+use crate::core::{
+    Action, ExitStatus, HookId, Input, Name, Recipients, SignalId, SpawnFailure, Time, WorkerId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The longest that anything takes that the kernel has to do; SIGKILL and the telling of it
+/// together take at most three times as long.
+pub(super) const SLOWEST: Duration = Duration::from_millis(400);
+
+/// What ends a process that does not ignore it. The others are handled and survived.
+const FATAL: [i32; 5] = [2, 3, 9, 10, 15];
+
+/// What happens to a process without the supervisor knowing at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Happening {
+    /// The spawn is through, well or badly.
+    SpawnDone(WorkerId),
+    /// It becomes ready.
+    BecomesReady(WorkerId),
+    /// The main process ends: by itself, or because it was told to.
+    Dies(WorkerId, ExitStatus, Because),
+    /// The last descendant ends.
+    Clears(WorkerId),
+}
+
+/// Why a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Because {
+    /// It wanted to.
+    Itself,
+    /// A signal that can be handled; a frozen process will handle it later.
+    Signal,
+    /// SIGKILL, which reaches frozen ones too.
+    Kill,
+}
+
+#[derive(Debug)]
+struct Process {
+    watcher: Name,
+    pid: i32,
+    born: bool,
+    dead: bool,
+    fails: Option<i32>,
+    /// How long it takes to end when told to; `None`: it does not.
+    obeys: Option<Duration>,
+    life: Option<(Duration, ExitStatus)>,
+    descendants: Vec<i32>,
+    /// What it will do when it thaws.
+    held: Option<Happening>,
+    /// Nothing about it is told before this.
+    told: Time,
+}
+
+impl Process {
+    fn alive(&self) -> bool {
+        self.born && !self.dead
+    }
+}
+
+/// All processes there are.
+#[derive(Debug, Default)]
+pub(super) struct Kernel {
+    processes: BTreeMap<WorkerId, Process>,
+    frozen: BTreeSet<Name>,
+    tempers: BTreeMap<Name, Temper>,
+    abandoned: BTreeSet<WorkerId>,
+    silenced: BTreeSet<HookId>,
+    next_pid: i32,
+    healthy: bool,
+}
+
+/// What the processes of one watcher are like as a rule.
+#[derive(Debug, Clone, Copy)]
+enum Temper {
+    Steady,
+    Mixed,
+    Crashing,
+    Unstartable,
+}
+
+impl Kernel {
+    /// From now on spawns succeed, processes run for ever and obey, and hooks say yes.
+    pub(super) fn heal(&mut self) {
+        self.healthy = true;
+    }
+
+    /// How many processes run, whoever they belong to; the abandoned do not count.
+    pub(super) fn living(&self) -> usize {
+        let left = |p: &&Process| p.alive() || !p.descendants.is_empty();
+        self.processes.values().filter(left).count()
+    }
+
+    /// Whether an input still finds its way to the supervisor.
+    pub(super) fn is_heard(&self, input: &Input) -> bool {
+        match input {
+            Input::Spawned { worker, .. }
+            | Input::SpawnFailed { worker, .. }
+            | Input::Ready { worker }
+            | Input::Exited { worker, .. }
+            | Input::Emptied { worker }
+            | Input::Signalled { worker, .. } => !self.abandoned.contains(worker),
+            Input::HookFinished { hook, .. } => !self.silenced.contains(hook),
+            Input::Request(_) | Input::Announce(_) | Input::Deadline | Input::Shutdown(_) => true,
+        }
+    }
+
+    /// Does what the supervisor asks.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Time,
+        action: &Action,
+        out: &mut Agenda,
+        dice: &mut Dice,
+    ) {
+        match action {
+            Action::Spawn {
+                worker, watcher, ..
+            } => self.spawn(now, *worker, watcher, out, dice),
+            Action::Signal {
+                worker,
+                id,
+                signal,
+                recipients,
+            } => {
+                self.signal(now, *worker, *id, (*signal, *recipients), out, dice);
+            }
+            Action::KillTree { worker, id } => self.kill_tree(now, *worker, *id, out, dice),
+            Action::Abandon { worker } => {
+                self.processes.remove(worker);
+                self.abandoned.insert(*worker);
+            }
+            Action::Forget { worker } => {
+                self.processes.remove(worker);
+            }
+            Action::Freeze { watcher, frozen } => self.freeze(now, watcher, *frozen, out),
+            Action::RunHook { hook, .. } => {
+                super::outside::ask(now, *hook, self.healthy, out, dice)
+            }
+            Action::CancelHook { hook } => {
+                if dice.percent(60) {
+                    self.silenced.insert(*hook);
+                }
+            }
+            Action::Reply { .. }
+            | Action::Progress { .. }
+            | Action::Emit(_)
+            | Action::Settled
+            | Action::Removed { .. }
+            | Action::Exit { .. } => {}
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        watcher: &Name,
+        out: &mut Agenda,
+        dice: &mut Dice,
+    ) {
+        self.next_pid += 1;
+        let temper = *self.tempers.entry(watcher.clone()).or_insert_with(|| {
+            dice.pick(&[
+                Temper::Steady,
+                Temper::Steady,
+                Temper::Mixed,
+                Temper::Mixed,
+                Temper::Crashing,
+                Temper::Unstartable,
+            ])
+        });
+        let mut process = draw(temper, self.healthy, dice);
+        process.watcher = watcher.clone();
+        process.pid = 1000 + self.next_pid;
+        process.told = now;
+        if !process.descendants.is_empty() {
+            self.next_pid += 1;
+            process.descendants = vec![1000 + self.next_pid];
+        }
+        // A spawn that takes no time at all and fails at once would be a world in which a watcher
+        // without back-off never lets the clock advance.
+        let took = dice.delay(SLOWEST).max(Duration::from_micros(300));
+        self.processes.insert(worker, process);
+        out.put(now + took, Due::Kernel(Happening::SpawnDone(worker)));
+    }
+
+    /// Something happens out there.
+    pub(super) fn happen(&mut self, now: Time, what: Happening, out: &mut Agenda, dice: &mut Dice) {
+        match what {
+            Happening::SpawnDone(worker) => self.spawn_done(now, worker, out, dice),
+            Happening::BecomesReady(worker) => {
+                if self.processes.get(&worker).is_some_and(Process::alive) {
+                    self.tell(now, worker, Input::Ready { worker }, out);
+                }
+            }
+            Happening::Dies(worker, status, because) => {
+                self.die(now, worker, (status, because), out, dice)
+            }
+            Happening::Clears(worker) => self.clear(now, worker, out),
+        }
+    }
+
+    fn spawn_done(&mut self, now: Time, worker: WorkerId, out: &mut Agenda, dice: &mut Dice) {
+        let Some(process) = self.processes.get_mut(&worker) else {
+            return;
+        };
+        if let Some(errno) = process.fails {
+            let failure = SpawnFailure {
+                stage: "executing it".into(),
+                errno,
+                error: format!("errno {errno}"),
+            };
+            process.dead = true;
+            process.descendants.clear();
+            return self.tell(now, worker, Input::SpawnFailed { worker, failure }, out);
+        }
+        process.born = true;
+        let pid = process.pid;
+        if let Some((life, status)) = process.life {
+            out.put(
+                now + life,
+                Due::Kernel(Happening::Dies(worker, status, Because::Itself)),
+            );
+        }
+        if self.healthy || dice.percent(75) {
+            let most = if self.healthy { 50 } else { 3000 };
+            let at = now + dice.delay(Duration::from_millis(most));
+            out.put(at, Due::Kernel(Happening::BecomesReady(worker)));
+        }
+        self.tell(now, worker, Input::Spawned { worker, pid }, out);
+    }
+
+    fn die(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        how: (ExitStatus, Because),
+        out: &mut Agenda,
+        dice: &mut Dice,
+    ) {
+        let (status, because) = how;
+        let Some(process) = self.processes.get_mut(&worker) else {
+            return;
+        };
+        if process.dead || (self.healthy && because == Because::Itself) {
+            return;
+        }
+        if because != Because::Kill && self.frozen.contains(&process.watcher) {
+            process.held = Some(Happening::Dies(worker, status, because));
+            return;
+        }
+        process.dead = true;
+        let emptied = process.descendants.is_empty();
+        let heard = now + dice.delay(SLOWEST);
+        self.tell(
+            heard,
+            worker,
+            Input::Exited {
+                worker,
+                status,
+                emptied,
+            },
+            out,
+        );
+        if !emptied && dice.percent(30) {
+            let later = dice.millis(&[0, 1, 200, 20_000]);
+            out.put(heard + later, Due::Kernel(Happening::Clears(worker)));
+        }
+    }
+
+    fn clear(&mut self, now: Time, worker: WorkerId, out: &mut Agenda) {
+        let Some(process) = self.processes.get_mut(&worker) else {
+            return;
+        };
+        if process.descendants.is_empty() {
+            return;
+        }
+        process.descendants.clear();
+        if process.dead {
+            self.tell(now, worker, Input::Emptied { worker }, out);
+        }
+    }
+
+    fn signal(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        id: SignalId,
+        what: (i32, Recipients),
+        out: &mut Agenda,
+        dice: &mut Dice,
+    ) {
+        let (signal, recipients) = what;
+        if dice.percent(4) {
+            self.die(
+                now,
+                worker,
+                (ExitStatus::Exited(0), Because::Itself),
+                out,
+                dice,
+            );
+        }
+        let mut pids = Vec::new();
+        if let Some(process) = self.processes.get(&worker) {
+            let (main, others) = match recipients {
+                Recipients::Process => (true, false),
+                Recipients::Children => (false, true),
+                Recipients::Tree => (true, true),
+            };
+            let fatal = FATAL.contains(&signal);
+            let because = if signal == 9 {
+                Because::Kill
+            } else {
+                Because::Signal
+            };
+            let patience = if signal == 9 {
+                Some(Duration::ZERO)
+            } else {
+                process.obeys
+            };
+            if main && process.alive() {
+                pids.push(process.pid);
+                if let (true, Some(wait)) = (fatal, patience) {
+                    let status = dice.pick(&[
+                        ExitStatus::Signaled(signal),
+                        ExitStatus::Exited(0),
+                        ExitStatus::Exited(1),
+                    ]);
+                    out.put(
+                        now + wait,
+                        Due::Kernel(Happening::Dies(worker, status, because)),
+                    );
+                }
+            }
+            if others && process.born && !process.descendants.is_empty() {
+                pids.extend(&process.descendants);
+                if let (true, Some(wait)) = (fatal, patience) {
+                    out.put(now + wait, Due::Kernel(Happening::Clears(worker)));
+                }
+            }
+        }
+        let heard = if pids.is_empty() {
+            now
+        } else {
+            now + dice.delay(SLOWEST)
+        };
+        self.tell(
+            heard,
+            worker,
+            Input::Signalled {
+                worker,
+                signal: id,
+                pids,
+            },
+            out,
+        );
+    }
+
+    fn kill_tree(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        id: SignalId,
+        out: &mut Agenda,
+        dice: &mut Dice,
+    ) {
+        let mut pids = Vec::new();
+        if let Some(process) = self.processes.get(&worker).filter(|p| p.born) {
+            pids.extend(process.alive().then_some(process.pid));
+            pids.extend(&process.descendants);
+            let ends = now + dice.delay(SLOWEST);
+            if process.alive() {
+                let dies = Happening::Dies(worker, ExitStatus::Signaled(9), Because::Kill);
+                out.put(ends, Due::Kernel(dies));
+            }
+            out.put(
+                ends + dice.delay(SLOWEST),
+                Due::Kernel(Happening::Clears(worker)),
+            );
+        }
+        self.tell(
+            now,
+            worker,
+            Input::Signalled {
+                worker,
+                signal: id,
+                pids,
+            },
+            out,
+        );
+    }
+
+    fn freeze(&mut self, now: Time, watcher: &Name, frozen: bool, out: &mut Agenda) {
+        if frozen {
+            self.frozen.insert(watcher.clone());
+            return;
+        }
+        self.frozen.remove(watcher);
+        for process in self
+            .processes
+            .values_mut()
+            .filter(|p| p.watcher == *watcher)
+        {
+            if let Some(held) = process.held.take() {
+                out.put(now, Due::Kernel(held));
+            }
+        }
+    }
+
+    /// Tells the supervisor, but not before what it was told of this worker earlier.
+    fn tell(&mut self, at: Time, worker: WorkerId, input: Input, out: &mut Agenda) {
+        let at = match self.processes.get_mut(&worker) {
+            Some(process) => {
+                process.told = process.told.max(at);
+                process.told
+            }
+            None => at,
+        };
+        out.put(at, Due::Tell(input));
+    }
+}
+
+/// A process that is about to be.
+fn draw(temper: Temper, healthy: bool, dice: &mut Dice) -> Process {
+    let crashes = match temper {
+        _ if healthy => 0,
+        Temper::Steady => 3,
+        Temper::Mixed | Temper::Unstartable => 35,
+        Temper::Crashing => 90,
+    };
+    let unstartable = match temper {
+        _ if healthy => 0,
+        Temper::Steady => 1,
+        Temper::Mixed | Temper::Crashing => 10,
+        Temper::Unstartable => 90,
+    };
+    let life = dice.percent(crashes).then(|| {
+        let after = dice.millis(&[0, 0, 1, 50, 500, 1000, 5000, 30_000]);
+        let how = [
+            ExitStatus::Exited(0),
+            ExitStatus::Exited(1),
+            ExitStatus::Signaled(11),
+            ExitStatus::Dumped(6),
+            ExitStatus::Unknown,
+        ];
+        (after, dice.pick(&how))
+    });
+    let obeys = (healthy || dice.percent(80)).then(|| dice.millis(&[0, 0, 0, 1, 100, 1000, 4000]));
+    Process {
+        watcher: Name::from(""),
+        pid: 0,
+        born: false,
+        dead: false,
+        fails: dice
+            .percent(unstartable)
+            .then(|| dice.pick(&[2, 11, 12, 13])),
+        obeys,
+        life,
+        descendants: if !healthy && dice.percent(20) {
+            vec![0]
+        } else {
+            Vec::new()
+        },
+        held: None,
+        told: Time::ZERO,
+    }
+}

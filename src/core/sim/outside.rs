@@ -1,0 +1,24 @@
+//! Those who are asked by hooks: they answer at once, late, or never.
+
+use super::agenda::{Agenda, Dice, Due};
+use crate::core::{HookAnswer, HookId, Input, Time};
+use std::time::Duration;
+
+/// Somebody is asked. The answer comes even after the hook was cancelled, unless somebody else
+/// sees to it that it does not.
+pub(super) fn ask(now: Time, hook: HookId, healthy: bool, out: &mut Agenda, dice: &mut Dice) {
+    if !healthy && dice.percent(12) {
+        return;
+    }
+    let after = match healthy {
+        true => Duration::from_millis(1),
+        false => dice.millis(&[0, 0, 0, 1, 10, 100, 1000, 5000]),
+    };
+    let answer = match dice.number(0, 99) {
+        _ if healthy => HookAnswer::True,
+        0..75 => HookAnswer::True,
+        75..88 => HookAnswer::False("not today".into()),
+        _ => HookAnswer::Failed("it fell over".into()),
+    };
+    out.put(now + after, Due::Tell(Input::HookFinished { hook, answer }));
+}

@@ -1,0 +1,295 @@
+//! One world: it lets time pass, feeds the supervisor, does what it asks for, and has it checked.
+//!
+//! A world goes through [`Phase`]s. In the first one everything goes wrong that can; from the
+//! second on the surroundings are well, so that everything must come to rest, then up, then down.
+
+use super::agenda::{Agenda, Dice, Due};
+use super::check::{Checker, Verdict, ensure};
+use super::kernel::Kernel;
+use super::operator::{self, Operator};
+use super::story::Story;
+use crate::core::{
+    Action, Command, Input, Limits, Name, RequestId, Scale, Shutdown, Supervisor, Time, WatcherSpec,
+};
+use std::time::Duration;
+
+/// Steps after which a world that ought to have come to rest is one that never does.
+const STEPS_MAX: u32 = 20_000;
+
+/// What the operator is up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// He has ideas, so many are left.
+    Chaos(u32),
+    /// He watches things settle.
+    Calm,
+    /// He has asked for everything to run.
+    Up,
+    /// He has asked for an end.
+    Down,
+}
+
+/// The whole of it.
+pub(super) struct World {
+    now: Time,
+    dice: Dice,
+    limits: Limits,
+    supervisor: Supervisor,
+    agenda: Agenda,
+    kernel: Kernel,
+    operator: Operator,
+    checker: Checker,
+    story: Story,
+    phase: Phase,
+    /// Whether actions wait until all that is due has been said, as in the server's loop.
+    batches: bool,
+    /// In how many of a hundred steps the loop is late.
+    late_percent: u32,
+    waiting: Vec<Action>,
+    started: Vec<RequestId>,
+    steps: u32,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, story: Story) -> World {
+        let mut dice = Dice::new(seed);
+        let limits = operator::limits(&mut dice);
+        World {
+            now: Time::ZERO,
+            limits,
+            supervisor: Supervisor::new(Time::ZERO, limits, dice.any()),
+            agenda: Agenda::default(),
+            kernel: Kernel::default(),
+            operator: Operator::new(&mut dice),
+            checker: Checker::new(limits),
+            story,
+            phase: Phase::Chaos(dice.number(2, 16)),
+            batches: dice.percent(40),
+            late_percent: dice.pick(&[0, 0, 2, 10]),
+            waiting: Vec::new(),
+            started: Vec::new(),
+            steps: 0,
+            dice,
+        }
+    }
+
+    /// Lives until the end of the world or the first broken promise.
+    pub(super) fn run(&mut self) -> Verdict {
+        let boot = self.operator.boot(self.limits, &mut self.dice);
+        self.feed(boot)?;
+        self.plan_whim();
+        while !self.checker.has_exited() {
+            self.steps += 1;
+            ensure!(
+                self.steps < STEPS_MAX,
+                "rest is reached",
+                "not within {STEPS_MAX} steps, in phase {:?}",
+                self.phase
+            );
+            match self.pass_time() {
+                Some(late) => self.advance(late)?,
+                None => self.next_phase()?,
+            }
+        }
+        ensure!(
+            self.kernel.living() == 0 || self.limits_are_short(),
+            "no process forgotten",
+            "{} live on after the end",
+            self.kernel.living()
+        );
+        self.feed(Input::Deadline)
+    }
+
+    pub(super) fn story(&self) -> &Story {
+        &self.story
+    }
+
+    /// Whether a shutdown may run out of time with something left.
+    fn limits_are_short(&self) -> bool {
+        self.checker.may_leave()
+    }
+
+    /// Goes on to the next moment at which something is due, or a little beyond; says by how much.
+    fn pass_time(&mut self) -> Option<Duration> {
+        let deadline = self.supervisor.next_deadline();
+        let next = [self.agenda.first(), deadline]
+            .into_iter()
+            .flatten()
+            .min()?;
+        // A deadline in the past was a broken promise already, and an agenda never lies behind.
+        let next = next.max(self.now);
+        let late = if self.dice.percent(self.late_percent) {
+            self.dice.millis(&[0, 3, 300, 8000])
+        } else {
+            Duration::ZERO
+        };
+        self.now = next + late;
+        Some(late)
+    }
+
+    /// Says and does all that is due now.
+    fn advance(&mut self, late: Duration) -> Verdict {
+        self.checker.was_late(late);
+        if self.dice.percent(2) {
+            self.feed(Input::Deadline)?;
+        }
+        let mut spoke = false;
+        while let Some((at, due)) = self.agenda.pop(self.now) {
+            spoke |= self.take(at, due)?;
+            if self.checker.has_exited() {
+                return Ok(());
+            }
+        }
+        if !spoke
+            && self
+                .supervisor
+                .next_deadline()
+                .is_some_and(|at| at <= self.now)
+        {
+            self.feed(Input::Deadline)?;
+        }
+        self.carry_out_waiting();
+        Ok(())
+    }
+
+    /// One thing that is due; says whether the supervisor heard of it.
+    fn take(&mut self, at: Time, due: Due) -> Result<bool, super::check::Violation> {
+        match due {
+            Due::Kernel(what) => {
+                self.story.happens(at, what);
+                self.kernel
+                    .happen(at, what, &mut self.agenda, &mut self.dice);
+                return Ok(false);
+            }
+            Due::Tell(input) if !self.kernel.is_heard(&input) => return Ok(false),
+            Due::Tell(input) => self.feed(input)?,
+            Due::Whim => self.whim()?,
+        }
+        Ok(true)
+    }
+
+    fn feed(&mut self, input: Input) -> Verdict {
+        self.story.hears(self.now, &input);
+        let actions = self.supervisor.handle(self.now, input.clone());
+        for action in &actions {
+            self.story.asks(self.now, action);
+        }
+        self.checker
+            .step(self.now, &input, &actions, self.supervisor.next_deadline())?;
+        self.waiting.extend(actions);
+        if !self.batches {
+            self.carry_out_waiting();
+        }
+        Ok(())
+    }
+
+    fn carry_out_waiting(&mut self) {
+        for action in std::mem::take(&mut self.waiting) {
+            self.kernel
+                .carry_out(self.now, &action, &mut self.agenda, &mut self.dice);
+        }
+    }
+
+    fn plan_whim(&mut self) {
+        let after = self.dice.millis(&[0, 0, 1, 100, 900, 3000, 15_000]);
+        self.agenda.put(self.now + after, Due::Whim);
+    }
+
+    fn whim(&mut self) -> Verdict {
+        let Phase::Chaos(left) = self.phase else {
+            return Ok(());
+        };
+        let idea = self.operator.whim(self.limits, &mut self.dice);
+        self.feed(idea)?;
+        if left > 0 {
+            self.phase = Phase::Chaos(left - 1);
+            self.plan_whim();
+            return Ok(());
+        }
+        self.calm_down()
+    }
+
+    /// From here on everything goes well. Growing old is switched off: it never comes to rest.
+    fn calm_down(&mut self) -> Verdict {
+        self.phase = Phase::Calm;
+        self.story.says(self.now, "all is well from here on");
+        self.kernel.heal();
+        if self.checker.is_ending() {
+            return Ok(());
+        }
+        let specs = self.checker.specs();
+        let names = specs.iter().map(|spec| spec.name.clone()).collect();
+        self.ask(Command::Thaw(names))?;
+        for spec in specs.into_iter().filter(|spec| spec.max_age.is_some()) {
+            let spec = Box::new(WatcherSpec {
+                max_age: None,
+                ..spec
+            });
+            self.ask(Command::Set {
+                spec,
+                keys: vec!["max_age".into()],
+            })?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, command: Command) -> Verdict {
+        let request = self.operator.request(command, true, false);
+        if let Input::Request(request) = &request {
+            self.started.push(request.id);
+        }
+        self.feed(request)
+    }
+
+    /// Nothing is due: everything must be at rest, and the operator goes on.
+    fn next_phase(&mut self) -> Verdict {
+        match self.phase {
+            // The operator's next idea is always due, so the world cannot stand still here.
+            Phase::Chaos(_) => self.calm_down(),
+            Phase::Calm => self.ask_all_up(),
+            Phase::Up => self.ask_all_down(),
+            Phase::Down => {
+                ensure!(
+                    false,
+                    "a shutdown ends",
+                    "nothing is due, but it has not ended"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn ask_all_up(&mut self) -> Verdict {
+        self.checker.at_rest()?;
+        self.story.says(self.now, "at rest; everything is to run");
+        self.phase = Phase::Up;
+        self.started.clear();
+        let specs = self.checker.specs();
+        let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
+        for spec in &specs {
+            let to = Scale::To(spec.numprocesses.min(1));
+            self.ask(Command::Scale {
+                watcher: spec.name.clone(),
+                to,
+            })?;
+        }
+        self.ask(Command::Start(names))
+    }
+
+    fn ask_all_down(&mut self) -> Verdict {
+        self.checker.all_up()?;
+        ensure!(
+            self.started.iter().all(|id| self.checker.is_answered(*id)),
+            "every request is answered",
+            "{:?}",
+            self.started
+        );
+        self.story.says(self.now, "all is up; it is to end");
+        self.phase = Phase::Down;
+        match self.dice.number(0, 2) {
+            0 => self.feed(Input::Shutdown(Shutdown::Graceful)),
+            1 => self.feed(Input::Shutdown(Shutdown::AtOnce)),
+            _ => self.ask(Command::Quit),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The one place where everything that can happen arrives: [`Supervisor::handle`].
+
+use super::context::Context;
+use super::requests::Requests;
+use super::shutdown::Ending;
+use super::timers::Timer;
+use super::watcher::{Phase, Wanted, Watcher};
+use super::waves::Waves;
+use super::{Action, EventKind, HookAnswer, HookId, Input, Limits, Name, Refusal, Time, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Decides what should happen.
+///
+/// Handling an input records facts; then every watcher that is concerned is reconciled: what is
+/// wanted is compared with what is, and the difference is asked for. All answers to requests and
+/// all events come out of that, in order.
+#[derive(Debug)]
+pub struct Supervisor {
+    pub(super) ctx: Context,
+    pub(super) limits: Limits,
+    pub(super) watchers: BTreeMap<Name, Watcher>,
+    pub(super) requests: Requests,
+    pub(super) waves: Waves,
+    pub(super) ending: Ending,
+    /// The next watcher's place among those of its priority.
+    pub(super) next_order: u64,
+    /// Whether the first configuration was applied.
+    pub(super) booted: bool,
+}
+
+impl Supervisor {
+    /// A supervisor with no watchers, at `now`; `seed` feeds jitter and variance.
+    #[must_use]
+    pub fn new(now: Time, limits: Limits, seed: u64) -> Supervisor {
+        Supervisor {
+            ctx: Context::new(now, seed),
+            limits,
+            watchers: BTreeMap::new(),
+            requests: Requests::default(),
+            waves: Waves::default(),
+            ending: Ending::default(),
+            next_order: 0,
+            booted: false,
+        }
+    }
+
+    /// Records what happened at `now` and says what is to be done, in order.
+    ///
+    /// # Panics
+    ///
+    /// If `now` is before the `now` of an earlier call.
+    pub fn handle(&mut self, now: Time, input: Input) -> Vec<Action> {
+        self.handle_all(now, [input])
+    }
+
+    /// As [`Supervisor::handle`], for all that happened up to one reading of the clock: what
+    /// follows from them together is decided once.
+    ///
+    /// # Panics
+    ///
+    /// If `now` is before the `now` of an earlier call.
+    pub fn handle_all(
+        &mut self,
+        now: Time,
+        inputs: impl IntoIterator<Item = Input>,
+    ) -> Vec<Action> {
+        assert!(
+            now >= self.ctx.now,
+            "time went backwards: {:?} then {now:?}",
+            self.ctx.now
+        );
+        self.ctx.now = now;
+        for input in inputs {
+            self.record(input);
+        }
+        while let Some(timer) = self.ctx.timers.pop(now) {
+            self.due(timer);
+        }
+        self.pursue();
+        std::mem::take(&mut self.ctx.actions)
+    }
+
+    /// When [`Supervisor::handle`] wants to be called again if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.ctx.timers.next()
+    }
+
+    /// All watchers, by name.
+    pub fn watchers(&self) -> impl Iterator<Item = &Watcher> {
+        self.watchers.values()
+    }
+
+    /// The watcher of that name.
+    #[must_use]
+    pub fn watcher(&self, name: &Name) -> Option<&Watcher> {
+        self.watchers.get(name)
+    }
+
+    /// Whose process this is; `None` once it is gone.
+    #[must_use]
+    pub fn owner(&self, worker: WorkerId) -> Option<&Name> {
+        self.ctx.owners.get(&worker)
+    }
+
+    /// The number of the last event; 0 before the first.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.ctx.last_seq()
+    }
+
+    fn record(&mut self, input: Input) {
+        match input {
+            Input::Request(request) => {
+                if let Err(refusal) = self.command(request.clone()) {
+                    self.ctx.act(Action::Reply {
+                        request: request.id,
+                        result: Err(refusal),
+                    });
+                }
+            }
+            Input::Spawned { worker, pid } => {
+                self.with_owner(worker, |watcher, ctx| watcher.on_spawned(worker, pid, ctx));
+            }
+            Input::SpawnFailed { worker, failure } => {
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_spawn_failed(worker, failure, ctx);
+                });
+            }
+            Input::Ready { worker } => {
+                self.with_owner(worker, |watcher, ctx| watcher.on_ready(worker, ctx));
+            }
+            Input::Exited {
+                worker,
+                status,
+                emptied,
+            } => {
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_exited(worker, status, emptied, ctx);
+                });
+            }
+            Input::Emptied { worker } => {
+                self.with_owner(worker, |watcher, ctx| watcher.on_emptied(worker, ctx));
+            }
+            Input::Signalled {
+                worker,
+                signal,
+                pids,
+            } => {
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_signalled(signal, &pids, ctx)
+                });
+            }
+            Input::HookFinished { hook, answer } => {
+                let answered = self.ctx.hook_answered(hook, answer);
+                self.hook_spoke(hook, answered);
+            }
+            Input::Announce(news) => self.ctx.emit(None, EventKind::Announced(news)),
+            Input::Deadline => {}
+            Input::Shutdown(how) => self.shut_down(how),
+        }
+    }
+
+    fn due(&mut self, timer: Timer) {
+        match timer {
+            Timer::Worker(id) => self.with_owner(id, |watcher, ctx| watcher.worker_due(id, ctx)),
+            Timer::Pool(name) => {
+                self.ctx.touched.insert(name);
+            }
+            Timer::Hook(hook) => {
+                let answered = self.ctx.hook_overdue(hook);
+                self.hook_spoke(hook, answered);
+            }
+            // The wave is looked at in any case.
+            Timer::Wave(_) => {}
+            Timer::Shutdown => self.shutdown_due(),
+        }
+    }
+
+    fn hook_spoke(
+        &mut self,
+        hook: HookId,
+        answered: Option<(super::context::HookRun, HookAnswer)>,
+    ) {
+        let Some((run, answer)) = answered else {
+            return;
+        };
+        self.with_watcher(&run.watcher.clone(), |watcher, ctx| {
+            watcher.on_hook(hook, &run, &answer, ctx);
+        });
+    }
+
+    fn with_owner(&mut self, worker: WorkerId, act: impl FnOnce(&mut Watcher, &mut Context)) {
+        if let Some(name) = self.ctx.owners.get(&worker).cloned() {
+            self.with_watcher(&name, act);
+        }
+    }
+
+    /// Changes facts of a watcher, which is looked at before the input is done with.
+    pub(super) fn with_watcher<R>(
+        &mut self,
+        name: &Name,
+        act: impl FnOnce(&mut Watcher, &mut Context) -> R,
+    ) -> Option<R> {
+        let watcher = self.watchers.get_mut(name)?;
+        let result = act(watcher, &mut self.ctx);
+        self.ctx.touched.insert(name.clone());
+        Some(result)
+    }
+
+    pub(super) fn find(&self, name: &Name) -> Result<&Watcher, Refusal> {
+        self.watchers
+            .get(name)
+            .ok_or_else(|| Refusal::NoSuchWatcher(name.clone()))
+    }
+
+    /// Reconciles until nothing more follows.
+    fn pursue(&mut self) {
+        loop {
+            let mut looked_at = BTreeSet::new();
+            while let Some(name) = self.ctx.touched.pop_first() {
+                self.look_at(&name);
+                looked_at.insert(name);
+            }
+            if self
+                .waves
+                .advance(&looked_at, &mut self.watchers, &mut self.ctx)
+            {
+                self.ctx.emit(None, EventKind::DaemonReady);
+                self.ctx.act(Action::Settled);
+            }
+            if self.ctx.touched.is_empty() {
+                break;
+            }
+        }
+        self.end_if_over();
+    }
+
+    fn look_at(&mut self, name: &Name) {
+        let Some(watcher) = self.watchers.get_mut(name) else {
+            return;
+        };
+        watcher.reconcile(&mut self.ctx);
+        watcher.judge(&mut self.requests, &mut self.ctx);
+        let gave_up = watcher.spec.critical && watcher.failed();
+        if watcher.wanted == Wanted::Gone && watcher.phase == Phase::Stopped {
+            self.remove(name);
+        }
+        if gave_up {
+            self.critical_failure();
+        }
+    }
+
+    /// Forgets a watcher of which nothing runs (or is to be looked after) any more.
+    pub(super) fn remove(&mut self, name: &Name) {
+        let Some(mut watcher) = self.watchers.remove(name) else {
+            return;
+        };
+        self.ctx.timers.set(Timer::Pool(name.clone()), None);
+        watcher.emit(EventKind::Remove, &mut self.ctx);
+        let refusal = Refusal::NoSuchWatcher(name.clone());
+        watcher.close_tickets(&refusal, &mut self.requests, &mut self.ctx);
+        self.ctx.act(Action::Removed {
+            watcher: name.clone(),
+        });
+    }
+}

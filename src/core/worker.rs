@@ -1,0 +1,178 @@
+//! One process from the wish for it to the last of its tree.
+//!
+//! ```text
+//!  before_spawn ─► Spawning ─► after_spawn ─► Starting ─► Running
+//!       │             │             │             │          │ told to end
+//!       │             │             └──────┬──────┴──────────┤
+//!    refused      failed: gone             ▼                 ▼
+//!                                       Stopping ────────► Ended ─► reaped and its tree empty: gone
+//! ```
+//!
+//! A worker on its way out still holds its place, so that there are never more than asked.
+
+use super::{By, Exit, HookId, Revision, Time, WorkerId};
+use std::time::Duration;
+
+/// What is known of one process.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) wid: u32,
+    pub(super) generation: u64,
+    pub(super) revision: Revision,
+    pub(super) life: Life,
+    /// To be replaced, and why.
+    pub(super) outdated: Option<By>,
+    pub(super) pid: Option<i32>,
+    /// When it was asked for, and from its spawn on, when it was spawned.
+    pub(super) started: Time,
+    pub(super) ready: Option<Time>,
+    pub(super) stop: Option<Stop>,
+    pub(super) exit: Option<Exit>,
+    /// Nothing is left of its tree.
+    pub(super) emptied: bool,
+    /// Its share of the watcher's `max_age_variance`, drawn once.
+    pub(super) age_share: f64,
+}
+
+/// Where a process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// The hook is asked whether it may be.
+    BeforeSpawn(HookId),
+    /// The kernel is asked for it.
+    Spawning,
+    /// It runs; the hook is asked whether it may go on.
+    AfterSpawn(HookId),
+    /// It runs and is not ready yet.
+    Starting,
+    /// It is ready.
+    Running,
+    /// It was told to end.
+    Stopping,
+    /// The main process has ended; the hook is told.
+    BeforeReap(HookId),
+    /// The end was told to everybody; the hook is told.
+    AfterReap(HookId),
+    /// All was said; what is left of its tree is on its way out.
+    Reaped,
+}
+
+/// That, why and until when a process is asked to end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop {
+    pub(super) by: By,
+    /// When its tree is killed, and after that killed again.
+    pub(super) kill_at: Time,
+    /// The pause before the next kill; `None` before the first.
+    pub(super) killed: Option<Duration>,
+}
+
+/// A process as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessState {
+    /// Fork and exec are under way, or a hook is asked.
+    Spawning,
+    /// Waiting for readiness.
+    Starting,
+    /// Ready.
+    Running,
+    /// Told to end, or ended and not yet gone.
+    Stopping,
+}
+
+/// How a process counts for its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Of the present kind: not ready, ready, going.
+    Fresh(Standing),
+    /// To be replaced.
+    Old(Standing),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Unready,
+    Ready,
+    Going,
+}
+
+impl Worker {
+    pub(super) fn class(&self) -> Class {
+        let standing = match self.life {
+            _ if self.stop.is_some() => Standing::Going,
+            Life::BeforeSpawn(_) | Life::Spawning | Life::AfterSpawn(_) | Life::Starting => {
+                Standing::Unready
+            }
+            Life::Running => Standing::Ready,
+            Life::Stopping | Life::BeforeReap(_) | Life::AfterReap(_) | Life::Reaped => {
+                Standing::Going
+            }
+        };
+        match self.outdated {
+            Some(_) => Class::Old(standing),
+            None => Class::Fresh(standing),
+        }
+    }
+
+    /// Whether the main process runs: it was spawned and has not ended.
+    pub(super) fn runs(&self) -> bool {
+        self.pid.is_some() && self.exit.is_none()
+    }
+
+    /// Which process this is.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// Its place in the pool, from 1.
+    #[must_use]
+    pub fn wid(&self) -> u32 {
+        self.wid
+    }
+
+    /// Its pid, once it was spawned.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// How often the watcher's processes had been replaced when it was made.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// When it was spawned (or asked for, if it is not yet).
+    #[must_use]
+    pub fn started(&self) -> Time {
+        self.started
+    }
+
+    /// When it became ready.
+    #[must_use]
+    pub fn ready(&self) -> Option<Time> {
+        self.ready
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn state(&self) -> ProcessState {
+        match self.life {
+            Life::BeforeSpawn(_) | Life::Spawning => ProcessState::Spawning,
+            _ if self.stop.is_some() => ProcessState::Stopping,
+            Life::AfterSpawn(_) | Life::Starting => ProcessState::Starting,
+            Life::Running => ProcessState::Running,
+            Life::Stopping | Life::BeforeReap(_) | Life::AfterReap(_) | Life::Reaped => {
+                ProcessState::Stopping
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A process, held by a descriptor: signals and its end.
+//!
+//! A pid names whoever has the number now; a pidfd names the process it was opened for, for ever. Becomes
+//! readable (epoll, poll) when the process ends.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use nix::unistd::Pid;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By itself, with this code (0 to 255).
+    Exited(i32),
+    /// By this signal.
+    Signaled {
+        /// Its number; may be a real-time signal.
+        signal: i32,
+        /// Whether it left a core dump.
+        dumped: bool,
+    },
+}
+
+/// A process.
+#[derive(Debug)]
+pub struct Pidfd(OwnedFd);
+
+impl Pidfd {
+    /// The process that has this pid now. Whether it is the one that is meant must be checked afterwards.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if there is none; `EMFILE`.
+    pub fn open(pid: Pid) -> io::Result<Self> {
+        // SAFETY: numbers only; on success the descriptor is new and ours.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self(OwnedFd::from_raw_fd(fd as RawFd)))
+        }
+    }
+
+    /// Sends `signal` (signal(7); 0 only checks) to the process.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if it has ended and was waited for; `EPERM` if it has changed to a user we may not signal;
+    /// `EINVAL` if there is no such signal. A zombie takes the signal without error and without effect.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.send(signal, 0)
+    }
+
+    /// Sends `signal` to the process group that the process leads or led, as long as anybody is in it.
+    ///
+    /// Before Linux 6.9 only while the process itself has not been waited for: it is then that its number
+    /// cannot have gone to a group of strangers.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if nobody is left in it, or the process is no group leader; else as for [`Self::signal`].
+    pub fn signal_group(&self, signal: i32) -> io::Result<()> {
+        match self.send(signal, PIDFD_SIGNAL_PROCESS_GROUP) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.signal_group_by_number(signal)
+            }
+            result => result,
+        }
+    }
+
+    fn signal_group_by_number(&self, signal: i32) -> io::Result<()> {
+        let pid = self.pid()?;
+        // A pid is not given away before its process was waited for, and whoever waits is the caller.
+        self.signal(0)?;
+        // SAFETY: numbers only.
+        match unsafe { libc::kill(-pid.as_raw(), signal) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn send(&self, signal: i32, flags: libc::c_uint) -> io::Result<()> {
+        let info: *mut libc::siginfo_t = ptr::null_mut();
+        // SAFETY: the descriptor is open because we own it; a null `siginfo` asks the kernel to fill in what
+        // kill(2) would.
+        let r = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.0.as_raw_fd(),
+                signal,
+                info,
+                flags,
+            )
+        };
+        if r == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// The pid, while the process has not been waited for.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` afterwards.
+    pub fn pid(&self) -> io::Result<Pid> {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd()))?;
+        info.lines()
+            .find_map(|line| line.strip_prefix("Pid:"))
+            .and_then(|number| number.trim().parse().ok())
+            .filter(|&pid: &i32| pid > 0)
+            .map(Pid::from_raw)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+    }
+
+    /// How the process ended, or `None` while it runs. The first answer also releases its pid.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` if the process is not our child, or has been waited for before.
+    pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        waitid(
+            libc::P_PIDFD,
+            self.0.as_raw_fd() as libc::id_t,
+            libc::WNOHANG | libc::WEXITED,
+        )
+        .map(|ended| ended.map(|(_, status)| status))
+    }
+
+    /// As [`Self::try_wait`], but waits for the end.
+    pub(super) fn wait(&self) -> io::Result<Option<ExitStatus>> {
+        waitid(
+            libc::P_PIDFD,
+            self.0.as_raw_fd() as libc::id_t,
+            libc::WEXITED,
+        )
+        .map(|ended| ended.map(|(_, status)| status))
+    }
+}
+
+/// Linux 6.9.
+const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+/// waitid(2), as nix has it, but without losing the real-time signals, for which nix has no name.
+pub(super) fn waitid(
+    id_type: libc::idtype_t,
+    id: libc::id_t,
+    options: i32,
+) -> io::Result<Option<(Pid, ExitStatus)>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel fills in `info`, which is as large as it expects and was zeroed before, so that the
+    // pid reads 0 when nobody has ended (waitid(2)); si_pid and si_status are the members in use for SIGCHLD.
+    let (pid, status, code) = unsafe {
+        if libc::waitid(id_type, id, info.as_mut_ptr(), options) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let info = info.assume_init();
+        (info.si_pid(), info.si_status(), info.si_code)
+    };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let status = match code {
+        libc::CLD_EXITED => ExitStatus::Exited(status),
+        _ => ExitStatus::Signaled {
+            signal: status,
+            dumped: code == libc::CLD_DUMPED,
+        },
+    };
+    Ok(Some((Pid::from_raw(pid), status)))
+}
+
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Pidfd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl From<Pidfd> for OwnedFd {
+    fn from(pidfd: Pidfd) -> Self {
+        pidfd.0
+    }
+}
