@@ -122,6 +122,16 @@ impl Builder<'_> {
             let fault = diagnose(&format!("{title}.{key}"), problem);
             self.errors.push(fault);
         }
+        if let (
+            Command::Line {
+                words: Some(words), ..
+            },
+            false,
+        ) = (&watcher.cmd, watcher.shell)
+        {
+            // Without a shell, a string and the array of its words are one and the same.
+            watcher.cmd = Command::Words(words.clone());
+        }
         let env_file = match &watcher.env_file {
             Some(path) => self.env_file(path),
             None => &[],

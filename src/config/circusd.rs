@@ -15,7 +15,7 @@ section! {
         state_dir: PathBuf,
     }
     /// Where the API socket is; a name that begins with @ is in the abstract namespace.
-    socket: SocketPath = default_socket(cx)
+    socket: SocketPath = SocketPath::Path(default_socket(cx))
         => "/run/circusd/circusd.sock; a user's own daemon: $XDG_RUNTIME_DIR/circusd/circusd.sock",
         RestartDaemon;
     /// The permission bits of the socket: who may connect.
@@ -65,13 +65,13 @@ section! {
 ///
 /// A user without `$XDG_RUNTIME_DIR` (no session) gets a directory below `/tmp` with the user's
 /// number in its name; whoever makes it must see to it that it is the user's own.
-fn default_socket(cx: &Context) -> SocketPath {
+fn default_socket(cx: &Context) -> PathBuf {
     let directory = match (cx.system, cx.variable("XDG_RUNTIME_DIR")) {
         (true, _) => "/run/circusd".to_owned(),
         (false, Some(runtime)) => format!("{runtime}/circusd"),
         (false, None) => format!("/tmp/circusd-{}", cx.uid),
     };
-    SocketPath::Path(PathBuf::from(directory).join("circusd.sock"))
+    PathBuf::from(directory).join("circusd.sock")
 }
 
 impl Circusd {
@@ -81,20 +81,16 @@ impl Circusd {
         if let Some(directory) = &self.runtime_dir {
             return directory.clone();
         }
-        let beside = |path: &PathBuf| {
-            let mut path = path.clone().into_os_string();
-            path.push(".state");
-            PathBuf::from(path)
-        };
-        match (&self.socket, default_socket(cx)) {
-            (SocketPath::Path(path), _) => beside(path),
-            (SocketPath::Abstract(name), SocketPath::Path(usual)) => {
+        match &self.socket {
+            SocketPath::Path(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(".state");
+                PathBuf::from(path)
+            }
+            SocketPath::Abstract(name) => {
                 // A slash would lead out of the directory.
                 let name = name.replace('/', "_");
-                usual.with_file_name(format!("@{name}.state"))
-            }
-            (SocketPath::Abstract(_), SocketPath::Abstract(_)) => {
-                unreachable!("the usual socket is never an abstract one")
+                default_socket(cx).with_file_name(format!("@{name}.state"))
             }
         }
     }

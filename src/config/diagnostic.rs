@@ -3,9 +3,13 @@
 //!
 //! Nothing in here decides whether something is a fault, or prints anything.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::node::Place;
+
+/// A longer line would bury the message it is to explain.
+const LINE_MAX: usize = 400;
 
 /// One fault (or one warning): where it is, which key it concerns, what is wrong, and what was
 /// probably meant.
@@ -27,7 +31,7 @@ pub struct Diagnostic {
     pub reason: String,
     /// What was probably meant, ready to be put in place of what was written.
     pub suggestion: Option<String>,
-    /// The offending line as written, without its line end.
+    /// The offending line as written, without its line end; none if it is very long.
     pub text: Option<String>,
 }
 
@@ -42,7 +46,10 @@ impl Diagnostic {
             key,
             reason: reason.into(),
             suggestion: None,
-            text: place.line_text().map(str::to_owned),
+            text: place
+                .line_text()
+                .filter(|line| line.len() <= LINE_MAX)
+                .map(str::to_owned),
         }
     }
 
@@ -64,12 +71,11 @@ impl Diagnostic {
         self
     }
 
-    /// Whether both speak of the same fault at the same place, though perhaps under two names:
-    /// a value of `[defaults]` is read once for itself and once for each watcher.
-    pub(crate) fn same_fault(&self, other: &Self) -> bool {
-        self.line.is_some()
-            && (&self.file, self.line, self.column, &self.reason)
-                == (&other.file, other.line, other.column, &other.reason)
+    /// What makes it the same fault, under whatever name: a value of `[defaults]` is read once
+    /// for itself and once for each watcher.
+    fn identity(&self) -> (String, Option<usize>, Option<usize>, String) {
+        let (file, reason) = (self.file.clone(), self.reason.clone());
+        (file, self.line, self.column, reason)
     }
 
     fn write_position(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,20 +126,21 @@ impl Errors {
     /// # Panics
     ///
     /// If `diagnostics` is empty: an error that is none would be refused without a reason.
-    pub(crate) fn new(diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
         assert!(!diagnostics.is_empty(), "errors without an error");
-        let mut unique: Vec<Diagnostic> = Vec::with_capacity(diagnostics.len());
-        for diagnostic in diagnostics {
-            if !unique.iter().any(|known| known.same_fault(&diagnostic)) {
-                unique.push(diagnostic);
-            }
-        }
-        Self(unique)
+        let mut seen = HashSet::new();
+        diagnostics.retain(|fault| fault.line.is_none() || seen.insert(fault.identity()));
+        Self(diagnostics)
     }
 
     /// The faults; at least one.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.0
+    }
+
+    /// The faults, taken out.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.0
     }
 
     /// The first of them, for where only one can be told.
@@ -158,11 +165,15 @@ impl std::error::Error for Errors {}
 
 /// The one of `known` that `written` was probably meant to be.
 ///
-/// At most one change, and one more per four characters: farther words are other words.
+/// At most one change, and one more per four characters: farther words are other words. Nothing
+/// is meant by a word longer than any of ours, and comparing it would take long.
 pub(crate) fn nearest<'a>(
     written: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
+    if written.len() > 64 {
+        return None;
+    }
     let written = written.to_lowercase();
     let far = 1 + written.chars().count() / 4;
     known

@@ -165,12 +165,7 @@ mod tests {
     use crate::config::node::Origin;
 
     fn parse(text: &str) -> Result<Vec<(String, String)>, Vec<Diagnostic>> {
-        parse_file(&Arc::new(Source {
-            name: "web.env".into(),
-            text: Some(text.into()),
-            origin: Origin::File,
-            directory: None,
-        }))
+        parse_file(&Source::file("web.env".as_ref(), text.into(), Origin::File))
     }
 
     #[test]

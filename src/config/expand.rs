@@ -55,21 +55,12 @@ impl Watcher {
     fn argv(&self, wid: u32) -> Vec<String> {
         let args = words(&self.args, wid);
         match &self.cmd {
-            Command::Line { line, .. } if self.shell => {
-                vec![
-                    "/bin/sh".into(),
-                    "-c".into(),
-                    shell_line(line.expand(wid), &args),
-                ]
+            // A line is left only where there is a shell to read it.
+            Command::Line { line, .. } => {
+                let line = shell_line(line.expand(wid), &args);
+                vec!["/bin/sh".into(), "-c".into(), line]
             }
-            Command::Words(program)
-            | Command::Line {
-                words: Some(program),
-                ..
-            } => [words(program, wid), args].concat(),
-            Command::Line { words: None, .. } => {
-                unreachable!("a line that cannot be split is refused where there is no shell")
-            }
+            Command::Words(program) => [words(program, wid), args].concat(),
         }
     }
 }

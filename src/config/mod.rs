@@ -15,13 +15,23 @@ mod diagnostic;
 mod document;
 mod environment;
 mod expand;
+mod files;
 mod kind;
+mod manual;
 mod node;
+mod overrides;
+mod schema;
+mod sources;
+mod store;
 mod syntax;
 mod table;
 mod values;
 mod variables;
+mod view;
 mod watcher;
+
+#[cfg(test)]
+mod tests;
 
 pub use access::Access;
 pub use build::Config;
@@ -30,8 +40,13 @@ pub use diagnostic::{Diagnostic, Errors};
 pub use environment::Environment;
 pub use expand::{Expanded, Stream};
 pub use kind::Range;
+pub use manual::{Chapter, command_line_help, manual, manual_roff};
 pub use node::Origin;
+pub use schema::schema;
+pub use sources::Sources;
+pub use store::Store;
 pub use table::{OnChange, Row, Section};
 pub use values::*;
 pub use variables::Template;
+pub use view::{Change, SettingView, WatcherChange};
 pub use watcher::Watcher;

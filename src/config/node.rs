@@ -3,8 +3,8 @@
 //!
 //! Nothing in here knows a key or a type of ours; variables are still text.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value as Json};
 
@@ -49,6 +49,40 @@ pub(crate) struct Source {
     pub(crate) origin: Origin,
     /// What relative paths are relative to; without it they are refused.
     pub(crate) directory: Option<PathBuf>,
+    /// Where each line begins, found when first asked for: `GetSettings` asks for every value.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl Source {
+    /// A file; relative paths in it are relative to its directory.
+    pub(crate) fn file(path: &Path, text: String, origin: Origin) -> Arc<Self> {
+        Arc::new(Self {
+            name: path.display().to_string(),
+            text: Some(text),
+            origin,
+            directory: path.parent().map(Path::to_owned),
+            lines: OnceLock::new(),
+        })
+    }
+
+    /// A flag, a variable or a request: nothing with lines.
+    pub(crate) fn named(name: &str, origin: Origin, directory: Option<&Path>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            text: None,
+            origin,
+            directory: directory.map(Path::to_owned),
+            lines: OnceLock::new(),
+        })
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let text = self.text.as_deref().unwrap_or_default();
+            let ends = text.match_indices('\n').map(|(end, _)| end + 1);
+            std::iter::once(0).chain(ends).collect()
+        })
+    }
 }
 
 /// A place in a source.
@@ -70,15 +104,17 @@ impl Place {
 
     /// Line and column, counted from 1, the column in characters; none where there is no text.
     pub(crate) fn line_column(&self) -> Option<(usize, usize)> {
-        let before = self.before()?;
-        let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Some((line, before[start..].chars().count() + 1))
+        let (line, start) = self.line()?;
+        let text = self.source.text.as_deref()?;
+        // The parser may complain about a byte in the middle of a character.
+        let before = text[start..].char_indices();
+        let column = before.take_while(|(at, _)| start + at < self.offset);
+        Some((line, column.count() + 1))
     }
 
     /// The whole line the place is in, without its end.
     pub(crate) fn line_text(&self) -> Option<&str> {
-        let start = self.before()?.rfind('\n').map_or(0, |newline| newline + 1);
+        let (_, start) = self.line()?;
         self.source.text.as_deref()?[start..].lines().next()
     }
 
@@ -90,15 +126,12 @@ impl Place {
         }
     }
 
-    /// The text up to the place; moved down to the start of a character, since the parser may
-    /// complain about a byte in the middle of one.
-    fn before(&self) -> Option<&str> {
-        let text = self.source.text.as_deref()?;
-        let mut offset = self.offset.min(text.len());
-        while !text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        Some(&text[..offset])
+    /// The number of the line, from 1, and where it begins.
+    fn line(&self) -> Option<(usize, usize)> {
+        self.source.text.as_ref()?;
+        let lines = self.source.lines();
+        let line = lines.partition_point(|start| *start <= self.offset);
+        Some((line, lines[line - 1]))
     }
 }
 

@@ -157,12 +157,7 @@ mod tests {
     use crate::config::node::Origin;
 
     fn source(text: &str) -> Arc<Source> {
-        Arc::new(Source {
-            name: "a.toml".into(),
-            text: Some(text.into()),
-            origin: Origin::File,
-            directory: None,
-        })
+        Source::file("a.toml".as_ref(), text.into(), Origin::File)
     }
 
     #[test]

@@ -43,7 +43,7 @@ section! {
     ioprio: Option<IoPriority> = None => "inherited", Reload;
     /// How readily the kernel kills the processes when memory is short.
     oom_score_adj: Option<i32> = None => "inherited", Reload, -1000.0 => 1000.0;
-    /// Variables for the processes; those of [env] and env_file come before, and give way.
+    /// Variables for the processes, stronger than those of the section env and of env_file.
     env: EnvMap = EnvMap::default() => "none", Reload;
     /// Pass on the whole environment of circusd, not only PATH, HOME, USER, LANG and SHELL.
     copy_env: bool = false, Reload;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use crate::config::diagnostic::nearest;
 use crate::config::kind::{
     Kind, Problem, Read, choices, no_such_word, not_available, or_variable, plain, record,
 };
@@ -44,7 +45,12 @@ impl Kind for NumProcesses {
                     .suggesting(Some(word.clone()))
                     .into())
             }
-            Value::String(word) => Err(no_such_word(&node, word, &["auto"])),
+            Value::String(word) => {
+                let reason = format!("expected {}, found '{word}'", Self::name());
+                Err(Problem::new(&node, reason)
+                    .suggesting(nearest(word, ["auto"]))
+                    .into())
+            }
             _ => Err(Problem::expected(&Self::name(), &node).into()),
         }
     }

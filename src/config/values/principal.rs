@@ -4,7 +4,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::config::kind::{Kind, Problem, Read, or_variable, plain};
+use crate::config::kind::{Kind, Problem, Read, text};
 use crate::config::node::{Node, Value};
 use crate::config::variables::Context;
 
@@ -25,11 +25,9 @@ impl Kind for Identity {
     }
 
     fn read(node: &Node, cx: &Context) -> Read<Self> {
-        let node = plain(node, cx)?;
         match &node.value {
-            Value::Integer(number) => Ok(Self::Id(id(&node, *number)?)),
-            Value::String(text) => Ok(parse(&node, text)?),
-            _ => Err(Problem::expected(IDENTITY, &node).into()),
+            Value::Integer(number) => Ok(Self::Id(id(node, *number)?)),
+            _ => Ok(parse(node, &text(node, IDENTITY, cx)?)?),
         }
     }
 
@@ -41,10 +39,10 @@ impl Kind for Identity {
     }
 
     fn schema() -> Json {
-        or_variable(json!({"anyOf": [
+        json!({"anyOf": [
             {"type": "string", "minLength": 1},
             {"type": "integer", "minimum": 0, "maximum": u32::MAX - 1},
-        ]}))
+        ]})
     }
 }
 
@@ -86,15 +84,14 @@ impl Kind for Who {
     }
 
     fn read(node: &Node, cx: &Context) -> Read<Self> {
-        let node = plain(node, cx)?;
-        match &node.value {
-            Value::String(text) if text == "*" => Ok(Self::Everyone),
-            Value::String(text) => match text.strip_prefix('@') {
-                Some(group) => Ok(Self::Group(parse(&node, group)?)),
-                None => Ok(Self::User(parse(&node, text)?)),
-            },
-            Value::Integer(number) => Ok(Self::User(Identity::Id(id(&node, *number)?))),
-            _ => Err(Problem::expected(&Self::name(), &node).into()),
+        if let Value::Integer(number) = node.value {
+            return Ok(Self::User(Identity::Id(id(node, number)?)));
+        }
+        let written = text(node, &Self::name(), cx)?;
+        match written.strip_prefix('@') {
+            Some(group) => Ok(Self::Group(parse(node, group)?)),
+            None if written == "*" => Ok(Self::Everyone),
+            None => Ok(Self::User(parse(node, &written)?)),
         }
     }
 
