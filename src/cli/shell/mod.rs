@@ -24,7 +24,6 @@ use rustyline::{CompletionType, Config, Editor};
 use signal_hook::consts::SIGINT;
 
 use self::complete::Completion;
-use super::Extras;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Stream, emit};
@@ -39,16 +38,16 @@ const QUESTION: &str = "Stop all watchers and the daemon? [y/N] ";
 const HISTORY: usize = 1000;
 
 /// Reads commands until there are no more; `globals` are the flags for all of them.
-pub(super) fn run(globals: &Globals, extras: &Extras) -> Exit {
+pub(super) fn run(globals: &Globals) -> Exit {
     if stdin().is_terminal() {
         on_terminal(globals).unwrap_or_else(|failure| run::tell(&failure, globals.json))
     } else {
-        from_pipe(globals, extras)
+        from_pipe(globals)
     }
 }
 
 /// Does every line of standard input, up to the first that fails.
-fn from_pipe(globals: &Globals, extras: &Extras) -> Exit {
+fn from_pipe(globals: &Globals) -> Exit {
     for line in stdin().lines() {
         let done = line
             .map_err(Failure::Read)
@@ -56,7 +55,7 @@ fn from_pipe(globals: &Globals, extras: &Extras) -> Exit {
         let exit = match done {
             Ok(Step::Nothing) => Exit::Success,
             Ok(Step::Leave) => return Exit::Success,
-            Ok(Step::Do(line)) => execute(&line, extras),
+            Ok(Step::Do(line)) => execute(&line),
             Err(failure) => run::tell(&failure, globals.json),
         };
         if exit != Exit::Success {
@@ -99,8 +98,8 @@ fn on_terminal(globals: &Globals) -> Result<Exit, Failure> {
     }
 }
 
-fn execute(line: &Line, extras: &Extras) -> Exit {
-    match run::execute(line, extras) {
+fn execute(line: &Line) -> Exit {
+    match run::execute(line) {
         Ok(()) => Exit::Success,
         Err(failure) => run::tell(&failure, line.globals.json),
     }
