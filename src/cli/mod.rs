@@ -29,17 +29,16 @@ pub use exit::Exit;
 /// Everything it has to say is written to standard output and standard error before it returns.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args: Vec<OsString> = args.into_iter().collect();
-    // The flag may be what could not be parsed, so it is looked for by hand.
-    let json = args.iter().any(|arg| arg == "--json");
     let line = match run::Line::parse(&args) {
         Ok(line) => line,
-        Err(failure) => return run::tell(&failure, json),
+        // What could not be parsed has no flags; this one counts all the same.
+        Err(failure) => return run::tell(&failure, args.iter().any(|arg| arg == "--json")),
     };
     if line.command.is_none() {
         return shell::run(&line.globals);
     }
     match run::execute(&line) {
         Ok(()) => Exit::Success,
-        Err(failure) => run::tell(&failure, json),
+        Err(failure) => run::tell(&failure, line.globals.json),
     }
 }

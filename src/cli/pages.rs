@@ -74,12 +74,13 @@ const EXAMPLES: [(&str, &str); 4] = [
     ),
 ];
 
-const DESCRIPTION: &str = "`circusctl` asks circusd(8) over its socket to show, start, stop, \
-    scale and replace the processes it supervises. A command returns when its work is done, and \
-    its exit code says how it went.\n\n\
+const DESCRIPTION: &str = "`circusctl` asks circusd(8) over its socket to show, start, stop, scale \
+    and replace the processes it supervises. A command returns when its work is done, and its exit \
+    code says how it went.\n\n\
     Where a command takes NAME|PATTERN, a shell-style pattern selects several watchers: `web*`, \
     `*`. Quote it, or the shell expands it. A plain name that matches nothing is an error; a \
-    pattern that matches nothing is not.";
+    pattern that matches nothing is not. Several names are done one after the other, and the first \
+    error ends the command.";
 
 const SHELL: &str = "Without a command, `circusctl` reads commands from standard input, one on a \
     line, as they would stand behind `circusctl`; words are quoted as in sh(1), and what follows \

@@ -172,5 +172,6 @@ fn width() -> Option<u16> {
     if !stdout().is_terminal() {
         return None;
     }
-    comfy_table::Table::new().width()
+    // Terminals that nobody has told their size say 0.
+    comfy_table::Table::new().width().filter(|width| *width > 0)
 }
