@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::failed;
+use crate::muster::Address;
 use crate::tools::Tools;
 
 /// The ways circusd is measured, each a column of the table: its name, and flags besides `--config` and
@@ -38,7 +39,8 @@ pub(crate) struct Pool<'a> {
     pub(crate) workers: usize,
     pub(crate) dir: &'a Path,
     pub(crate) socket: &'a Path,
-    pub(crate) fifo: &'a Path,
+    /// Where workers report.
+    pub(crate) muster: &'a Address,
 }
 
 impl Pool<'_> {
@@ -88,7 +90,8 @@ impl Contestant {
                     pool.socket.into(),
                     size.into(),
                     tools.worker.clone(),
-                    pool.fifo.into(),
+                    pool.muster.roll.clone(),
+                    pool.muster.fifo.clone(),
                 ])
             }
             Kind::Circusd { daemon, flags, .. } => {
@@ -161,10 +164,11 @@ impl Contestant {
 fn configuration(tools: &Tools, pool: &Pool<'_>) -> String {
     let watcher = |place| {
         format!(
-            "[watcher.{}]\ncmd = [{:?}, {:?}]\nnumprocesses = {}\nbackoff = false\nflapping = false\n\n",
+            "[watcher.{}]\ncmd = [{:?}, {:?}, {:?}]\nnumprocesses = {}\nbackoff = false\nflapping = false\n\n",
             Pool::watcher(place),
             tools.worker,
-            pool.fifo,
+            pool.muster.roll,
+            pool.muster.fifo,
             pool.workers,
         )
     };

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use crate::child::Owned;
 use crate::connection::Connection;
 use crate::contestant::{Contestant, Pool};
-use crate::muster::{Muster, now};
-use crate::proc::{self, Usage};
+use crate::muster::{Address, Muster, now};
+use crate::proc::{self, OnOneCpu, Usage};
 use crate::tools::Tools;
 use crate::{BenchError, Result, failed};
 
@@ -60,15 +60,16 @@ impl<'a> Daemon<'a> {
             return Err(BenchError::Interrupted);
         }
         let dir = fresh_dir()?;
-        let (socket, fifo) = (socket_in(dir.path()), dir.path().join("fifo"));
+        let (socket, address) = (socket_in(dir.path()), Address::in_dir(dir.path()));
         let pool = Pool {
             watchers,
             workers,
             dir: dir.path(),
             socket: &socket,
-            fifo: &fifo,
+            muster: &address,
         };
-        let muster = Muster::open(&fifo)?;
+        let mut muster = Muster::open(&address)?;
+        muster.expect(pool.size())?;
         let line = contestant.start(tools, &pool)?;
         let log = File::create(dir.path().join("log")).map_err(failed("to create a log file"))?;
         let mut command = Command::new(&tools.launch);
@@ -84,7 +85,6 @@ impl<'a> Daemon<'a> {
                 .iter()
                 .filter_map(|&name| Some((name, std::env::var_os(name)?))),
         );
-        let size = pool.size();
 
         let started = now();
         let child =
@@ -98,30 +98,40 @@ impl<'a> Daemon<'a> {
             asking: None,
             dir,
         };
-        let last = daemon.gather(size)?.into_iter().max().unwrap_or(started);
+        let last = daemon.gather()?;
         daemon.settle()?;
         Ok((daemon, last - started))
     }
 
-    /// Waits for `count` reports and returns their times; the new workers are known from then on.
-    fn gather(&mut self, count: usize) -> Result<Vec<Duration>> {
-        let limit = Instant::now() + PATIENCE;
-        let mut times = Vec::with_capacity(count);
-        while times.len() < count {
-            let reports = self.muster.reports(LOOK)?;
-            if reports.is_empty() {
-                self.look(count - times.len(), limit)?;
-            }
-            for report in reports {
-                times.push(report.at);
-                self.workers.push_back(report.pid);
-            }
+    /// Expects `count` more workers. Fails if more than were expected before have come meanwhile.
+    fn expect(&mut self, count: usize) -> Result<()> {
+        match self.muster.missing()? {
+            0 => self.muster.expect(count),
+            missing => Err(BenchError::Surplus {
+                name: self.contestant.name.clone(),
+                surplus: -missing,
+            }),
         }
-        Ok(times)
     }
 
-    fn look(&mut self, missing: usize, limit: Instant) -> Result<()> {
-        let name = self.contestant.name.clone();
+    /// Waits for all workers that are expected; they are known from then on. Returns the last one's time.
+    fn gather(&mut self) -> Result<Duration> {
+        let limit = Instant::now() + PATIENCE;
+        while !self.muster.wait(LOOK)? {
+            self.look(limit)?;
+        }
+        let reports = self.muster.reports()?;
+        self.workers.extend(reports.iter().map(|report| report.pid));
+        Ok(reports
+            .iter()
+            .map(|report| report.at)
+            .max()
+            .unwrap_or_default())
+    }
+
+    /// Fails if there is nothing left to wait for.
+    fn look(&mut self, limit: Instant) -> Result<()> {
+        let (name, missing) = (self.contestant.name.clone(), self.muster.missing()?);
         if self
             .child
             .ended()
@@ -155,13 +165,14 @@ impl<'a> Daemon<'a> {
     /// the `main` of the last successor.
     pub(crate) fn kill(&mut self, count: usize) -> Result<Duration> {
         let victims: Vec<Pid> = self.workers.drain(..count).collect();
+        self.expect(count)?;
         let started = now();
         for victim in victims {
             // No pidfd: the worker never ends by itself, so its pid is its own until our signal.
             kill(victim, Signal::SIGKILL)
                 .map_err(|e| failed(format!("to kill worker {victim}"))(e.into()))?;
         }
-        let last = self.gather(count)?.into_iter().max().unwrap_or(started);
+        let last = self.gather()?;
         self.settle()?;
         Ok(last - started)
     }
@@ -209,13 +220,13 @@ impl<'a> Daemon<'a> {
 
     /// Runs its restart command, from start to end. All workers are new afterwards.
     pub(crate) fn run_restart(&mut self) -> Result<Duration> {
+        self.expect(self.workers.len())?;
+        self.workers.clear();
         let took = self.run(
             self.contestant
                 .restart_command(self.tools, &socket_in(self.dir.path())),
         )?;
-        let count = self.workers.len();
-        self.workers.clear();
-        self.gather(count)?;
+        self.gather()?;
         self.settle()?;
         Ok(took)
     }
@@ -240,6 +251,11 @@ impl<'a> Daemon<'a> {
             return Err(BenchError::Command { command, status });
         }
         Ok(took)
+    }
+
+    /// Holds it on one CPU with us, from now to its end, so round trips compare.
+    pub(crate) fn share_cpu(&self) -> Result<OnOneCpu> {
+        OnOneCpu::with(self.child.pid())
     }
 
     /// Its proportional set size in bytes.

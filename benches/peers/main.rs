@@ -41,13 +41,13 @@ enum BenchError {
     #[error("{name} ended with {missing} workers still to report; it said:\n{log}")]
     Ended {
         name: String,
-        missing: usize,
+        missing: i64,
         log: String,
     },
     #[error("{name}: {missing} workers did not report within {limit:?}; it said:\n{log}")]
     Silent {
         name: String,
-        missing: usize,
+        missing: i64,
         limit: Duration,
         log: String,
     },
@@ -62,6 +62,8 @@ enum BenchError {
         command: String,
         status: std::process::ExitStatus,
     },
+    #[error("{name} started {surplus} workers more than it was asked for")]
+    Surplus { name: String, surplus: i64 },
     #[error("interrupted")]
     Interrupted,
     #[error("subscribers of {name} heard {heard} of {sent} events")]

@@ -1,16 +1,16 @@
-//! Where workers report: one FIFO, into which each writes its pid and when its `main` was reached.
+//! Where workers report when their `main` was reached: a file they append to, and a FIFO for the last
+//! of those expected.
 //!
-//! A FIFO rather than a socket: reports of a thousand workers wait in it without blocking one of them
-//! (`net.unix.max_dgram_qlen` is 10), and one read takes many.
+//! Nothing here wakes for each report. With two CPUs a harness that does takes one of them from the
+//! supervisor it measures: a sixth of a start of a thousand workers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::time::{ClockId, clock_gettime};
@@ -18,11 +18,8 @@ use nix::unistd::{Pid, mkfifo};
 
 use crate::{Result, failed};
 
-/// Room for 65 536 reports. Granted up to `fs.pipe-max-size`, whose default this is.
-const CAPACITY_BYTES: i32 = 1 << 20;
-
-/// Two numbers of 64 bits; see `worker.c`.
-const REPORT_BYTES: usize = 16;
+/// Two numbers of 64 bits; see `worker.c`. The first record of the file is the expectation.
+const RECORD_BYTES: usize = 16;
 
 /// What a worker said about itself.
 #[derive(Debug, Clone, Copy)]
@@ -39,54 +36,108 @@ pub(crate) fn now() -> Duration {
         .into()
 }
 
+/// The paths that a worker is given, in this order.
+pub(crate) struct Address {
+    pub(crate) roll: PathBuf,
+    pub(crate) fifo: PathBuf,
+}
+
+impl Address {
+    /// Two names in `dir`, which must be in memory or at least local: workers append at the same time.
+    pub(crate) fn in_dir(dir: &Path) -> Address {
+        Address {
+            roll: dir.join("roll"),
+            fifo: dir.join("fifo"),
+        }
+    }
+}
+
 /// The reading end.
 pub(crate) struct Muster {
+    roll: File,
     fifo: File,
+    /// Records that were read, the expectation among them.
+    read: usize,
+    /// Records there are when all that are expected have reported.
+    expected: usize,
 }
 
 impl Muster {
-    /// Makes the FIFO `path` and holds it open.
-    pub(crate) fn open(path: &Path) -> Result<Muster> {
-        mkfifo(path, Mode::S_IRWXU)
-            .map_err(io::Error::from)
-            .map_err(failed("to make a FIFO"))?;
+    /// Makes both files and holds them open. Nobody is expected yet.
+    pub(crate) fn open(address: &Address) -> Result<Muster> {
+        let roll = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&address.roll)
+            .map_err(failed("to make the roll"))?;
+        mkfifo(&address.fifo, Mode::S_IRWXU).map_err(|e| failed("to make a FIFO")(e.into()))?;
         // Opened for writing too, so it never looks closed between two workers (fifo(7)).
         let fifo = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK)
-            .open(path)
+            .open(&address.fifo)
             .map_err(failed("to open the FIFO"))?;
-        // Less room only means that workers may have to wait for us, after their clock was read.
-        let _ = fcntl(&fifo, FcntlArg::F_SETPIPE_SZ(CAPACITY_BYTES));
-        Ok(Muster { fifo })
+        roll.write_all_at(&[0; RECORD_BYTES], 0)
+            .map_err(failed("to write the roll"))?;
+        Ok(Muster {
+            roll,
+            fifo,
+            read: 1,
+            expected: 1,
+        })
     }
 
-    /// Waits until there are reports, or `patience` is over; returns those there are, perhaps none.
-    pub(crate) fn reports(&mut self, patience: Duration) -> Result<Vec<Report>> {
+    /// From now on `count` more workers are expected. To be called before what makes them start.
+    pub(crate) fn expect(&mut self, count: usize) -> Result<()> {
+        self.expected += count;
+        let length = (self.expected * RECORD_BYTES) as u64;
+        self.roll
+            .write_all_at(&length.to_ne_bytes(), 0)
+            .map_err(failed("to write the roll"))
+    }
+
+    /// Waits until all that are expected have reported; false if `patience` is over first.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Result<bool> {
         let patience =
             PollTimeout::try_from(patience).expect("callers wait for seconds, not for weeks");
         let mut fds = [PollFd::new(self.fifo.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, patience)
-            .map_err(io::Error::from)
-            .map_err(failed("to wait for reports"))?;
-        let mut bytes = [0; 256 * REPORT_BYTES];
-        match self.fifo.read(&mut bytes) {
-            Ok(length) => Ok(bytes[..length]
-                .chunks_exact(REPORT_BYTES)
-                .map(report)
-                .collect()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Vec::new()),
-            Err(error) => Err(failed("to read reports")(error)),
+        poll(&mut fds, patience).map_err(|e| failed("to wait for reports")(e.into()))?;
+        match self.fifo.read(&mut [0]) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(failed("to wait for reports")(error)),
         }
+    }
+
+    /// How many of the expected have not reported; less than none when more have than were expected.
+    pub(crate) fn missing(&self) -> Result<i64> {
+        let length = self
+            .roll
+            .metadata()
+            .map_err(failed("to look at the roll"))?
+            .len();
+        Ok(self.expected as i64 - (length / RECORD_BYTES as u64) as i64)
+    }
+
+    /// The reports of those expected that were not read yet.
+    pub(crate) fn reports(&mut self) -> Result<Vec<Report>> {
+        let mut bytes = vec![0; (self.expected - self.read) * RECORD_BYTES];
+        let start = (self.read * RECORD_BYTES) as u64;
+        self.roll
+            .read_exact_at(&mut bytes, start)
+            .map_err(failed("to read the roll"))?;
+        self.read = self.expected;
+        Ok(bytes.chunks_exact(RECORD_BYTES).map(report).collect())
     }
 }
 
-fn report(bytes: &[u8]) -> Report {
+fn report(record: &[u8]) -> Report {
     let number = |at: usize| {
-        let bytes = bytes[at..at + 8]
+        let bytes = record[at..at + 8]
             .try_into()
-            .expect("a report has two numbers of eight bytes");
+            .expect("a record has two numbers of eight bytes");
         i64::from_ne_bytes(bytes)
     };
     let pid = i32::try_from(number(0)).expect("a pid fits an i32");

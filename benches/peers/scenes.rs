@@ -146,6 +146,7 @@ impl<'a> Run<'a> {
     }
 
     fn statuses(&mut self, sample: Sample, number: usize, daemon: &mut Daemon<'_>) -> Result<()> {
+        let _shared = daemon.share_cpu()?;
         for _ in 0..self.effort.statuses {
             self.measured.add_time(sample, number, daemon.ask_status()?);
         }
