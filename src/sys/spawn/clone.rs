@@ -144,10 +144,18 @@ fn bury(pidfd: &Pidfd) {
     }
 }
 
+fn flags(plan: &Plan) -> c_int {
+    let always = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    match plan.descriptors.last_shared {
+        Some(_) => always | libc::CLONE_FILES,
+        None => always,
+    }
+}
+
 fn clone3(stack: &Stack, plan: &Plan, cgroup: Option<&Cgroup>) -> io::Result<(libc::pid_t, Pidfd)> {
     let mut pidfd: c_int = -1;
     let mut args = CloneArgs {
-        flags: (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD) as u64,
+        flags: flags(plan) as u64,
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
         stack: stack.bottom() as u64,
@@ -171,7 +179,7 @@ fn clone3(stack: &Stack, plan: &Plan, cgroup: Option<&Cgroup>) -> io::Result<(li
 
 fn clone(stack: &Stack, plan: &Plan) -> io::Result<(libc::pid_t, Pidfd)> {
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let flags = flags(plan) | libc::SIGCHLD;
     let argument: *mut c_void = ptr::from_ref(plan).cast_mut().cast();
     // SAFETY: as for clone3; libc's clone takes the top of the stack, and with CLONE_PIDFD the kernel writes
     // the descriptor where `parent_tid` points.
