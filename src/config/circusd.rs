@@ -22,7 +22,7 @@ section! {
     socket_mode: Mode = Mode(0o660), RestartDaemon;
     /// The group of the socket.
     socket_group: Option<Identity> = None => "circus, if there is such a group", RestartDaemon;
-    /// More configuration files, or shell-style patterns for them, read after `conf.d`;
+    /// More configuration files, or shell-style patterns for them, read after conf.d;
     /// the list of each file is followed.
     include: Patterns = Patterns::default() => "none", Live;
     /// The pause between two watchers when the daemon starts.
