@@ -59,7 +59,16 @@ impl Checker {
                 asked.contradicted |= refusal.is_none() && contradicts(&request.command, stopped);
             }
         }
-        if refusal.is_none() {
+        // A start that fails on the spot was accepted all the same.
+        let tried = matches!(
+            refusal,
+            Some(
+                Refusal::StartFailed { .. }
+                    | Refusal::HookFailed { .. }
+                    | Refusal::HookRefused { .. }
+            )
+        );
+        if refusal.is_none() || tried {
             self.accept(&request.command);
         }
         let stops = matches!(request.command, Command::Stop(_)) && request.wait;

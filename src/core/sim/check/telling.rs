@@ -63,7 +63,7 @@ impl Checker {
                 watch.given_up.insert(*wid);
             }
             EventKind::Flapping { wid, .. } => {
-                self.pace.held(name, *wid);
+                self.pace.fresh(name, *wid);
                 let may = watch.specs.iter().any(|spec| spec.flapping.is_some());
                 ensure!(
                     may && *wid >= 1,
@@ -119,7 +119,7 @@ impl Checker {
     fn tells_spawn(&mut self, name: &Name, pid: i32, wid: u32) -> Verdict {
         let id = self.find(name, pid, wid);
         ensure!(
-            id.is_some() && id == self.step.spawned,
+            id.is_some_and(|id| self.step.spawned.remove(&id)),
             "one spawn event for each spawn",
             "pid {pid} at place {wid} of {name}: {id:?}"
         );
@@ -216,24 +216,25 @@ impl Checker {
     }
 
     fn tells_spawn_failed(&mut self, name: &Name, wid: u32) -> Verdict {
-        let worker = self
-            .step
-            .spawn_failed
-            .take()
-            .and_then(|id| self.workers.get(&id));
-        if worker.is_some_and(|w| w.watcher == *name && w.wid == wid) {
+        let fits = |id: &&WorkerId| {
+            let worker = self.workers.get(*id);
+            worker.is_some_and(|w| w.watcher == *name && w.wid == wid)
+        };
+        if let Some(id) = self.step.spawn_failed.iter().find(fits).copied() {
+            self.step.spawn_failed.remove(&id);
             return Ok(());
         }
         ensure!(
             self.step.refused_spawns > 0,
             "one event for each failed spawn",
-            "place {wid} of {name}: {worker:?}"
+            "place {wid} of {name}"
         );
         self.step.refused_spawns -= 1;
         Ok(())
     }
 
     fn tells_start(&mut self, name: &Name, pids: &[i32]) -> Verdict {
+        self.stirs(name);
         for pid in pids {
             let mut mine = self
                 .workers
@@ -281,14 +282,15 @@ impl Checker {
             "not told of the going of {:?}",
             step.removed
         );
-        let spawned = step.spawned.and_then(|id| self.workers.get(&id));
+        let heard = |id: &&WorkerId| self.workers.get(*id).is_none_or(|w| !w.abandoned);
+        let untold = step.spawned.iter().find(heard);
         ensure!(
-            spawned.is_none_or(|w| w.spawn_told || w.abandoned),
+            untold.is_none(),
             "one spawn event for each spawn",
-            "not told: {spawned:?}"
+            "not told: {untold:?}"
         );
         ensure!(
-            step.spawn_failed.is_none(),
+            step.spawn_failed.is_empty(),
             "one event for each failed spawn",
             "not told: {:?}",
             step.spawn_failed
