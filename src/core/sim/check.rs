@@ -75,6 +75,7 @@ pub(super) struct Checker {
 struct Step {
     spawned: BTreeSet<WorkerId>,
     spawn_failed: BTreeSet<WorkerId>,
+    ended: BTreeSet<WorkerId>,
     /// Spawns that a hook refused, each of which may be told as a failed one.
     refused_spawns: u32,
     /// Pid, place and signal of what reached somebody.
@@ -85,6 +86,8 @@ struct Step {
     removed: BTreeSet<Name>,
     /// The hooks that answered and are not told of yet.
     answered: BTreeMap<HookId, Answered>,
+    /// All the hooks that answered.
+    heard: BTreeSet<HookId>,
     /// Whether nothing was said to the supervisor.
     only_time_passed: bool,
     /// Whether several things were said, of which one may have made another meaningless.
@@ -98,6 +101,7 @@ struct Step {
 /// A hook that answered.
 #[derive(Debug)]
 struct Answered {
+    watcher: Name,
     point: Hook,
     /// What it said; `None`: it failed.
     result: Option<bool>,

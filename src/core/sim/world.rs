@@ -133,6 +133,9 @@ impl World {
         if self.dice.percent(2) {
             self.feed(vec![Input::Deadline])?;
         }
+        if self.checker.has_exited() {
+            return Ok(());
+        }
         let (mut batch, mut spoke) = (Vec::new(), false);
         while let Some((at, due)) = self.agenda.pop(self.now) {
             batch.extend(self.take(at, due));
@@ -223,6 +226,8 @@ impl World {
         self.ask(Command::Thaw(names))?;
         for spec in specs.into_iter().filter(|spec| spec.max_age.is_some()) {
             let spec = Box::new(WatcherSpec {
+                // None of its own, lest the limit of processes refuse it.
+                numprocesses: 0,
                 max_age: None,
                 ..spec
             });
@@ -268,7 +273,7 @@ impl World {
         let specs = self.checker.specs();
         let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
         for spec in &specs {
-            let to = Scale::To(spec.numprocesses.min(1));
+            let to = Scale::To(1);
             self.ask(Command::Scale {
                 watcher: spec.name.clone(),
                 to,

@@ -72,11 +72,6 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Whether its end has been told, or is about to be.
-    pub(super) fn ended_heard(&self) -> bool {
-        self.ended && self.emptied
-    }
-
     /// Whether its place is free.
     pub(super) fn is_gone(&self) -> bool {
         self.failed || self.abandoned || (self.ended && self.emptied)

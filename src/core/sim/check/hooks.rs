@@ -81,7 +81,9 @@ impl Checker {
             (_, None) => false,
             (Hook::AfterSpawn, Some(worker)) => worker.spawn_told && !worker.ready_told,
             (Hook::BeforeSignal, Some(worker)) => {
-                worker.born.is_some() && !worker.ended_heard() && signal.is_some_and(|s| s != 9)
+                let dying = self.step.several && id.is_some_and(|id| self.step.ended.contains(&id));
+                let hears = worker.born.is_some() && (dying || !worker.is_gone());
+                hears && signal.is_some_and(|s| s != 9)
             }
             (Hook::AfterSignal, Some(worker)) => {
                 signal.is_some_and(|s| worker.reached.contains(&s))
@@ -99,11 +101,14 @@ impl Checker {
 
     pub(super) fn cancels_hook(&mut self, id: HookId) -> Verdict {
         let now = self.now;
+        if self.step.heard.contains(&id) && self.step.several {
+            // Something else in the same moment had made its answer meaningless.
+            return Ok(());
+        }
         if let Some(answered) = self.step.answered.get(&id) {
-            // It answered too late, or in the same moment as it was stopped.
             let overdue = answered.overdue;
             ensure!(
-                overdue || self.step.several,
+                overdue,
                 "only running hooks are cancelled",
                 "{id:?} has just answered"
             );
@@ -145,10 +150,12 @@ impl Checker {
             .and_then(|w| w.timeouts(hook.point));
         let least = bounds.map_or(Duration::ZERO, |bounds| bounds.0);
         let answered = Answered {
+            watcher: hook.watcher.clone(),
             point: hook.point,
             result,
             overdue: self.now.since(hook.at) >= least,
         };
+        self.step.heard.insert(id);
         self.step.answered.insert(id, answered);
         self.conclude(&hook, result);
     }
@@ -178,13 +185,15 @@ impl Checker {
     }
 
     /// An event about a hook.
-    pub(super) fn hook_told(&mut self, point: Hook, result: Option<bool>) -> Verdict {
-        let same = |answered: &Answered| {
-            let late = answered.overdue && result.is_none();
-            answered.point == point && (answered.result == result || late)
+    pub(super) fn hook_told(&mut self, name: &Name, point: Hook, result: Option<bool>) -> Verdict {
+        let mine = |a: &Answered| a.watcher == *name && a.point == point;
+        let find = |fits: &dyn Fn(&Answered) -> bool| {
+            let mut all = self.step.answered.iter();
+            all.find(|(_, a)| mine(a) && fits(a)).map(|(id, _)| *id)
         };
-        let told = self.step.answered.iter().find(|(_, a)| same(a));
-        if let Some(id) = told.map(|(id, _)| *id) {
+        let exact = find(&|a| a.result == result);
+        let told = exact.or_else(|| find(&|a| a.overdue && result.is_none()));
+        if let Some(id) = told {
             self.step.answered.remove(&id);
             return Ok(());
         }

@@ -59,15 +59,18 @@ impl Checker {
                 asked.contradicted |= refusal.is_none() && contradicts(&request.command, stopped);
             }
         }
-        // A start that fails on the spot was accepted all the same.
-        let tried = matches!(
-            refusal,
-            Some(
-                Refusal::StartFailed { .. }
-                    | Refusal::HookFailed { .. }
-                    | Refusal::HookRefused { .. }
-            )
-        );
+        // What fails on the spot, or is overruled in the same moment, was accepted all the same.
+        let ended = self.ending.is_some();
+        let tried = !ended
+            && matches!(
+                refusal,
+                Some(
+                    Refusal::ShuttingDown
+                        | Refusal::StartFailed { .. }
+                        | Refusal::HookFailed { .. }
+                        | Refusal::HookRefused { .. }
+                )
+            );
         if refusal.is_none() || tried {
             self.accept(&request.command);
         }
@@ -115,12 +118,6 @@ impl Checker {
                 "{command:?}"
             );
         }
-        let out_of_place = matches!(refusal, Some(Refusal::ShuttingDown));
-        ensure!(
-            !out_of_place,
-            "refused as shutting down only then",
-            "{command:?}"
-        );
         Ok(())
     }
 
@@ -146,6 +143,12 @@ impl Checker {
         asked.answered = true;
         let command = asked.request.command.clone();
         let (wait, sure, scaled) = (asked.request.wait, !asked.contradicted, asked.scaled);
+        let out_of_place = *result == Err(Refusal::ShuttingDown) && self.ending.is_none();
+        ensure!(
+            !out_of_place,
+            "refused as shutting down only then",
+            "{command:?}"
+        );
         let Ok(reply) = result else { return Ok(()) };
         ensure!(
             suits(&command, reply) || !wait,

@@ -56,9 +56,9 @@ impl Checker {
             EventKind::Stop { .. } => return self.tells_stop(name),
             EventKind::Reload { .. } => watch.reloads = watch.reloads.saturating_sub(1),
             EventKind::HookSuccess { hook, result, .. } => {
-                return self.hook_told(*hook, Some(*result));
+                return self.hook_told(name, *hook, Some(*result));
             }
-            EventKind::HookFailure { hook, .. } => return self.hook_told(*hook, None),
+            EventKind::HookFailure { hook, .. } => return self.hook_told(name, *hook, None),
             EventKind::GaveUp { wid, .. } => {
                 watch.given_up.insert(*wid);
             }
@@ -265,6 +265,7 @@ impl Checker {
             .expect("the caller has looked it up");
         ensure!(watch.stirred, "no stop event of what was stopped", "{name}");
         watch.is_down();
+        self.pace.touched(name);
         Ok(())
     }
 
@@ -296,7 +297,7 @@ impl Checker {
             step.spawn_failed
         );
         ensure!(
-            step.leftovers.is_empty() || self.exited,
+            step.leftovers.is_empty() || step.several || self.exited,
             "what is left of a crash is killed at once",
             "{:?}",
             step.leftovers

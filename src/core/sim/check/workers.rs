@@ -128,12 +128,13 @@ impl Checker {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.failed = true;
             self.step.spawn_failed.insert(id);
-            let newest = self
-                .watchers
-                .get(&worker.watcher)
-                .and_then(|w| w.specs.last());
+            let watch = self.watchers.get(&worker.watcher);
             // What is to be replaced anyway says nothing about its successor.
-            if newest.is_some_and(|spec| spec.revision == worker.revision) {
+            let stays = |watch: &super::books::Watch| {
+                let newest = watch.specs.last().map(|spec| spec.revision);
+                watch.reloads == 0 && newest == Some(worker.revision)
+            };
+            if watch.is_some_and(stays) {
                 self.pace.never_was(self.now, &worker.watcher, worker.wid);
             }
         }
@@ -148,6 +149,7 @@ impl Checker {
     pub(super) fn ended(&mut self, id: WorkerId, emptied: bool) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.ended = true;
+            self.step.ended.insert(id);
             worker.emptied = emptied;
             if worker.touched {
                 self.pace.fresh(&worker.watcher, worker.wid);
@@ -211,7 +213,7 @@ impl Checker {
             return Ok(());
         };
         ensure!(
-            !worker.is_gone() && !worker.forgotten,
+            !worker.is_gone() || self.step.several && self.step.ended.contains(&id),
             "the dead are not signalled",
             "{signal} to {id:?}: {worker:?}"
         );
