@@ -240,6 +240,9 @@ impl World {
     }
 
     fn ask(&mut self, command: Command) -> Verdict {
+        if self.checker.has_exited() {
+            return Ok(());
+        }
         let request = self.operator.request(command, true, false);
         if let Input::Request(request) = &request {
             self.started.push(request.id);

@@ -166,6 +166,7 @@ impl Watch {
     pub(super) fn is_down(&mut self) {
         self.start_passed = false;
         self.stirred = false;
+        self.given_up.clear();
         self.spawn_passes.clear();
         self.signal_passes.clear();
         let has = |hook: &Hook| self.specs.iter().all(|spec| spec.hooks.contains_key(hook));
@@ -255,7 +256,7 @@ impl Checker {
     fn scale(&mut self, name: &Name, to: Scale) {
         self.touch(name);
         if let Some(watch) = self.watchers.get_mut(name) {
-            watch.given_up.retain(Option::is_none);
+            watch.given_up.clear();
             watch.targets = watch
                 .targets
                 .iter()

@@ -75,7 +75,7 @@ impl Pace {
         place.last = now;
     }
 
-    /// A process was started: the next one may be tried at once.
+    /// A process was started, or became ready: the next one may be tried at once.
     pub(super) fn was(&mut self, name: &Name) {
         for (_, place) in self
             .places

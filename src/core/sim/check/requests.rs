@@ -106,7 +106,7 @@ impl Checker {
             "{command:?}: {refusal:?}"
         );
         ensure!(
-            !known || !missing,
+            !known || !missing || self.step.several,
             "known watchers are not refused",
             "{command:?}: {refusal:?}"
         );

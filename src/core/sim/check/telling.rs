@@ -59,6 +59,8 @@ impl Checker {
                 return self.hook_told(name, *hook, Some(*result));
             }
             EventKind::HookFailure { hook, .. } => return self.hook_told(name, *hook, None),
+            // Of two things said at once, the other one may have asked for more.
+            EventKind::GaveUp { .. } if self.step.several => {}
             EventKind::GaveUp { wid, .. } => {
                 watch.given_up.insert(*wid);
             }
@@ -163,6 +165,7 @@ impl Checker {
         let asked = worker.passed_after_spawn || !worker.steady_hooks.contains(&Hook::AfterSpawn);
         ensure!(asked, "after_spawn comes before ready", "{worker:?}");
         worker.ready_told = true;
+        self.pace.was(name);
         Ok(())
     }
 
