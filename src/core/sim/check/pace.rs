@@ -71,6 +71,8 @@ impl Pace {
     /// A process could not be started.
     pub(super) fn never_was(&mut self, now: Time, name: &Name, wid: u32) {
         let place = self.place(name, wid);
+        // The pause after a crash was served before this spawn was tried.
+        place.crashes = place.crashes.min(1);
         place.failures += 1;
         place.last = now;
     }
