@@ -13,3 +13,7 @@ pub mod sys;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod server;
+
+#[cfg(test)]
+#[path = "../tests/common/skip.rs"]
+mod skip;

@@ -188,6 +188,7 @@ mod tests {
         check("watcher.*.*", "++++-");
         check("*.spawn", "+-+--");
         check("*.*.spawn", "+-+--");
+        check("*.*.ready", "-----");
         check("watcher.[w].*", "-----");
         check("watcher.spawn", "+-+--");
         check("circusd.*", "----+");

@@ -131,8 +131,6 @@ pub enum Reply {
     },
     /// Who got the signal, or was ended.
     Pids(Vec<i32>),
-    /// The watchers concerned.
-    Watchers(Vec<Name>),
     /// A new spec is in force.
     Applied {
         /// Whether processes were replaced for it.

@@ -33,6 +33,53 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Whether a request for this would be granted, as things are now, or at least begun.
+    ///
+    /// # Errors
+    ///
+    /// What the answer would be.
+    pub fn would_accept(&self, command: &Command) -> Result<(), Refusal> {
+        if self.ending.begun() {
+            return Err(Refusal::ShuttingDown);
+        }
+        match command {
+            Command::Add { spec, .. } => self.check_add(spec),
+            Command::Set { spec, .. } => self.check_set(spec),
+            Command::Apply { specs, limits } => check_apply(specs, limits),
+            Command::Remove { watcher, .. } => self.check(std::slice::from_ref(watcher)),
+            Command::Start(names)
+            | Command::Stop(names)
+            | Command::Restart(names)
+            | Command::Reload {
+                watchers: names, ..
+            }
+            | Command::Freeze(names)
+            | Command::Thaw(names) => self.check(names),
+            Command::Scale { watcher, .. }
+            | Command::Signal { watcher, .. }
+            | Command::Kill { watcher, .. } => self.check(std::slice::from_ref(watcher)),
+            Command::Quit => Ok(()),
+        }
+    }
+
+    fn check_add(&self, spec: &WatcherSpec) -> Result<(), Refusal> {
+        if self.watchers.contains_key(&spec.name) {
+            return Err(Refusal::WatcherExists(spec.name.clone()));
+        }
+        check_limit(
+            "watchers",
+            self.watchers.len() + 1,
+            self.limits.watchers_max,
+        )?;
+        self.check_processes(self.asked_for() + spec.numprocesses as usize)
+    }
+
+    fn check_set(&self, spec: &WatcherSpec) -> Result<(), Refusal> {
+        self.check(std::slice::from_ref(&spec.name))?;
+        let before = self.find(&spec.name)?.spec.numprocesses as usize;
+        self.check_processes(self.asked_for() - before + spec.numprocesses as usize)
+    }
+
     fn accept(&mut self, request: &Request) -> Result<Waiting, Refusal> {
         match &request.command {
             Command::Start(names) => self.start(names),
@@ -292,17 +339,7 @@ impl Supervisor {
     }
 
     fn add(&mut self, spec: &WatcherSpec, start: bool) -> Result<Waiting, Refusal> {
-        if self.watchers.contains_key(&spec.name) {
-            return Err(Refusal::WatcherExists(spec.name.clone()));
-        }
-        let limit = self.limits.watchers_max;
-        if self.watchers.len() >= limit {
-            return Err(Refusal::TooMany {
-                what: "watchers",
-                limit,
-            });
-        }
-        self.check_processes(self.asked_for() + spec.numprocesses as usize)?;
+        self.check_add(spec)?;
         self.insert(spec.clone());
         let mut tickets = Vec::new();
         if start {
@@ -342,9 +379,7 @@ impl Supervisor {
 
     fn set(&mut self, spec: &WatcherSpec, keys: &[String]) -> Result<Waiting, Refusal> {
         let name = &spec.name;
-        self.check(std::slice::from_ref(name))?;
-        let before = self.find(name)?.spec.numprocesses as usize;
-        self.check_processes(self.asked_for() - before + spec.numprocesses as usize)?;
+        self.check_set(spec)?;
         let keys = keys.to_vec();
         let goal = self.with_watcher(name, |watcher, ctx| {
             watcher.emit(EventKind::Updated { keys }, ctx);
@@ -364,15 +399,8 @@ impl Supervisor {
     }
 
     fn apply(&mut self, specs: &[WatcherSpec], limits: Limits) -> Result<Waiting, Refusal> {
-        if specs.len() > limits.watchers_max {
-            return Err(Refusal::TooMany {
-                what: "watchers",
-                limit: limits.watchers_max,
-            });
-        }
-        let processes: usize = specs.iter().map(|spec| spec.numprocesses as usize).sum();
+        check_apply(specs, &limits)?;
         self.limits = limits;
-        self.check_processes(processes)?;
         let boot = !std::mem::replace(&mut self.booted, true);
         let wanted: BTreeSet<&Name> = specs.iter().map(|spec| &spec.name).collect();
         let mut tickets = Vec::new();
@@ -438,6 +466,19 @@ impl Supervisor {
             }),
         }
         self.shut_down(super::Shutdown::Graceful);
+    }
+}
+
+fn check_apply(specs: &[WatcherSpec], limits: &Limits) -> Result<(), Refusal> {
+    check_limit("watchers", specs.len(), limits.watchers_max)?;
+    let processes = specs.iter().map(|spec| spec.numprocesses as usize).sum();
+    check_limit("processes", processes, limits.processes_max)
+}
+
+fn check_limit(what: &'static str, number: usize, limit: usize) -> Result<(), Refusal> {
+    match number > limit {
+        true => Err(Refusal::TooMany { what, limit }),
+        false => Ok(()),
     }
 }
 

@@ -296,7 +296,7 @@ impl Watcher {
 
     /// An end that spoils a start or a reload that is under way.
     fn note_early_end(&mut self, worker: &Worker, exit: &Exit, ctx: &mut Context) {
-        let text = format!("process {} {}", exit.wid, describe(exit.status));
+        let text = format!("process {} {}", exit.wid, exit.status);
         let new = self
             .reload
             .is_some_and(|reload| worker.generation >= reload.generation);
@@ -312,7 +312,7 @@ impl Watcher {
         let history = self.histories.entry(wid).or_default();
         let (backoff, flapping) = (self.spec.backoff.as_ref(), self.spec.flapping.as_ref());
         let outlook = history.ended(exit.time, exit.runtime, backoff, flapping, &mut ctx.rng);
-        let ended = format!("process {wid} {}", describe(exit.status));
+        let ended = format!("process {wid} {}", exit.status);
         match (outlook, self.spec.flapping) {
             (Outlook::Respawn(pause), _) if pause.is_zero() => Vacancy::Until(ctx.now),
             (Outlook::Respawn(pause), _) => {
@@ -382,15 +382,5 @@ impl Watcher {
                 .and_then(|worker| self.age_limit(worker));
             ctx.timers.set(Timer::Worker(id), age);
         }
-    }
-}
-
-/// The end of a process in words, to go behind its name.
-pub(super) fn describe(status: ExitStatus) -> String {
-    match status {
-        ExitStatus::Exited(code) => format!("ended with exit code {code}"),
-        ExitStatus::Signaled(signal) => format!("was ended by signal {signal}"),
-        ExitStatus::Dumped(signal) => format!("dumped core on signal {signal}"),
-        ExitStatus::Unknown => "ended".into(),
     }
 }

@@ -180,3 +180,15 @@ pub enum Cause {
     /// All its processes have ended and are not to be replaced.
     Finished,
 }
+
+impl std::fmt::Display for ExitStatus {
+    /// To go behind the name of the process.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ExitStatus::Exited(code) => write!(f, "ended with exit code {code}"),
+            ExitStatus::Signaled(signal) => write!(f, "was ended by signal {signal}"),
+            ExitStatus::Dumped(signal) => write!(f, "dumped core on signal {signal}"),
+            ExitStatus::Unknown => write!(f, "ended, nobody knows how"),
+        }
+    }
+}

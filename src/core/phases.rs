@@ -33,10 +33,7 @@ impl Watcher {
             Phase::Up(_) if self.finished() => {
                 self.wanted = Wanted::Down;
                 let text = match self.exits.back() {
-                    Some(exit) => format!(
-                        "its work is done: the last process {}",
-                        super::endings::describe(exit.status)
-                    ),
+                    Some(exit) => format!("its work is done: the last process {}", exit.status),
                     None => "its work is done".into(),
                 };
                 self.set_trouble(Cause::Finished, text, ctx.now);

@@ -91,6 +91,13 @@ impl Supervisor {
         self.watchers.values()
     }
 
+    /// All watchers, in the order in which they start.
+    pub fn watchers_in_order(&self) -> impl Iterator<Item = &Watcher> {
+        let mut watchers: Vec<&Watcher> = self.watchers.values().collect();
+        watchers.sort_by_key(|watcher| (watcher.spec.priority, watcher.order));
+        watchers.into_iter()
+    }
+
     /// The watcher of that name.
     #[must_use]
     pub fn watcher(&self, name: &Name) -> Option<&Watcher> {
@@ -101,6 +108,12 @@ impl Supervisor {
     #[must_use]
     pub fn owner(&self, worker: WorkerId) -> Option<&Name> {
         self.ctx.owners.get(&worker)
+    }
+
+    /// Whether everything is on its way to its end.
+    #[must_use]
+    pub fn ending(&self) -> bool {
+        self.ending.begun()
     }
 
     /// The number of the last event; 0 before the first.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// Microseconds since an origin that the caller chose, on a clock that never goes back.
 ///
-/// The server uses `CLOCK_BOOTTIME` (clock_gettime(2)), so that a pause of the machine counts as
-/// time; the simulator uses a number.
+/// The server uses `CLOCK_MONOTONIC` (clock_gettime(2)): while the machine sleeps the processes
+/// sleep too, and none of them is late for it. The simulator uses a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 

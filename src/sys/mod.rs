@@ -2,21 +2,41 @@
 //!
 //! Nothing in here knows a watcher, a configuration key or a line of JSON, and nothing decides: each
 //! module offers what the kernel can do in types that cannot be mixed up, and says in its errors what was
-//! refused. Nothing logs.
+//! refused. Nothing logs. A thing that this machine lacks is told by [`abilities::probe`], not found out by
+//! its users one at a time.
 //!
 //! In reading order:
 //!
 //! * [`spawn`]: a process, with all that belongs to it, for the price of a `vfork`;
 //! * [`pidfd`]: signalling it and hearing of its end;
-//! * [`cgroup`]: where nothing escapes;
+//! * [`cgroup`]: where nothing escapes; [`tree`]: what is left without one;
+//! * [`epoll`]: one set for all pidfds and cgroups;
+//! * [`process`], [`stats`]: what /proc tells;
+//! * [`users`], [`caps`], [`limits`]: who may do what, and how much;
+//! * [`socket`], [`lock`], [`journal`]: the daemon's own ends;
+//! * [`abilities`]: what this machine and this user allow.
 
 pub mod spawn;
 
 pub mod pidfd;
 
 pub mod cgroup;
+pub mod tree;
+
+pub mod epoll;
+
+pub mod process;
+pub mod stats;
 
 pub mod caps;
+pub mod limits;
+pub mod users;
+
+pub mod journal;
+pub mod lock;
+pub mod socket;
+
+pub mod abilities;
 
 #[cfg(test)]
 mod testing;

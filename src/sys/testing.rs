@@ -1,6 +1,6 @@
 //! What the tests of this room share: small real programs, and a group to put them into.
 //!
-//! What the machine lacks is said on standard error and skipped; nothing is imitated.
+//! What the machine lacks is said aloud, counted and skipped; nothing is imitated.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,9 +16,7 @@ use super::spawn::{Child, Command};
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says aloud that a test does not test here.
-pub(super) fn skipped(reason: impl std::fmt::Display) {
-    eprintln!("skipped: {reason}");
-}
+pub(super) use crate::skip::skip as skipped;
 
 /// Whether we are root; says so aloud if not.
 pub(super) fn is_root() -> bool {

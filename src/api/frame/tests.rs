@@ -65,6 +65,24 @@ fn messages_come_out_whole_wherever_they_are_split() {
 }
 
 #[test]
+fn messages_left_in_are_there_after_the_next_push() {
+    let mut frames = Frames::<Call>::new(LIMIT);
+    let mut take = |bytes: &[u8]| {
+        frames.push(bytes);
+        frames.next().unwrap().unwrap().method
+    };
+    assert_eq!(
+        take(b"{\"method\":\"a.A\"}\n{\"method\":\"a.B\"}\n{\"method\":\"a.C\"}\n{\"met"),
+        "a.A"
+    );
+    assert_eq!(take(b"hod\":\"a.D\"}\n{\"method\""), "a.B");
+    assert_eq!(take(b":\"a.E\"}\n"), "a.C");
+    assert_eq!(take(b""), "a.D");
+    assert_eq!(take(b""), "a.E");
+    assert!(frames.next().is_none());
+}
+
+#[test]
 fn the_first_message_decides_how_to_answer() {
     let check = |bytes: &[u8], terminator| assert_eq!(read([bytes]).1, terminator, "{bytes:?}");
     check(b"", Terminator::Newline);

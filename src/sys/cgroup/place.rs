@@ -197,7 +197,9 @@ fn locate(mount: &Mount, own: &Path) -> Option<PathBuf> {
     let plain = below
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    plain.then(|| mount.point.join(below))
+    // Joining nothing would leave a slash at the end.
+    let place = mount.point.join(below).components().collect();
+    plain.then_some(place)
 }
 
 #[cfg(test)]
@@ -233,6 +235,7 @@ mod tests {
         let at = |root: &str, own: &str| locate(&mount(root), Path::new(own));
         assert_eq!(at("/", "/a/b"), Some("/m/a/b".into()));
         assert_eq!(at("/a", "/a/b"), Some("/m/b".into()));
+        assert_eq!(at("/a", "/a").unwrap().as_os_str(), "/m");
         assert_eq!(at("/a", "/b"), None);
         assert_eq!(at("/", "/../b"), None);
         assert_eq!(parse_own(b"1:cpu:/x\n0::/a b\n"), Some("/a b".into()));

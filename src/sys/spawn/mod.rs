@@ -1,8 +1,8 @@
 //! Starts a process: one call, all that belongs to it, and either it runs the program or there is none.
 //!
 //! The child is made by `clone3` with `CLONE_VM | CLONE_VFORK`, so what a start costs does not grow with
-//! our memory, and is born in its cgroup. Everything is prepared before ([`plan`]), and the child
-//! ([`child`]) does nothing but system calls, because it borrows our memory until it executes.
+//! our memory, and is born in its cgroup. Everything is prepared before (`plan.rs`), and the child
+//! (`child.rs`) does nothing but system calls, because it borrows our memory until it executes.
 //!
 //! This never waits for the program to be ready, never restarts it and keeps no list of what it started.
 

@@ -1,0 +1,174 @@
+//! What can go wrong with a command: the sentence, the JSON and the exit code of each case.
+//!
+//! Not here: the wording of what the daemon answers; that is `api`'s.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+use serde_json::{Value, json};
+
+use super::command::WrongUsage;
+use super::exit::Exit;
+use super::output::WriteError;
+use crate::client::ClientError;
+
+const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand with \
+'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
+
+const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The command line does not parse; clap knows what is wrong with it.
+    #[error("{}", parser_sentence(.0))]
+    Parse(clap::Error),
+    /// The arguments make no sense together.
+    #[error(transparent)]
+    Usage(#[from] WrongUsage),
+    /// A request for help on something that there is not.
+    #[error("there is no help on '{topic}'; see 'circusctl help'")]
+    NoHelp {
+        /// What was asked for.
+        topic: String,
+    },
+    /// A line of the shell whose quotes are not closed.
+    #[error("a quote is not closed")]
+    OpenQuote,
+    /// The daemon cannot be reached, refuses, or is too slow.
+    #[error(transparent)]
+    Daemon(#[from] ClientError),
+    /// The daemon answered with something that is not in the interface description.
+    #[error("failed to read the reply to '{method}'")]
+    OddReply {
+        /// What was asked.
+        method: &'static str,
+        /// What is wrong with the reply.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The configuration has errors.
+    #[error("the configuration has {} errors", .0.len())]
+    WrongConfig(Vec<super::Fault>),
+    /// `circusctl` was built without the part that is asked for.
+    #[error("this circusctl was built without {what}")]
+    NotBuilt {
+        /// The part.
+        what: &'static str,
+    },
+    /// What was to be told could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The terminal cannot be read.
+    #[error("failed to read a command")]
+    Read(#[source] io::Error),
+}
+
+impl Failure {
+    /// What went wrong and why; of a daemon that cannot be reached, also what to do.
+    pub(super) fn sentence(&self) -> String {
+        let Self::Daemon(ClientError::Unreachable { path, source }) = self else {
+            return chain(self);
+        };
+        let hint = match source.kind() {
+            ErrorKind::PermissionDenied => NOT_ALLOWED,
+            _ => NOT_RUNNING,
+        };
+        format!(
+            "cannot reach circusd at '{}': {source}\n{hint}",
+            path.display()
+        )
+    }
+
+    /// The exit code that goes with it.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Parse(error) if !error.use_stderr() => Exit::Success,
+            Self::Write(WriteError::ReaderGone) => Exit::Success,
+            Self::Parse(_) | Self::Usage(_) | Self::NoHelp { .. } | Self::OpenQuote => Exit::Usage,
+            Self::NotBuilt { .. } => Exit::Usage,
+            Self::Daemon(error) => daemon_exit(error),
+            Self::OddReply { .. } | Self::Write(WriteError::Failed(_)) | Self::Read(_) => {
+                Exit::Refused
+            }
+            Self::WrongConfig(_) => Exit::WrongConfig,
+        }
+    }
+
+    /// The lines of `--json`: `{"error": …, "parameters": …}`.
+    pub(super) fn json(&self) -> String {
+        let (name, parameters) = match self {
+            Self::Daemon(error) => daemon_json(error),
+            Self::WrongConfig(faults) => {
+                return faults.iter().map(|fault| line(&fault.error)).collect();
+            }
+            Self::Parse(_)
+            | Self::Usage(_)
+            | Self::NoHelp { .. }
+            | Self::OpenQuote
+            | Self::NotBuilt { .. } => {
+                ("circusctl.Usage".to_owned(), json!({"reason": chain(self)}))
+            }
+            Self::OddReply { .. } | Self::Write(_) | Self::Read(_) => (
+                "circusctl.Failed".to_owned(),
+                json!({"reason": chain(self)}),
+            ),
+        };
+        line(&json!({"error": name, "parameters": parameters}))
+    }
+}
+
+fn daemon_exit(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Closed | ClientError::Connection(_) => {
+            Exit::Unreachable
+        }
+        ClientError::TimedOut { .. } => Exit::TimedOut,
+        ClientError::Refused(_)
+        | ClientError::Unknown(_)
+        | ClientError::NotAReply(_)
+        | ClientError::Malformed(_)
+        | ClientError::NotAsked => Exit::Refused,
+    }
+}
+
+fn daemon_json(error: &ClientError) -> (String, Value) {
+    let ours = |name: &str| (format!("circusctl.{name}"), json!({"reason": chain(error)}));
+    match error {
+        ClientError::Refused(error) => {
+            let (name, parameters) = error.to_wire();
+            (name, Value::Object(parameters))
+        }
+        ClientError::Unknown(error) => (error.name.clone(), error.parameters.clone()),
+        ClientError::Unreachable { .. } | ClientError::Closed | ClientError::Connection(_) => {
+            ours("Unreachable")
+        }
+        ClientError::TimedOut { .. } => ours("TimedOut"),
+        ClientError::NotAReply(_) | ClientError::Malformed(_) | ClientError::NotAsked => {
+            ours("Failed")
+        }
+    }
+}
+
+fn line(document: &impl serde::Serialize) -> String {
+    let document = serde_json::to_string(document);
+    document.expect("an error has only strings for keys and plain values") + "\n"
+}
+
+/// What clap says, without the "error: " in front of it: our own name stands there.
+fn parser_sentence(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    text.strip_prefix("error: ").unwrap_or(text).to_owned()
+}
+
+/// The sentence of `error` with its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        sentence.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    sentence
+}

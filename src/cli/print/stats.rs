@@ -1,0 +1,74 @@
+//! What processes and the daemon use.
+
+use serde_json::Error;
+
+use super::columns::table;
+use super::{View, read, words};
+use crate::api::reply;
+use crate::api::types::ProcessStats;
+use crate::cli::command::Parameters;
+
+const HEADER: [&str; 13] = [
+    "WATCHER", "WID", "PID", "STATE", "AGE", "CPU%", "CPU", "MEMORY", "TREE", "TASKS", "FDS",
+    "READ", "WRITTEN",
+];
+
+/// One sample, a process on each line.
+pub fn stats(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
+    let processes = read::<reply::Stats>(reply)?.processes;
+    let rows = processes.iter().map(row).collect();
+    let right: Vec<_> = HEADER
+        .into_iter()
+        .filter(|name| !["WATCHER", "STATE"].contains(name))
+        .collect();
+    let mut text = table(&HEADER, &right, rows);
+    if view.given("interval") {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn row(process: &ProcessStats) -> Vec<String> {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    vec![
+        process.watcher.clone(),
+        process.wid.to_string(),
+        process.pid.to_string(),
+        process.state.clone(),
+        words::duration(process.age_usec),
+        or_dash(process.cpu_percent.map(|percent| format!("{percent:.1}"))),
+        words::duration(process.cpu_usec),
+        words::size(process.memory_rss),
+        or_dash(process.memory_current.map(words::size)),
+        process.tasks.to_string(),
+        or_dash(process.fds.map(|fds| fds.to_string())),
+        or_dash(process.io_read_bytes.map(words::size)),
+        or_dash(process.io_write_bytes.map(words::size)),
+    ]
+}
+
+/// The daemon's figures, one on a line.
+pub fn daemon_stats(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
+    let stats = read::<reply::DaemonStats>(reply)?.stats;
+    let figures = [
+        ("pid", stats.pid.to_string()),
+        ("version", stats.version),
+        (
+            "running for",
+            words::duration(view.now_usec.saturating_sub(stats.started_usec)),
+        ),
+        ("cpu time", words::duration(stats.cpu_usec)),
+        ("memory (rss)", words::size(stats.memory_rss)),
+        ("memory (pss)", words::size(stats.memory_pss)),
+        ("descriptors", stats.fds.to_string()),
+        ("watchers", stats.watchers.to_string()),
+        ("processes", stats.processes.to_string()),
+        ("connections", stats.connections.to_string()),
+        ("subscribers", stats.subscribers.to_string()),
+        ("events so far", stats.events_total.to_string()),
+        ("spawns so far", stats.spawns_total.to_string()),
+        ("requests so far", stats.requests_total.to_string()),
+    ];
+    let line = |(name, value): (&str, String)| format!("{name:17}{}\n", super::printable(&value));
+    Ok(figures.into_iter().map(line).collect())
+}

@@ -1,0 +1,187 @@
+//! The document of all sources together, made into typed settings: defaults, environments, and
+//! what concerns more than one key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::Diagnostic;
+use super::document::{Declared, Document, diagnose};
+use super::environment;
+use super::kind::Problem;
+use super::node::{Node, Place, Table};
+use super::table::Settings;
+use super::values::{Command, NumProcesses, Output, unclosed_quote};
+use super::variables::Context;
+use super::{Access, Circusd, Watcher};
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[circusd]`.
+    pub circusd: Circusd,
+    /// The watchers in the order written.
+    pub watchers: Vec<Watcher>,
+    /// `[access]`.
+    pub access: Access,
+}
+
+impl Config {
+    /// The watcher of this name.
+    pub fn watcher(&self, name: &str) -> Option<&Watcher> {
+        self.watchers.iter().find(|watcher| watcher.name == name)
+    }
+}
+
+/// The `env_file`s by path, as they were when first needed.
+pub(crate) type EnvFiles = BTreeMap<PathBuf, Vec<(String, String)>>;
+
+/// Makes the configuration of `document`, whose keys have been checked one by one.
+///
+/// # Errors
+///
+/// Everything that is wrong with keys taken together, and with single ones again.
+pub(crate) fn build(
+    document: &Document,
+    env_files: &EnvFiles,
+    cx: &Context,
+) -> Result<Config, Vec<Diagnostic>> {
+    let mut builder = Builder {
+        document,
+        env_files,
+        cx,
+        errors: Vec::new(),
+    };
+    let circusd: Option<Circusd> = builder.section("circusd", &document.circusd);
+    let access = builder.section("access", &document.access);
+    let proxy = circusd.as_ref().and_then(|c| c.http_proxy.as_deref());
+    let watchers: Vec<Watcher> = document
+        .watchers
+        .in_order()
+        .into_iter()
+        .filter_map(|(name, declared)| builder.watcher(name, declared, proxy))
+        .collect();
+    let (Some(mut circusd), Some(access), true) = (circusd, access, builder.errors.is_empty())
+    else {
+        return Err(builder.errors);
+    };
+    if watchers.len() > circusd.watchers_max as usize {
+        let reason = format!(
+            "{} watchers are more than circusd.watchers_max, which is {}",
+            watchers.len(),
+            circusd.watchers_max
+        );
+        return Err(vec![Diagnostic::of("", reason)]);
+    }
+    circusd.state_dir = circusd.find_state_dir(cx);
+    Ok(Config {
+        circusd,
+        watchers,
+        access,
+    })
+}
+
+/// A watcher's keys with those of `[defaults]` that it does not set itself.
+pub(crate) fn effective(defaults: &Table, own: &Table) -> Table {
+    let mut table = defaults.clone();
+    own.iter().for_each(|entry| table.insert(entry.clone()));
+    table
+}
+
+struct Builder<'a> {
+    document: &'a Document,
+    env_files: &'a EnvFiles,
+    cx: &'a Context,
+    errors: Vec<Diagnostic>,
+}
+
+impl Builder<'_> {
+    fn section<T: Settings>(&mut self, name: &str, table: &Table) -> Option<T> {
+        match T::read(table, self.cx) {
+            Ok(settings) => Some(settings),
+            Err(problems) => {
+                let faults = problems.into_iter().map(|p| diagnose(name, p));
+                self.errors.extend(faults);
+                None
+            }
+        }
+    }
+
+    fn watcher(&mut self, name: &str, declared: &Declared, proxy: Option<&str>) -> Option<Watcher> {
+        let title = format!("watcher.{name}");
+        let table = effective(&self.document.defaults, &declared.table);
+        if table.get("cmd").is_none() {
+            self.fault(
+                &declared.at,
+                format!("{title}.cmd"),
+                "required, and not set",
+            );
+        }
+        let mut watcher: Watcher = self.section(&title, &table)?;
+        watcher.name = name.to_owned();
+        for (key, problem) in contradictions(&watcher, &table) {
+            let fault = diagnose(&format!("{title}.{key}"), problem);
+            self.errors.push(fault);
+        }
+        if let (
+            Command::Line {
+                words: Some(words), ..
+            },
+            false,
+        ) = (&watcher.cmd, watcher.shell)
+        {
+            // Without a shell, a string and the array of its words are one and the same.
+            watcher.cmd = Command::Words(words.clone());
+        }
+        let env_file = match &watcher.env_file {
+            Some(path) => self.env_file(path),
+            None => &[],
+        };
+        watcher.environment =
+            environment::gather(&watcher, self.document, proxy, env_file, self.cx);
+        Some(watcher)
+    }
+
+    /// Empty where the file could not be read: the store has told why.
+    fn env_file(&self, path: &Path) -> &[(String, String)] {
+        self.env_files.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    fn fault(&mut self, at: &Place, key: String, reason: &str) {
+        self.errors.push(Diagnostic::at(at, Some(key), reason));
+    }
+}
+
+/// Keys that are right by themselves and wrong together; each with the one to change.
+fn contradictions(watcher: &Watcher, table: &Table) -> Vec<(&'static str, Problem)> {
+    let mut found = Vec::new();
+    let mut report = |key: &'static str, problem: &dyn Fn(&Node) -> Problem| {
+        if let Some(node) = table.get(key) {
+            found.push((key, problem(node)));
+        }
+    };
+    match (&watcher.cmd, watcher.shell) {
+        (Command::Words(words), true) if !words.0.is_empty() => report("cmd", &|node| {
+            Problem::new(
+                node,
+                "shell = true needs a string, an array leaves a shell nothing to do",
+            )
+        }),
+        (Command::Line { words: None, .. }, false) => report("cmd", &unclosed_quote),
+        _ => {}
+    }
+    let many = match watcher.numprocesses {
+        NumProcesses::Count(count) => count > 1,
+        NumProcesses::Auto => true,
+    };
+    if watcher.singleton && many {
+        report("numprocesses", &|node| {
+            Problem::new(node, "more than one, but singleton = true")
+        });
+    }
+    if watcher.stdout == Some(Output::Stdout) {
+        report("stdout", &|node| {
+            Problem::new(node, "'stdout' is for stderr only")
+        });
+    }
+    found
+}

@@ -1,0 +1,97 @@
+//! `[circusd]`: the settings of the daemon itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::table::section;
+use super::values::{Bytes, Identity, LogLevel, LogTarget, Mode, Patterns, SocketPath};
+use super::variables::Context;
+
+section! {
+    /// `[circusd]`, read and checked.
+    pub struct Circusd for Circusd, given cx;
+    also {
+        /// Where what survives the daemon is kept: `runtime_dir`, or beside the socket.
+        state_dir: PathBuf,
+    }
+    /// Where the API socket is; a name that begins with @ is in the abstract namespace.
+    socket: SocketPath = SocketPath::Path(default_socket(cx))
+        => "/run/circusd/circusd.sock; a user's own daemon: $XDG_RUNTIME_DIR/circusd/circusd.sock",
+        RestartDaemon;
+    /// The permission bits of the socket: who may connect.
+    socket_mode: Mode = Mode(0o660), RestartDaemon;
+    /// The group of the socket.
+    socket_group: Option<Identity> = None => "circus, if there is such a group", RestartDaemon;
+    /// More configuration files, or shell-style patterns for them, read after `conf.d`;
+    /// the list of each file is followed.
+    include: Patterns = Patterns::default() => "none", Live;
+    /// The pause between two watchers when the daemon starts.
+    warmup_delay: Duration = Duration::ZERO, Live, 0.0 => 86400.0;
+    /// The file mode creation mask of the daemon.
+    umask: Option<Mode> = None => "inherited", RestartDaemon;
+    /// A file that holds the daemon's process number while it runs.
+    pidfile: Option<PathBuf> = None => "none", RestartDaemon;
+    /// Where the daemon keeps what survives it: processes, watchers, the operator's wishes
+    /// and the event log.
+    runtime_dir: Option<PathBuf> = None => "the path of the socket with .state added", RestartDaemon;
+    /// How much is logged: a level, or levels per part such as "info,circus::server=debug".
+    log_level: LogLevel = LogLevel::default(), Live;
+    /// Where log records go: 'journal', 'stderr', or a file.
+    log_target: Option<LogTarget> = None
+        => "the journal if standard error is connected to it, else standard error", RestartDaemon;
+    /// How many events are kept for subscribers who come back.
+    event_buffer: u32 = 8192, Live, 1.0 => 10_000_000.0;
+    /// The most connections at a time.
+    connections_max: u32 = 1024, Live, 1.0 => 1_000_000.0;
+    /// The most watchers.
+    watchers_max: u32 = 4096, Live, 1.0 => 1_000_000.0;
+    /// The most processes of all watchers together.
+    processes_max: u32 = 65536, Live, 1.0 => 4_194_304.0;
+    /// The longest message of a client; past it the connection is closed.
+    message_bytes_max: Bytes = Bytes(1 << 20), Live, 1024.0 => 1_073_741_824.0;
+    /// How long the whole shutdown may take.
+    stop_timeout: Duration = Duration::from_secs(90), Live, 0.0 => 86400.0;
+    /// A proxy, given to workers as http_proxy, https_proxy, ws_proxy and wss_proxy.
+    http_proxy: Option<String> = None => "none", Reload;
+    later {
+        /// How long a hook may take that says nothing else.
+        hook_timeout, Live;
+        /// Reload when a configuration file changes.
+        reload_on_change, Live;
+    }
+}
+
+/// Where the socket is unless somebody says otherwise.
+///
+/// A user without `$XDG_RUNTIME_DIR` (no session) gets a directory below `/tmp` with the user's
+/// number in its name; whoever makes it must see to it that it is the user's own.
+fn default_socket(cx: &Context) -> PathBuf {
+    let directory = match (cx.system, cx.variable("XDG_RUNTIME_DIR")) {
+        (true, _) => "/run/circusd".to_owned(),
+        (false, Some(runtime)) => format!("{runtime}/circusd"),
+        (false, None) => format!("/tmp/circusd-{}", cx.uid),
+    };
+    PathBuf::from(directory).join("circusd.sock")
+}
+
+impl Circusd {
+    /// `runtime_dir`, or else beside the socket; an abstract socket has no beside, so what
+    /// belongs to it lies where the usual socket would be.
+    pub(crate) fn find_state_dir(&self, cx: &Context) -> PathBuf {
+        if let Some(directory) = &self.runtime_dir {
+            return directory.clone();
+        }
+        match &self.socket {
+            SocketPath::Path(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(".state");
+                PathBuf::from(path)
+            }
+            SocketPath::Abstract(name) => {
+                // A slash would lead out of the directory.
+                let name = name.replace('/', "_");
+                default_socket(cx).with_file_name(format!("@{name}.state"))
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! One source's settings sorted into sections, checked key by key, and laid over one another.
+//!
+//! Values stay as written here: only `build` makes typed ones, from all sources together.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::{Diagnostic, nearest};
+use super::kind::Problem;
+use super::node::{Entry, Node, Place, Table, Value};
+use super::table::{Section, USER_PREFIX};
+use super::values;
+use super::variables::Context;
+
+/// Everything one source says, or several of them together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Document {
+    pub(crate) circusd: Table,
+    pub(crate) defaults: Table,
+    pub(crate) access: Table,
+    /// `[env]`.
+    pub(crate) env: Table,
+    /// `[env."web*"]`, in the order written.
+    pub(crate) env_patterns: Vec<(String, Table)>,
+    pub(crate) watchers: Watchers,
+}
+
+/// One watcher as written.
+#[derive(Debug, Clone)]
+pub(crate) struct Declared {
+    /// Its rank among the watchers, by where it was first written.
+    order: usize,
+    /// Where it was first written.
+    pub(crate) at: Place,
+    pub(crate) table: Table,
+}
+
+/// The watchers by name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watchers {
+    by_name: BTreeMap<String, Declared>,
+    next: usize,
+}
+
+impl Watchers {
+    pub(crate) fn get(&self, name: &str) -> Option<&Declared> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The watcher's table; a new one at the end if there is none yet.
+    pub(crate) fn entry(&mut self, name: &str, at: &Place) -> &mut Table {
+        let next = &mut self.next;
+        let declared = self.by_name.entry(name.to_owned()).or_insert_with(|| {
+            *next += 1;
+            Declared {
+                order: *next,
+                at: at.clone(),
+                table: Table::default(),
+            }
+        });
+        &mut declared.table
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// In the order written.
+    pub(crate) fn in_order(&self) -> Vec<(&str, &Declared)> {
+        let mut watchers: Vec<_> = self.by_name.iter().map(|(n, w)| (n.as_str(), w)).collect();
+        watchers.sort_by_key(|(_, watcher)| watcher.order);
+        watchers
+    }
+}
+
+const SECTIONS: [&str; 5] = ["circusd", "defaults", "env", "watcher", "access"];
+const LATER_SECTIONS: [&str; 3] = ["hooks", "socket", "plugin"];
+
+impl Document {
+    /// Sorts a parsed file into its sections; every fault of it is added to `errors`.
+    pub(crate) fn read(table: Table, cx: &Context, errors: &mut Vec<Diagnostic>) -> Self {
+        let mut document = Self::default();
+        for entry in table {
+            document.read_section(entry, &mut Checker { cx, errors });
+        }
+        document
+    }
+
+    fn read_section(&mut self, entry: Entry, checker: &mut Checker<'_>) {
+        let Entry { key, key_at, node } = entry;
+        if key.starts_with(USER_PREFIX) {
+            return;
+        }
+        if LATER_SECTIONS.contains(&key.as_str()) {
+            return checker.fault(
+                &key_at,
+                &key,
+                "this section is not available in this version",
+            );
+        }
+        if !SECTIONS.contains(&key.as_str()) {
+            return checker.unknown(&key_at, &key, "unknown section", &SECTIONS);
+        }
+        let Value::Table(table) = node.value else {
+            return checker.problem(&key, Problem::expected("a table", &node));
+        };
+        match key.as_str() {
+            "circusd" => self.circusd = checker.section(Section::Circusd, "circusd.", table),
+            "defaults" => self.defaults = checker.section(Section::Watcher, "defaults.", table),
+            "access" => self.access = checker.section(Section::Access, "access.", table),
+            "watcher" => self.read_watchers(table, checker),
+            _ => self.read_env(table, checker),
+        }
+    }
+
+    fn read_watchers(&mut self, watchers: Table, checker: &mut Checker<'_>) {
+        for Entry { key, key_at, node } in watchers {
+            let name = format!("watcher.{key}");
+            if let Err(reason) = check_name(&key) {
+                checker.fault(&key_at, &name, reason);
+                continue;
+            }
+            let Value::Table(table) = node.value else {
+                checker.problem(&name, Problem::expected("a table", &node));
+                continue;
+            };
+            let table = checker.section(Section::Watcher, &format!("{name}."), table);
+            *self.watchers.entry(&key, &key_at) = table;
+        }
+    }
+
+    fn read_env(&mut self, table: Table, checker: &mut Checker<'_>) {
+        for entry in table {
+            let name = format!("env.{}", entry.key);
+            match entry.node.value {
+                Value::Table(variables) => {
+                    if let Err(error) = glob::Pattern::new(&entry.key) {
+                        let reason = format!("not a pattern: {}", error.msg);
+                        checker.fault(&entry.key_at, &name, &reason);
+                    }
+                    for variable in &variables {
+                        checker.variable(&format!("{name}.{}", variable.key), variable);
+                    }
+                    self.env_patterns.push((entry.key, variables));
+                }
+                _ => {
+                    checker.variable(&name, &entry);
+                    self.env.insert(entry);
+                }
+            }
+        }
+    }
+
+    /// Lays `later` over this: its values win, and it may add watchers.
+    pub(crate) fn overlay(&mut self, later: Self) {
+        merge(Section::Circusd, &mut self.circusd, later.circusd);
+        merge(Section::Watcher, &mut self.defaults, later.defaults);
+        merge(Section::Access, &mut self.access, later.access);
+        later.env.into_iter().for_each(|e| self.env.insert(e));
+        for (pattern, variables) in later.env_patterns {
+            let table = self.env_pattern(&pattern);
+            variables.into_iter().for_each(|e| table.insert(e));
+        }
+        for (name, declared) in later.watchers.in_order() {
+            let table = self.watchers.entry(name, &declared.at);
+            merge(Section::Watcher, table, declared.table.clone());
+        }
+    }
+
+    /// The variables of `[env."pattern"]`, at the end if they are new.
+    pub(crate) fn env_pattern(&mut self, pattern: &str) -> &mut Table {
+        let known = self.env_patterns.iter().position(|(p, _)| p == pattern);
+        let index = known.unwrap_or_else(|| {
+            self.env_patterns
+                .push((pattern.to_owned(), Table::default()));
+            self.env_patterns.len() - 1
+        });
+        &mut self.env_patterns[index].1
+    }
+}
+
+fn merge(section: Section, base: &mut Table, later: Table) {
+    for entry in later {
+        let collects = section.row(&entry.key).is_some_and(|row| row.has_entries());
+        match (base.get_mut(&entry.key), entry) {
+            (
+                Some(Node {
+                    value: Value::Table(known),
+                    ..
+                }),
+                Entry {
+                    node:
+                        Node {
+                            value: Value::Table(added),
+                            ..
+                        },
+                    ..
+                },
+            ) if collects => added.into_iter().for_each(|e| known.insert(e)),
+            (_, entry) => base.insert(entry),
+        }
+    }
+}
+
+/// At most this many characters, so that a name fits a file name with room to spare.
+const NAME_MAX: usize = 128;
+
+/// Whether `name` may be the name of a watcher.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.len() > NAME_MAX {
+        return Err("a name has at most 128 characters");
+    }
+    let inner = |c: char| c.is_ascii_alphanumeric() || "_.:@-".contains(c);
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(inner) {
+        Ok(())
+    } else {
+        Err("a name begins with a letter or digit and has only letters, digits and _ . : @ -")
+    }
+}
+
+/// Collects the faults of a source.
+pub(crate) struct Checker<'a> {
+    pub(crate) cx: &'a Context,
+    pub(crate) errors: &'a mut Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    /// Checks every key of a section, and makes its paths absolute.
+    pub(crate) fn section(&mut self, section: Section, prefix: &str, mut table: Table) -> Table {
+        for entry in table.iter_mut() {
+            self.entry(section, prefix, entry);
+        }
+        table
+    }
+
+    pub(crate) fn entry(&mut self, section: Section, prefix: &str, entry: &mut Entry) {
+        if entry.key.starts_with(USER_PREFIX) {
+            return;
+        }
+        let name = format!("{prefix}{}", entry.key);
+        let Some(row) = section.row(&entry.key) else {
+            let known: Vec<_> = section.keys().collect();
+            return self.unknown(&entry.key_at, &name, "unknown key", &known);
+        };
+        if !row.available() {
+            return self.fault(&entry.key_at, &name, "not available in this version");
+        }
+        row.anchor(&mut entry.node);
+        if let Err(problems) = row.check(&entry.node, self.cx) {
+            problems.into_iter().for_each(|p| self.problem(&name, p));
+        }
+    }
+
+    pub(crate) fn variable(&mut self, name: &str, entry: &Entry) {
+        if let Err(problems) = values::variable(&entry.key, &entry.node, self.cx) {
+            problems.into_iter().for_each(|p| self.problem(name, p));
+        }
+    }
+
+    pub(crate) fn problem(&mut self, name: &str, problem: Problem) {
+        self.errors.push(diagnose(name, problem));
+    }
+
+    pub(crate) fn fault(&mut self, at: &Place, name: &str, reason: &str) {
+        self.errors
+            .push(Diagnostic::at(at, Some(name.to_owned()), reason));
+    }
+
+    pub(crate) fn unknown(&mut self, at: &Place, name: &str, reason: &str, known: &[&str]) {
+        let written = name.rsplit('.').next().unwrap_or(name);
+        let diagnostic = Diagnostic::at(at, Some(name.to_owned()), reason)
+            .suggesting(nearest(written, known.iter().copied()));
+        self.errors.push(diagnostic);
+    }
+}
+
+/// A problem of the setting called `name`, or of an entry of it.
+pub(crate) fn diagnose(name: &str, problem: Problem) -> Diagnostic {
+    let key = match &problem.entry {
+        Some(entry) => format!("{name}.{entry}"),
+        None => name.to_owned(),
+    };
+    Diagnostic::at(&problem.at, Some(key), problem.reason).suggesting(problem.suggestion)
+}

@@ -1,0 +1,227 @@
+//! circusd.toml(5), from the table of settings: man(7) macros, prose per section.
+//!
+//! Says nothing of a particular key that its row does not say.
+
+use std::fmt::Write as _;
+
+use super::table::{OnChange, Row, Section};
+
+/// The settings of a section with what is to be said of them all.
+#[derive(Debug)]
+pub struct Chapter {
+    /// The section.
+    pub section: Section,
+    /// As it stands in a file: `[watcher.NAME]`.
+    pub title: &'static str,
+    /// Paragraphs before the settings.
+    pub prose: &'static [&'static str],
+    /// The settings that this version has, in the order of the table.
+    pub rows: Vec<&'static Row>,
+}
+
+/// The settings of this version by section.
+pub fn manual() -> Vec<Chapter> {
+    let chapter = |section: Section| Chapter {
+        section,
+        title: title(section),
+        prose: prose(section),
+        rows: section
+            .rows()
+            .iter()
+            .filter(|row| row.available())
+            .collect(),
+    };
+    Section::ALL.into_iter().map(chapter).collect()
+}
+
+/// Every setting of the daemon as `--set` takes it, and what it means: for `circusd --help`.
+pub fn command_line_help() -> Vec<(String, String)> {
+    let rows = Section::Circusd.rows().iter().filter(|row| row.available());
+    let text = |row: &Row| match row.default_in_words().as_str() {
+        "" => row.description().to_owned(),
+        default => format!("{} [default: {default}]", row.description()),
+    };
+    rows.map(|row| (format!("circusd.{}", row.key), text(row)))
+        .collect()
+}
+
+fn title(section: Section) -> &'static str {
+    match section {
+        Section::Circusd => "[circusd]",
+        Section::Watcher => "[watcher.NAME]",
+        Section::Access => "[access]",
+    }
+}
+
+fn prose(section: Section) -> &'static [&'static str] {
+    match section {
+        Section::Circusd => &["The daemon itself."],
+        Section::Watcher => &[
+            "One pool of processes that are alike. The name begins with a letter or digit, has \
+             letters, digits and _ . : @ - and at most 128 of them. Only cmd is required.",
+            "[defaults] takes the same keys: a watcher that does not set a key takes it from \
+             there. Watchers are kept in the order written.",
+            "The variables of a process are, the later the stronger: what is inherited, \
+             http_proxy of [circusd], [env], [env.\"PATTERN\"] for the watchers whose name the \
+             shell-style pattern matches, env_file, and env. Values are strings.",
+        ],
+        Section::Access => &[
+            "Who may do what, by the user and groups of whoever connects. Users and groups are \
+             given by name or number.",
+        ],
+    }
+}
+
+const INTRODUCTION: &[&str] = &[
+    "The configuration of circusd(8) is TOML. A file is taken whole or not at all, and every \
+     mistake of all files is reported, with line and column.",
+    "Values come, the later the stronger, from: the default; /usr/lib/circusd/*.toml; \
+     /etc/circusd/circusd.toml; /etc/circusd/conf.d/*.toml in the order of their names; the files \
+     named by include; CIRCUSD_* in the environment (CIRCUSD_LOG_LEVEL for log_level of \
+     [circusd]); flags of circusd(8); and changes made with circusctl(1). A user's own daemon \
+     reads $XDG_CONFIG_HOME/circusd instead of the first two directories. What --config names \
+     takes the place of all of these; conf.d beside it still counts.",
+    "A later file adds entries to env and rlimits; any other value takes the place of the earlier \
+     one. Relative paths in a file are relative to the directory of that file. Keys and sections \
+     that begin with x- are the user's own: they are kept and have no effect.",
+    "Run as root, circusd refuses a file that others than root can write.",
+];
+
+const FORMS: &[(&str, &str)] = &[
+    (
+        "duration",
+        "A string such as \"250ms\", \"30s\", \"5min\" or \"1h 30min\" (d, h, min, s, ms, us), or a \
+         number of seconds.",
+    ),
+    (
+        "size",
+        "A number of bytes, or a string such as \"512M\" or \"2G\" (K, M, G, T: powers of 1024).",
+    ),
+    (
+        "$(circus.env.NAME)",
+        "In any string: a variable of the environment of circusd. One that does not exist is an \
+         error. What it holds is not expanded again.",
+    ),
+    (
+        "$(circus.wid)",
+        "In cmd, args, env, stdout and stderr: the number of the process in its watcher.",
+    ),
+];
+
+/// circusd.toml(5) as man(7) source.
+pub fn manual_roff() -> String {
+    let mut page = String::new();
+    let version = env!("CARGO_PKG_VERSION");
+    push(
+        &mut page,
+        &format!(".TH CIRCUSD.TOML 5 2026-01-01 \"circusd {version}\""),
+    );
+    push(&mut page, ".SH NAME");
+    push(
+        &mut page,
+        r"circusd.toml \- configuration of the circusd supervisor",
+    );
+    push(&mut page, ".SH DESCRIPTION");
+    paragraphs(&mut page, INTRODUCTION);
+    push(&mut page, ".SH VALUES");
+    for (form, meaning) in FORMS {
+        item(&mut page, form, meaning);
+    }
+    for chapter in manual() {
+        push(&mut page, &format!(".SH {}", escape(chapter.title)));
+        paragraphs(&mut page, chapter.prose);
+        for row in chapter.rows {
+            item(&mut page, row.key, row.description());
+            push(&mut page, ".br");
+            push(&mut page, &escape(&facts(row)));
+        }
+    }
+    page.push_str(CLOSING);
+    page
+}
+
+const CLOSING: &str = r#".SH EXAMPLES
+.EX
+[circusd]
+log_level = "info"
+
+[defaults]
+graceful_timeout = "10s"
+
+[env]
+LANG = "C.UTF\-8"
+
+[watcher.web]
+cmd = "/srv/web/server \-\-port 8080"
+numprocesses = 4
+uid = "www\-data"
+stdout = { file = "/var/log/web.log", max_bytes = "10M", backup_count = 3 }
+.EE
+.SH SEE ALSO
+.BR circusctl (1),
+.BR circusd (8)
+"#;
+
+/// "Type: a duration. Range: 0 to 86400 s. Default: 30s. A change is in force at once."
+fn facts(row: &Row) -> String {
+    let mut facts = format!("Type: {}.", row.type_name());
+    if let Some(range) = row.range {
+        let unit = row.unit();
+        let space = if unit.is_empty() { "" } else { " " };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            facts,
+            " Range: {} to {}{space}{unit}.",
+            range.min, range.max
+        );
+    }
+    let default = row.default_in_words();
+    if !default.is_empty() {
+        let _ = write!(facts, " Default: {default}.");
+    }
+    facts.push_str(match row.on_change {
+        OnChange::Live => " A change is in force at once.",
+        OnChange::Reload => " A change replaces the processes gracefully.",
+        OnChange::RestartDaemon => " A change is in force when circusd is started again.",
+    });
+    let _ = write!(facts, " Since {}.", row.since);
+    facts
+}
+
+fn push(page: &mut String, line: &str) {
+    page.push_str(line);
+    page.push('\n');
+}
+
+fn paragraphs(page: &mut String, paragraphs: &[&str]) {
+    for (index, paragraph) in paragraphs.iter().enumerate() {
+        if index > 0 {
+            push(page, ".PP");
+        }
+        push(page, &escape(paragraph));
+    }
+}
+
+fn item(page: &mut String, term: &str, text: &str) {
+    push(page, ".TP");
+    push(page, &format!(".B {}", escape(term)));
+    push(page, &escape(text));
+}
+
+/// A backslash, a minus and quotes of a shell as they are, and no line that looks like a request.
+/// Sentences begin on a line of their own, as roff wants it.
+fn escape(text: &str) -> String {
+    let text = text
+        .replace('\\', r"\e")
+        .replace('-', r"\-")
+        .replace('\'', r"\(aq")
+        .replace('~', r"\(ti")
+        .replace('^', r"\(ha")
+        .replace('`', r"\(ga");
+    let escaped = text.replace(". ", ".\n").replace("; ", ";\n");
+    let guarded = escaped.lines().map(|line| match line.starts_with('.') {
+        true => format!(r"\&{line}"),
+        false => line.to_owned(),
+    });
+    guarded.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,274 @@
+//! From files, environment and flags to one document: which files, in which order, what includes
+//! what, and what each of them says wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::Diagnostic;
+use super::document::Document;
+use super::files;
+use super::kind::Kind;
+use super::node::{Node, Origin, Place, Source, Value};
+use super::overrides::{self, Override};
+use super::syntax;
+use super::values::Patterns;
+use super::variables::Context;
+
+/// Where a configuration comes from. Everything the machine would know is a field, so that a test
+/// or an embedding program can say it instead.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// `--config`: files and directories; empty for the usual places.
+    pub files: Vec<PathBuf>,
+    /// `--set`: `key=value`, in the order given; other flags come in the same form.
+    pub set: Vec<String>,
+    /// The whole environment: `CIRCUSD_*` are settings, all can be named by `$(circus.env.NAME)`.
+    pub env: BTreeMap<String, String>,
+    /// The machine's daemon (`/usr/lib`, `/etc`) rather than a user's own (`$XDG_CONFIG_HOME`).
+    pub system: bool,
+    /// The effective user; 0 takes only files that nobody else could have written.
+    pub uid: u32,
+    /// What `/usr/lib` and `/etc` are below: `/`, but for tests.
+    pub root: PathBuf,
+    /// What relative paths of flags and variables are relative to: where circusd was started.
+    pub directory: PathBuf,
+}
+
+impl Sources {
+    pub(crate) fn context(&self) -> Context {
+        Context {
+            env: self.env.clone(),
+            system: self.system,
+            uid: self.uid,
+        }
+    }
+}
+
+/// What the sources said.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) document: Document,
+    pub(crate) errors: Vec<Diagnostic>,
+    pub(crate) warnings: Vec<Diagnostic>,
+    /// Files that were taken, in the order read.
+    pub(crate) files: Vec<PathBuf>,
+    /// Whether a file is broken as TOML, so that what seems to be missing may be in it.
+    pub(crate) broken: bool,
+}
+
+/// Reads everything, lowest first.
+pub(crate) fn gather(sources: &Sources, cx: &Context) -> Gathered {
+    let mut gatherer = Gatherer {
+        cx,
+        root: sources.uid == 0,
+        gathered: Gathered::default(),
+        seen: BTreeSet::new(),
+        includes: Vec::new(),
+    };
+    let named = &sources.files;
+    if named.is_empty() {
+        gatherer.usual_files(sources);
+    } else {
+        named
+            .iter()
+            .for_each(|p| gatherer.named(&sources.directory.join(p)));
+        gatherer.drop_ins(named.iter().map(|p| sources.directory.join(p)).collect());
+    }
+    let overrides = gatherer.overrides(sources);
+    gatherer.follow_includes(&overrides);
+    for change in &overrides {
+        change.apply(&mut gatherer.gathered.document);
+    }
+    gatherer.gathered
+}
+
+/// A list of files to read, where it was written, and the files that led to it.
+struct Include {
+    node: Node,
+    chain: Vec<PathBuf>,
+}
+
+struct Gatherer<'a> {
+    cx: &'a Context,
+    root: bool,
+    gathered: Gathered,
+    /// By identity, so that a file is read once, however it is named.
+    seen: BTreeSet<PathBuf>,
+    includes: Vec<Include>,
+}
+
+impl Gatherer<'_> {
+    fn usual_files(&mut self, sources: &Sources) {
+        let directory = if sources.system {
+            let vendor = sources.root.join("usr/lib/circusd");
+            self.directory(&vendor, Origin::File);
+            sources.root.join("etc/circusd")
+        } else {
+            match self.cx.variable("XDG_CONFIG_HOME") {
+                Some(directory) => PathBuf::from(directory).join("circusd"),
+                None => self.cx.home().join(".config/circusd"),
+            }
+        };
+        let file = directory.join("circusd.toml");
+        // A file that cannot even be looked at is read all the same, for its error.
+        if file.try_exists().unwrap_or(true) {
+            self.file(&file, Origin::File, &[]);
+        }
+        self.directory(&directory.join("conf.d"), Origin::DropIn);
+        if self.gathered.files.is_empty() && self.gathered.errors.is_empty() {
+            let reason = "no configuration file, nothing is supervised";
+            self.warn(Diagnostic::of(file.display().to_string(), reason));
+        }
+    }
+
+    /// A file, or all files of a directory, that somebody asked for: there must be one.
+    fn named(&mut self, path: &Path) {
+        if !path.is_dir() {
+            return self.file(path, Origin::File, &[]);
+        }
+        let drop_ins = path.join("conf.d");
+        let empty = |directory: &Path| files::toml_files(directory).is_ok_and(|f| f.is_empty());
+        if empty(path) && empty(&drop_ins) {
+            self.error(path, "has no *.toml file");
+        }
+        self.directory(path, Origin::File);
+    }
+
+    /// `conf.d` of the directories named, and beside the files named.
+    fn drop_ins(&mut self, named: Vec<PathBuf>) {
+        for path in named {
+            let directory = if path.is_dir() {
+                Some(path.as_path())
+            } else {
+                path.parent()
+            };
+            if let Some(directory) = directory {
+                self.directory(&directory.join("conf.d"), Origin::DropIn);
+            }
+        }
+    }
+
+    fn directory(&mut self, directory: &Path, origin: Origin) {
+        match files::toml_files(directory) {
+            Ok(files) => files.iter().for_each(|file| self.file(file, origin, &[])),
+            Err(error) => self.error(directory, format!("cannot be read: {error}")),
+        }
+    }
+
+    /// Reads one file, lays it over what is there, and remembers what it includes.
+    fn file(&mut self, path: &Path, origin: Origin, chain: &[PathBuf]) {
+        let identity = files::identity(path);
+        if !self.seen.insert(identity.clone()) {
+            return;
+        }
+        let text = match files::read(path, self.root) {
+            Ok(text) => text,
+            Err(error) => return self.error(path, error.to_string()),
+        };
+        let source = Source::file(path, text, origin);
+        let mut parsed = syntax::parse(&source);
+        self.gathered.broken |= !parsed.errors.is_empty();
+        let mut errors = Vec::new();
+        let document = Document::read(parsed.table, self.cx, &mut errors);
+        // Where the syntax is broken, the value is a guess, and its faults are not the writer's.
+        errors.retain(|error| !parsed.errors.iter().any(|broken| broken.line == error.line));
+        parsed.errors.append(&mut errors);
+        parsed
+            .errors
+            .sort_by_key(|error| (error.line, error.column));
+        self.gathered.errors.append(&mut parsed.errors);
+        if let Some(node) = document.circusd.get("include") {
+            let node = node.clone();
+            let chain = [chain, &[identity]].concat();
+            self.includes.push(Include { node, chain });
+        }
+        self.gathered.document.overlay(document);
+        self.gathered.files.push(path.to_owned());
+    }
+
+    fn overrides(&mut self, sources: &Sources) -> Vec<Override> {
+        let mut read = overrides::Reader {
+            cx: self.cx,
+            directory: &sources.directory,
+            errors: &mut self.gathered.errors,
+            warnings: &mut self.gathered.warnings,
+        };
+        let mut found = read.environment(&sources.env);
+        found.extend(read.flags(&sources.set));
+        found
+    }
+
+    /// Depth first, in the order written: what a file includes comes right behind it.
+    fn follow_includes(&mut self, overrides: &[Override]) {
+        for change in overrides {
+            if let Some(node) = change.include() {
+                let node = node.clone();
+                self.includes.push(Include {
+                    node,
+                    chain: Vec::new(),
+                });
+            }
+        }
+        let mut pending = std::mem::take(&mut self.includes);
+        pending.reverse();
+        while let Some(include) = pending.pop() {
+            self.include(&include);
+            pending.extend(self.includes.drain(..).rev());
+        }
+    }
+
+    fn include(&mut self, include: &Include) {
+        let items = match &include.node.value {
+            Value::Array(items) => items.as_slice(),
+            _ => std::slice::from_ref(&include.node),
+        };
+        for item in items {
+            // A wrong one has been told of when its file was checked.
+            if let Ok(Patterns(patterns)) = Patterns::read(item, self.cx) {
+                patterns
+                    .iter()
+                    .for_each(|p| self.include_pattern(p, &item.at, &include.chain));
+            }
+        }
+    }
+
+    fn include_pattern(&mut self, pattern: &str, at: &Place, chain: &[PathBuf]) {
+        let key = Some("circusd.include".to_owned());
+        if !pattern.contains(['*', '?', '[']) {
+            let path = Path::new(pattern);
+            let identity = files::identity(path);
+            if chain.contains(&identity) {
+                let reason = format!("'{pattern}' includes itself");
+                return self.gathered.errors.push(Diagnostic::at(at, key, reason));
+            }
+            if !path.try_exists().unwrap_or(true) {
+                let reason = format!("'{pattern}': no such file");
+                return self.gathered.errors.push(Diagnostic::at(at, key, reason));
+            }
+            return self.file(path, Origin::File, chain);
+        }
+        match files::matching(pattern) {
+            Ok(files) if files.is_empty() => {
+                self.warn(Diagnostic::at(
+                    at,
+                    key,
+                    format!("'{pattern}' matches nothing"),
+                ));
+            }
+            Ok(files) => files.iter().for_each(|f| self.file(f, Origin::File, chain)),
+            Err(error) => {
+                let reason = format!("'{pattern}': {error}");
+                self.gathered.errors.push(Diagnostic::at(at, key, reason));
+            }
+        }
+    }
+
+    fn warn(&mut self, warning: Diagnostic) {
+        self.gathered.warnings.push(warning);
+    }
+
+    fn error(&mut self, path: &Path, reason: impl Into<String>) {
+        let diagnostic = Diagnostic::of(path.display().to_string(), reason);
+        self.gathered.errors.push(diagnostic);
+    }
+}

@@ -1,0 +1,23 @@
+//! The types of settings that have a meaning of their own: durations, signals, streams, policies.
+//!
+//! Each knows only how it is written; none knows which setting uses it, or asks the system
+//! whether a user or a directory exists.
+
+mod command;
+mod log;
+mod paths;
+mod policy;
+mod principal;
+mod process;
+mod quantity;
+mod stream;
+
+pub use command::{Command, EnvMap, Words};
+pub(crate) use command::{is_variable_name, unclosed_quote, variable};
+pub use log::{Level, LogLevel, LogTarget};
+pub use paths::{Patterns, SocketPath, TemplatePath};
+pub use policy::{Backoff, Flapping, NumProcesses, Ready, ReloadOrder, Restart, Retries};
+pub use principal::{Identity, Who};
+pub use process::{Capability, IoClass, IoPriority, Mode, Resource, Rlimits, Signal};
+pub use quantity::Bytes;
+pub use stream::{FileOutput, Input, Output};

@@ -1,0 +1,251 @@
+//! `$(circus.…)` in the text of a value.
+//!
+//! Expanded once: what a variable of the environment contains is never looked at again, neither
+//! here nor when the per-process variables are filled in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::diagnostic::nearest;
+
+/// What values are read against: the environment of circusd and whose daemon it is.
+///
+/// A copy, taken once: reading a value never looks at the process it runs in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    pub(crate) env: BTreeMap<String, String>,
+    /// The machine's daemon rather than a user's own.
+    pub(crate) system: bool,
+    pub(crate) uid: u32,
+}
+
+impl Context {
+    /// `$HOME`, or `/` for want of one.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.variable("HOME").map_or("/".into(), PathBuf::from)
+    }
+
+    /// A variable that is set and not empty: the XDG base directory rules take empty for unset.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.env
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// Why the variables of a text cannot be expanded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VariableError {
+    #[error("'$(circus.' without its closing parenthesis")]
+    Unclosed,
+    #[error("'$(circus.env.{name})': no such variable in the environment of circusd")]
+    NotInEnvironment {
+        name: String,
+        suggestion: Option<String>,
+    },
+    #[error("'$(circus.sockets.{0})': sockets are not available in this version")]
+    Socket(String),
+    #[error("'$(circus.{name})': no such variable")]
+    Unknown {
+        name: String,
+        suggestion: Option<String>,
+    },
+    #[error(
+        "'$(circus.wid)' has no value here, only in cmd, args, env, stdout and stderr of a watcher"
+    )]
+    NoProcess,
+    #[error("contains a NUL character")]
+    Nul,
+}
+
+impl VariableError {
+    pub(crate) fn suggestion(&self) -> Option<String> {
+        match self {
+            Self::NotInEnvironment { suggestion, .. } | Self::Unknown { suggestion, .. } => {
+                suggestion.clone()
+            }
+            Self::Unclosed | Self::Socket(_) | Self::NoProcess | Self::Nul => None,
+        }
+    }
+}
+
+/// A text that is the same for every process but for its number.
+///
+/// `$(circus.wid)` is filled in by [`Template::expand`]; everything else is final.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Template(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Wid,
+}
+
+impl Template {
+    /// A text without variables, whatever it looks like.
+    pub fn literal(text: impl Into<String>) -> Self {
+        Self(vec![Part::Text(text.into())])
+    }
+
+    /// Reads `$(circus.env.NAME)` at once and keeps `$(circus.wid)` for later.
+    pub(crate) fn parse(text: &str, cx: &Context) -> Result<Self, VariableError> {
+        if text.contains('\0') {
+            return Err(VariableError::Nul);
+        }
+        let mut template = Self::default();
+        let mut rest = text;
+        while let Some(start) = rest.find(OPENING) {
+            template.push(&rest[..start]);
+            let inside = &rest[start + OPENING.len()..];
+            let end = inside.find(')').ok_or(VariableError::Unclosed)?;
+            template.variable(&inside[..end], cx)?;
+            rest = &inside[end + 1..];
+        }
+        template.push(rest);
+        Ok(template)
+    }
+
+    /// The text for the process with this number (of its watcher, from 1).
+    pub fn expand(&self, wid: u32) -> String {
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(literal) => text.push_str(literal),
+                Part::Wid => text.push_str(&wid.to_string()),
+            }
+        }
+        text
+    }
+
+    /// Whether it comes to an absolute path.
+    pub(crate) fn is_absolute(&self) -> bool {
+        matches!(self.0.first(), Some(Part::Text(text)) if text.starts_with('/'))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn push(&mut self, text: &str) {
+        match self.0.last_mut() {
+            _ if text.is_empty() => {}
+            Some(Part::Text(last)) => last.push_str(text),
+            Some(Part::Wid) | None => self.0.push(Part::Text(text.to_owned())),
+        }
+    }
+
+    fn variable(&mut self, name: &str, cx: &Context) -> Result<(), VariableError> {
+        if name == "wid" {
+            self.0.push(Part::Wid);
+            return Ok(());
+        }
+        if let Some(socket) = name.strip_prefix("sockets.") {
+            return Err(VariableError::Socket(socket.to_owned()));
+        }
+        let Some(variable) = name.strip_prefix("env.") else {
+            return Err(VariableError::Unknown {
+                name: name.to_owned(),
+                suggestion: nearest(name, ["wid"]).map(|known| format!("$(circus.{known})")),
+            });
+        };
+        match cx.env.get(variable) {
+            Some(value) => {
+                self.push(value);
+                Ok(())
+            }
+            None => Err(VariableError::NotInEnvironment {
+                name: variable.to_owned(),
+                suggestion: nearest(variable, cx.env.keys().map(String::as_str))
+                    .map(|known| format!("$(circus.env.{known})")),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    /// With its variable as written; what came from the environment is in place.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                Part::Text(literal) => f.write_str(literal)?,
+                Part::Wid => f.write_str("$(circus.wid)")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `$(date)` and the like are the shell's, not ours.
+const OPENING: &str = "$(circus.";
+
+/// Whether `text` starts with something only the environment knows.
+pub(crate) fn starts_with_environment(text: &str) -> bool {
+    text.starts_with("$(circus.env.")
+}
+
+/// Whether there is anything to expand.
+pub(crate) fn has_variable(text: &str) -> bool {
+    text.contains(OPENING)
+}
+
+/// Expands a text that cannot differ from process to process.
+pub(crate) fn expand(text: &str, cx: &Context) -> Result<String, VariableError> {
+    let template = Template::parse(text, cx)?;
+    if template.0.contains(&Part::Wid) {
+        return Err(VariableError::NoProcess);
+    }
+    Ok(template.expand(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        let env = [
+            ("PATH", "/bin"),
+            ("TRAP", "$(circus.wid)$(circus.env.PATH)"),
+        ];
+        Context {
+            env: env
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into_iter()
+                .collect(),
+            ..Context::default()
+        }
+    }
+
+    #[test]
+    fn what_is_inherited_is_not_expanded_a_second_time() {
+        let template = Template::parse("$(circus.wid):$(circus.env.TRAP)", &context()).unwrap();
+        assert_eq!(template.expand(7), "7:$(circus.wid)$(circus.env.PATH)");
+    }
+
+    #[test]
+    fn a_variable_that_does_not_exist_is_an_error() {
+        let error = |text| expand(text, &context()).unwrap_err();
+        let missing = error("$(circus.env.PAHT)");
+        assert_eq!(missing.suggestion().as_deref(), Some("$(circus.env.PATH)"));
+        assert_eq!(error("$(circus.wid)"), VariableError::NoProcess);
+        assert_eq!(error("$(circus.env.PATH"), VariableError::Unclosed);
+        assert_eq!(
+            error("$(circus.sockets.web)"),
+            VariableError::Socket("web".into())
+        );
+        assert_eq!(error("a\0"), VariableError::Nul);
+        assert!(matches!(
+            error("$(circus.uid)"),
+            VariableError::Unknown { .. }
+        ));
+    }
+
+    #[test]
+    fn what_is_the_shells_is_left_to_the_shell() {
+        assert_eq!(
+            expand("$(date) $HOME", &context()).unwrap(),
+            "$(date) $HOME"
+        );
+    }
+}

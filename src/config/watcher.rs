@@ -1,0 +1,134 @@
+//! `[watcher.NAME]`: the settings of one pool of processes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::environment::Environment;
+use super::table::section;
+use super::values::{
+    Backoff, Capability, Command, EnvMap, Flapping, Identity, Input, IoPriority, Mode,
+    NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, Words,
+};
+
+section! {
+    /// `[watcher.NAME]`, read and checked, with what `[defaults]` and `[env]` add to it.
+    pub struct Watcher for Watcher, given cx;
+    also {
+        /// Its name.
+        name: String,
+        /// All variables of its processes; `env` holds only those of the watcher itself.
+        environment: Environment,
+    }
+    /// Program and arguments: an array, or a string that is split as a shell would, without a
+    /// shell; a program with a slash is looked up from `working_dir`, another in PATH.
+    cmd: Command = Command::default() => "required", Reload;
+    /// More arguments, as an array or a string that is split.
+    args: Words = Words::default() => "none", Reload;
+    /// Run `cmd`, which must then be a string, with /bin/sh -c; `args` are quoted and added to it.
+    shell: bool = false, Reload;
+    /// The directory the processes start in; it must exist then.
+    working_dir: PathBuf = if cx.system { "/".into() } else { cx.home() }
+        => "/; a user's own daemon: $HOME", Reload;
+    /// The user the processes run as, by name or number.
+    uid: Option<Identity> = None => "that of circusd", Reload;
+    /// The group the processes run as, by name or number.
+    gid: Option<Identity> = None => "that of uid, or of circusd", Reload;
+    /// The supplementary groups of the processes.
+    groups: Option<Vec<Identity>> = None => "those of uid, or of circusd", Reload;
+    /// The file mode creation mask.
+    umask: Option<Mode> = None => "inherited", Reload;
+    /// The nice value: lower is scheduled more.
+    nice: Option<i32> = None => "inherited", Reload, -20.0 => 19.0;
+    /// The I/O priority: "idle", "best_effort:N" or "realtime:N", N from 0 (first) to 7.
+    ioprio: Option<IoPriority> = None => "inherited", Reload;
+    /// How readily the kernel kills the processes when memory is short.
+    oom_score_adj: Option<i32> = None => "inherited", Reload, -1000.0 => 1000.0;
+    /// Variables for the processes, stronger than those of the section env and of env_file.
+    env: EnvMap = EnvMap::default() => "none", Reload;
+    /// Pass on the whole environment of circusd, not only PATH, HOME, USER, LANG and SHELL.
+    copy_env: bool = false, Reload;
+    /// Pass on PYTHONPATH of circusd, also without copy_env.
+    copy_path: bool = false, Reload;
+    /// A file of NAME=VALUE lines, read with the configuration.
+    env_file: Option<PathBuf> = None => "none", Reload;
+    /// How many processes; "auto": as many as there are CPUs this service may use.
+    numprocesses: NumProcesses = NumProcesses::Count(1), Live;
+    /// Never more than one process.
+    singleton: bool = false, Live;
+    /// Lower starts first and stops last; equal ones in the order written.
+    priority: i32 = 0, Live;
+    /// Start with the daemon.
+    autostart: bool = true, Live;
+    /// The pause between two of its processes when they are started.
+    warmup_delay: Duration = Duration::ZERO, Live, 0.0 => 86400.0;
+    /// The time from the stop signal to SIGKILL for the whole tree; 0: SIGKILL at once.
+    graceful_timeout: Duration = Duration::from_secs(30), Live, 0.0 => 86400.0;
+    /// The signal that asks a process to end.
+    stop_signal: Signal = Signal::TERM, Live;
+    /// Send the stop signal to the whole tree, not only to the main process.
+    stop_children: bool = false, Live;
+    /// Reload by sending SIGHUP to the processes instead of replacing them.
+    send_hup: bool = false, Live;
+    /// In which order a reload replaces the processes.
+    reload: ReloadOrder = ReloadOrder::NewFirst, Live;
+    /// Start again what has ended; false: when the last has ended, the watcher is stopped.
+    respawn: bool = true, Live;
+    /// After which ends a process is started again.
+    restart: Restart = Restart::Always, Live;
+    /// The exit codes that are no failure to restart = "on_failure".
+    success_exit_status: Vec<u8> = vec![0], Live;
+    /// Failed spawns in a row before the watcher is given up; -1: never.
+    max_retry: Retries = Retries::Times(5), Live;
+    /// When a place in the pool counts as flapping: attempts ends within window, and it is held
+    /// for retry_in; after max_retry such rounds it is given up; false: never.
+    flapping: Option<Flapping> = Some(Flapping::default()), Live;
+    /// The growing pause before a respawn; false: always at once.
+    backoff: Option<Backoff> = Some(Backoff::default()), Live;
+    /// Replace a process that is older, new one first; 0: never.
+    max_age: Duration = Duration::ZERO, Live;
+    /// The most that is added at random to max_age, drawn once for each process.
+    max_age_variance: Duration = Duration::from_secs(30), Live;
+    /// When a process counts as ready; "spawn": as soon as its program runs.
+    ready: Ready = Ready::Spawn, Reload;
+    /// Where standard input comes from: "null", "inherit" or { file = ... }.
+    stdin: Input = Input::Null, Reload;
+    /// Where standard output goes: "journal", "null", "inherit" or
+    /// { file = ..., max_bytes = ..., backup_count = ... }.
+    stdout: Option<Output> = None => "journal if circusd is connected to it, else inherit", Reload;
+    /// Where standard error goes: as stdout, or "stdout" for the same place.
+    stderr: Option<Output> = None => "journal if circusd is connected to it, else inherit", Reload;
+    /// Resource limits, soft and hard alike, such as { nofile = 65536, core = "unlimited" }.
+    rlimits: Rlimits = Rlimits::default() => "inherited", Reload;
+    /// Never gain privileges by executing a program.
+    no_new_privileges: bool = true, Reload;
+    /// The capabilities the processes keep.
+    capabilities: Vec<Capability> = Vec::new() => "none", Reload;
+    /// When the watcher has given up, circusd stops everything and exits with 70.
+    critical: bool = false, Live;
+    later {
+        /// Watchers that must be ready first.
+        after, Live;
+        /// Watchers that must be ready first, and whose stop stops this one.
+        requires, Live;
+        /// Start at the first connection to one of its sockets.
+        on_demand, Reload;
+        /// A process that is not ready by then has failed to start.
+        start_timeout, Live;
+        /// WATCHDOG=1 is expected this often.
+        watchdog, Live;
+        /// A probe that a process must pass.
+        health, Live;
+        /// Replace a process that has served so many requests.
+        max_requests, Live;
+        /// Passed on as CIRCUS_THREAD_WORKERS.
+        thread_workers, Reload;
+        /// Inherit sockets of circusd.
+        use_sockets, Reload;
+        /// Limits of memory, CPU, I/O and tasks.
+        resources, Live;
+        /// What a lack of memory kills: a process or the group.
+        oom, Live;
+        /// Programs and probes that are asked at turning points.
+        hooks, Live;
+    }
+}

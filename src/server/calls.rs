@@ -1,0 +1,299 @@
+//! What each method of `io.circusd` does: what can be said at once is said, the rest becomes a
+//! request to core.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::connection::{Answer, Ask, since};
+use super::driver::{Driver, Waiting};
+use super::{access, convert};
+use crate::api::frame::{Reply, encode};
+use crate::api::method::Method;
+use crate::api::select::Selector;
+use crate::api::topic::Filter;
+use crate::api::{Error, params, reply, types};
+use crate::core::{Command, Input, Name, Recipients, Request, RequestId, Scale, Who};
+
+/// The shortest pause between two samples of one `Stats` call.
+const SAMPLE_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// What becomes of a call.
+pub(super) enum Outcome {
+    /// This is the answer.
+    Now(Answer),
+    /// Core is asked.
+    Ask {
+        command: Command,
+        wait: bool,
+        /// What is said if it is granted, if not what core says.
+        instead: Option<Vec<u8>>,
+    },
+}
+
+impl Driver {
+    /// Carries out a call.
+    pub(super) fn call(&mut self, ask: Ask) {
+        self.requests += 1;
+        let role = ask.method.role();
+        if !access::allows(&self.store.config().access, &ask.peer, role) {
+            let (method, uid) = (ask.method.name(), ask.peer.uid);
+            tracing::warn!("{method} is denied to the user with uid {uid}");
+            let answer = encode(&Error::PermissionDenied {}, ask.terminator);
+            // Whoever is gone needs no answer.
+            let _ = ask.answer.send(Answer::Last(answer));
+            return;
+        }
+        match self.outcome(&ask) {
+            Err(error) => {
+                let _ = ask.answer.send(Answer::Last(encode(&error, ask.terminator)));
+            }
+            Ok(Outcome::Now(answer)) => {
+                let _ = ask.answer.send(answer);
+            }
+            Ok(Outcome::Ask { command, wait, instead }) => {
+                self.request(ask, command, wait, instead);
+            }
+        }
+    }
+
+    fn outcome(&mut self, ask: &Ask) -> Result<Outcome, Error> {
+        match &ask.method {
+            Method::List(params) => {
+                let watchers = self.names(params.watchers.as_deref())?;
+                let watchers = watchers.iter().map(Name::to_string).collect();
+                self.say(ask, reply::Names { watchers })
+            }
+            Method::Status(params) => {
+                let names = self.names(params.watchers.as_deref())?;
+                let watchers = self.statuses(&names);
+                self.say(ask, reply::Status { watchers })
+            }
+            Method::Stats(params) => self.stats(ask, params),
+            Method::DaemonStats(_) => {
+                let stats = self.daemon_stats();
+                self.say(ask, reply::DaemonStats { stats })
+            }
+            Method::Get(params) => self.get(ask, params),
+            Method::GetSettings(params) => self.get_settings(ask, params),
+            Method::Start(params) => self.verb(params, Command::Start),
+            Method::Stop(params) => self.verb(params, Command::Stop),
+            Method::Restart(params) => self.verb(params, Command::Restart),
+            Method::Reload(params) => self.reload(params),
+            Method::Scale(params) => scale(params),
+            Method::Signal(params) => self.signal(params),
+            Method::Kill(params) => self.kill(params),
+            Method::Freeze(params) => self.freeze(ask, params, true),
+            Method::Thaw(params) => self.freeze(ask, params, false),
+            Method::Add(params) => self.add(params),
+            Method::Remove(params) => self.remove(params),
+            Method::Set(params) => self.set(ask, params),
+            Method::GetConfigChanges(_) => {
+                let changes = self.config_changes()?;
+                self.say(ask, reply::ConfigChanges { changes })
+            }
+            Method::ReloadConfig(_) => self.reload_config(ask),
+            Method::Subscribe(params) => self.subscribe(ask, params),
+            Method::Quit(params) => {
+                let wait = params.wait.unwrap_or(true);
+                Ok(Outcome::Ask { command: Command::Quit, wait, instead: None })
+            }
+            Method::Explain(_)
+            | Method::ListSockets(_)
+            | Method::RegisterHook(_)
+            | Method::HookResult(_)
+            | Method::Reexec(_) => {
+                Err(Error::MethodNotImplemented { method: ask.method.name().to_owned() })
+            }
+        }
+    }
+
+    /// Gives a request to core. The rest of what has happened comes first, so that nobody is told
+    /// of a state that was over before he asked.
+    fn request(&mut self, ask: Ask, command: Command, wait: bool, instead: Option<Vec<u8>>) {
+        let id = RequestId(self.requests);
+        let scales = match &command {
+            Command::Scale { watcher, .. } => {
+                self.core.watcher(watcher).map(|watcher| watcher.spec().numprocesses.into())
+            }
+            _ => None,
+        };
+        let scaled = match &command {
+            Command::Scale { watcher, .. } => Some(watcher.clone()),
+            _ => None,
+        };
+        let progress = ask.progress.is_some();
+        let waiting = Waiting {
+            terminator: ask.terminator,
+            progress: ask.progress,
+            answer: ask.answer,
+            instead,
+            scales,
+        };
+        self.waiting.insert(id, waiting);
+        let request = Request { id, wait, progress, command };
+        self.inputs.push(Input::Request(request));
+        self.pursue();
+        if let Some(name) = scaled {
+            self.keep_scale(&name);
+        }
+    }
+
+    /// Says something at once.
+    pub(super) fn say(&self, ask: &Ask, reply: impl Serialize) -> Result<Outcome, Error> {
+        let message = encode(&Reply::last(reply), ask.terminator);
+        Ok(Outcome::Now(Answer::Last(message)))
+    }
+
+    /// The watchers selected, in the order of their start.
+    pub(super) fn names(&self, watchers: Option<&str>) -> Result<Vec<Name>, Error> {
+        let selector = Selector::parameter(watchers)?;
+        if let Selector::Name(name) = &selector {
+            let name = Name::from(name.as_str());
+            return match self.core.watcher(&name) {
+                Some(_) => Ok(vec![name]),
+                None => Err(Error::NoSuchWatcher { watcher: name.to_string() }),
+            };
+        }
+        let all = self.core.watchers_in_order();
+        Ok(all
+            .filter(|watcher| selector.matches(watcher.spec().name.as_str()))
+            .map(|watcher| watcher.spec().name.clone())
+            .collect())
+    }
+
+    pub(super) fn statuses(&self, names: &[Name]) -> Vec<types::Watcher> {
+        let watchers = names.iter().filter_map(|name| self.core.watcher(name));
+        let cgroup = |worker| self.workers.cgroup(worker);
+        watchers.map(|watcher| convert::watcher(watcher, &self.clock, cgroup)).collect()
+    }
+
+    fn verb(
+        &self,
+        params: &params::Verb,
+        command: impl Fn(Vec<Name>) -> Command,
+    ) -> Result<Outcome, Error> {
+        let names = self.names(params.watchers.as_deref())?;
+        let wait = params.wait.unwrap_or(true);
+        Ok(Outcome::Ask { command: command(names), wait, instead: None })
+    }
+
+    fn reload(&self, params: &params::Reload) -> Result<Outcome, Error> {
+        let watchers = self.names(params.watchers.as_deref())?;
+        let command = match params.graceful {
+            Some(false) => Command::Restart(watchers),
+            _ => Command::Reload { watchers, sequential: params.sequential.unwrap_or(false) },
+        };
+        Ok(Outcome::Ask { command, wait: params.wait.unwrap_or(true), instead: None })
+    }
+
+    fn signal(&self, params: &params::Signal) -> Result<Outcome, Error> {
+        let command = Command::Signal {
+            watcher: Name::from(params.watcher.as_str()),
+            who: who(params.wid, params.pid)?,
+            signal: signal_number(&params.signal)?,
+            recipients: match params.recipients {
+                None | Some(types::Recipients::Process) => Recipients::Process,
+                Some(types::Recipients::Children) => Recipients::Children,
+                Some(types::Recipients::All) => Recipients::Tree,
+            },
+        };
+        Ok(Outcome::Ask { command, wait: true, instead: None })
+    }
+
+    fn kill(&self, params: &params::Kill) -> Result<Outcome, Error> {
+        let command = Command::Kill {
+            watcher: Name::from(params.watcher.as_str()),
+            who: who(params.wid, params.pid)?,
+            signal: params.signal.as_deref().map(signal_number).transpose()?,
+            grace: params.graceful_timeout_usec.map(Duration::from_micros),
+        };
+        Ok(Outcome::Ask { command, wait: true, instead: None })
+    }
+
+    fn freeze(
+        &self,
+        ask: &Ask,
+        params: &params::Watchers,
+        frozen: bool,
+    ) -> Result<Outcome, Error> {
+        if !self.workers.homes.has_cgroups() {
+            return Err(Error::MethodNotImplemented { method: ask.method.name().to_owned() });
+        }
+        let names = self.names(params.watchers.as_deref())?;
+        let watchers = names.iter().map(Name::to_string).collect();
+        let instead = Some(encode(&Reply::last(reply::Names { watchers }), ask.terminator));
+        let command = if frozen { Command::Freeze(names) } else { Command::Thaw(names) };
+        Ok(Outcome::Ask { command, wait: true, instead })
+    }
+
+    fn subscribe(&mut self, ask: &Ask, params: &params::Subscribe) -> Result<Outcome, Error> {
+        let filter = Filter::parameter(params.topics.as_deref())?;
+        let since = since(params)?;
+        // A state of now before events of the past would tell everything twice.
+        if since.is_some() && params.snapshot == Some(true) {
+            return Err(Error::invalid_parameter("snapshot"));
+        }
+        let start = self.log.with(|log| log.start(since.as_ref()));
+        let watchers = match params.snapshot {
+            Some(true) => Some(self.statuses(&self.names(None)?)),
+            _ => None,
+        };
+        let cursor = self.log.with(|log| log.cursor(start.after));
+        let first = reply::Subscribe { cursor, watchers, event: None, gap: None };
+        let mut message = encode(&Reply::continued(first), ask.terminator);
+        if let Some(first) = start.missed {
+            message.extend(self.log.with(|log| log.gap(first, start.after, ask.terminator)));
+        }
+        Ok(Outcome::Now(Answer::Subscribed(message, filter, start.after)))
+    }
+
+    fn stats(&mut self, ask: &Ask, params: &params::Stats) -> Result<Outcome, Error> {
+        if params.extended == Some(true) {
+            return Err(Error::invalid_parameter("extended"));
+        }
+        let pause = match params.interval_usec.map(Duration::from_micros) {
+            Some(pause) if pause < SAMPLE_PAUSE_MIN => {
+                return Err(Error::invalid_parameter("interval_usec"));
+            }
+            pause => pause,
+        };
+        let names = self.names(params.watchers.as_deref())?;
+        let processes = self.samples(&names, &mut ask.samples.borrow_mut());
+        let reply = reply::Stats { processes };
+        match (pause, ask.progress.is_some()) {
+            (Some(pause), true) => {
+                let message = encode(&Reply::continued(reply), ask.terminator);
+                Ok(Outcome::Now(Answer::Sample(message, pause)))
+            }
+            _ => self.say(ask, reply),
+        }
+    }
+}
+
+fn scale(params: &params::Scale) -> Result<Outcome, Error> {
+    let to = match (params.numprocesses, params.delta) {
+        (Some(number), None) => {
+            let number = u32::try_from(number);
+            Scale::To(number.map_err(|_| Error::invalid_parameter("numprocesses"))?)
+        }
+        (None, Some(delta)) => Scale::By(delta),
+        _ => return Err(Error::invalid_parameter("numprocesses")),
+    };
+    let command = Command::Scale { watcher: Name::from(params.watcher.as_str()), to };
+    Ok(Outcome::Ask { command, wait: params.wait.unwrap_or(true), instead: None })
+}
+
+fn who(wid: Option<u64>, pid: Option<u32>) -> Result<Who, Error> {
+    match (wid, pid) {
+        (None, None) => Ok(Who::All),
+        (Some(wid), None) => u32::try_from(wid).map(Who::Wid).map_err(|_| Error::invalid_parameter("wid")),
+        (None, Some(pid)) => i32::try_from(pid).map(Who::Pid).map_err(|_| Error::invalid_parameter("pid")),
+        (Some(_), Some(_)) => Err(Error::invalid_parameter("pid")),
+    }
+}
+
+fn signal_number(text: &str) -> Result<i32, Error> {
+    let signal = crate::config::Signal::parse(text);
+    signal.map(crate::config::Signal::number).ok_or_else(|| Error::invalid_parameter("signal"))
+}

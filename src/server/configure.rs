@@ -1,0 +1,268 @@
+//! Calls that read or change the configuration. It is checked whole before anything moves, and a
+//! change that core refuses leaves it as it was.
+
+use super::calls::Outcome;
+use super::connection::{Answer, Ask};
+use super::convert;
+use super::driver::Driver;
+use crate::api::frame::{Reply, encode};
+use crate::api::{Error, params, reply, types};
+use crate::config::{Change, Diagnostic, Errors, OnChange, Origin, Store, WatcherChange};
+use crate::core::{Action, Announcement, Command, Input, Name, Request, RequestId, WatcherSpec};
+
+impl Driver {
+    pub(super) fn get(&self, ask: &Ask, params: &params::Get) -> Result<Outcome, Error> {
+        self.must_exist(&params.watcher)?;
+        let options = self.store.get(&params.watcher, params.keys.as_deref());
+        let options = options.map_err(|errors| invalid_option(&errors))?;
+        self.say(ask, reply::Get { options })
+    }
+
+    pub(super) fn get_settings(
+        &self,
+        ask: &Ask,
+        params: &params::GetSettings,
+    ) -> Result<Outcome, Error> {
+        let settings = self.store.settings(params.names.as_deref());
+        let settings = settings.into_iter().map(|setting| types::Setting {
+            name: setting.name,
+            section: setting.section,
+            value: setting.value,
+            default: setting.default,
+            origin: origin(setting.origin).to_owned(),
+            source: setting.source,
+            on_change: match setting.on_change {
+                OnChange::Live => types::OnChange::Live,
+                OnChange::Reload => types::OnChange::Reload,
+                OnChange::RestartDaemon => types::OnChange::RestartDaemon,
+            },
+            description: setting.description,
+        });
+        self.say(ask, reply::GetSettings { settings: settings.collect() })
+    }
+
+    pub(super) fn set(&mut self, ask: &Ask, params: &params::Set) -> Result<Outcome, Error> {
+        self.must_exist(&params.watcher)?;
+        let store = self.store.set(&params.watcher, &params.options);
+        let store = store.map_err(|errors| invalid_option(&errors))?;
+        let changes = self.store.diff(&store);
+        let change = changes.iter().find(|change| change.watcher == params.watcher);
+        let keys = match change {
+            Some(change) if change.change != Change::Unchanged => change.keys.clone(),
+            _ => Vec::new(),
+        };
+        if keys.is_empty() {
+            self.store = store;
+            let reply = reply::Set { effect: types::Effect::Live, changes: Some(Vec::new()) };
+            return self.say(ask, reply);
+        }
+        let spec = self.learn(&store, &changes, &params.watcher)?;
+        let command = Command::Set { spec: Box::new(spec), keys };
+        self.keep_if_accepted(store, &command)?;
+        Ok(Outcome::Ask { command, wait: params.wait.unwrap_or(true), instead: None })
+    }
+
+    pub(super) fn add(&mut self, params: &params::Add) -> Result<Outcome, Error> {
+        if self.core.watcher(&Name::from(params.watcher.as_str())).is_some() {
+            return Err(Error::WatcherExists { watcher: params.watcher.clone() });
+        }
+        let store = self.store.add(&params.watcher, &params.options);
+        let store = store.map_err(|errors| invalid_option(&errors))?;
+        let changes = self.store.diff(&store);
+        let spec = self.learn(&store, &changes, &params.watcher)?;
+        let start = params.start.unwrap_or(false);
+        let command = Command::Add { spec: Box::new(spec), start };
+        self.keep_if_accepted(store, &command)?;
+        Ok(Outcome::Ask { command, wait: true, instead: None })
+    }
+
+    pub(super) fn remove(&mut self, params: &params::Remove) -> Result<Outcome, Error> {
+        self.must_exist(&params.watcher)?;
+        let command = Command::Remove {
+            watcher: Name::from(params.watcher.as_str()),
+            keep_processes: params.keep_processes.unwrap_or(false),
+        };
+        let store = self.store.remove(&params.watcher);
+        self.keep_if_accepted(store, &command)?;
+        Ok(Outcome::Ask { command, wait: true, instead: None })
+    }
+
+    /// The number of processes that an operator asked for is his, and outlives a reload of the
+    /// configuration.
+    pub(super) fn keep_scale(&mut self, name: &Name) {
+        let Some(watcher) = self.core.watcher(name) else { return };
+        let wanted = u64::from(watcher.spec().numprocesses);
+        let mut options = types::Object::new();
+        options.insert("numprocesses".into(), wanted.into());
+        match self.store.set(name.as_str(), &options) {
+            Ok(store) => self.store = store,
+            Err(errors) => {
+                tracing::warn!("{name}: the number of processes will not outlive a reload: {errors}");
+            }
+        }
+    }
+
+    fn must_exist(&self, name: &str) -> Result<(), Error> {
+        match self.core.watcher(&Name::from(name)) {
+            Some(_) => Ok(()),
+            None => Err(Error::NoSuchWatcher { watcher: name.to_owned() }),
+        }
+    }
+
+    /// Takes in the recipes of a configuration that is about to be in force; the rules of one of
+    /// its watchers.
+    fn learn(
+        &mut self,
+        store: &Store,
+        changes: &[WatcherChange],
+        name: &str,
+    ) -> Result<WatcherSpec, Error> {
+        self.recipes.update(&store.config().watchers, changes);
+        let watcher = store.config().watcher(name);
+        let spec = watcher.zip(self.recipes.current(name));
+        let missing = || Error::NoSuchWatcher { watcher: name.to_owned() };
+        let (watcher, revision) = spec.ok_or_else(missing)?;
+        Ok(convert::spec(watcher, revision))
+    }
+
+    /// Puts a configuration in force unless core would refuse what it means.
+    fn keep_if_accepted(&mut self, store: Store, command: &Command) -> Result<(), Error> {
+        self.pursue();
+        if let Err(refusal) = self.core.would_accept(command) {
+            let old = self.store.config().watchers.clone();
+            let back = store.diff(&self.store);
+            self.recipes.update(&old, &back);
+            return Err(convert::refusal(refusal, &self.clock));
+        }
+        self.store = store;
+        self.forget_recipes();
+        Ok(())
+    }
+
+    fn forget_recipes(&mut self) {
+        let core = &self.core;
+        let current: Vec<_> = (self.store.config().watchers.iter())
+            .filter_map(|watcher| self.recipes.current(&watcher.name))
+            .collect();
+        self.recipes.retain(|revision| {
+            current.contains(&revision)
+                || core.watchers().any(|watcher| {
+                    watcher.spec().revision == revision
+                        || watcher.workers().any(|worker| worker.revision() == revision)
+                })
+        });
+    }
+
+    pub(super) fn config_changes(&self) -> Result<Vec<types::ConfigChange>, Error> {
+        let store = self.store.reread().map_err(|errors| invalid_config(&errors))?;
+        Ok(config_changes(&self.store.diff(&store)))
+    }
+
+    pub(super) fn reload_config(&mut self, ask: &Ask) -> Result<Outcome, Error> {
+        let (command, changes) = self.reread()?;
+        let changes = config_changes(&changes);
+        let instead = encode(&Reply::last(reply::ConfigChanges { changes }), ask.terminator);
+        Ok(Outcome::Ask { command, wait: true, instead: Some(instead) })
+    }
+
+    /// Reads the files again; what core is to be told if all is well.
+    fn reread(&mut self) -> Result<(Command, Vec<WatcherChange>), Error> {
+        self.inputs.push(Input::Announce(Announcement::Reloading));
+        let store = match self.store.reread() {
+            Ok(store) => store,
+            Err(errors) => {
+                self.inputs.push(Input::Announce(config_error(&errors)));
+                return Err(invalid_config(&errors));
+            }
+        };
+        let changes = self.store.diff(&store);
+        self.recipes.update(&store.config().watchers, &changes);
+        let command = self.apply_command(&store);
+        self.keep_if_accepted(store, &command)?;
+        let circusd = &self.store.config().circusd;
+        self.reload_log.set(&circusd.log_level);
+        self.log.with(|log| log.set_capacity(circusd.event_buffer as usize));
+        self.shared.message_bytes_max.set(circusd.message_bytes_max.as_usize());
+        for warning in self.store.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let concerned = changes.iter().filter(|change| change.change != Change::Unchanged);
+        let watchers = concerned.map(|change| change.watcher.clone()).collect();
+        self.inputs.push(Input::Announce(Announcement::ConfigChanged { watchers }));
+        Ok((command, changes))
+    }
+
+    /// All watchers of a configuration whose recipes are known, for core.
+    pub(super) fn apply_command(&self, store: &Store) -> Command {
+        let config = store.config();
+        let specs = config.watchers.iter().filter_map(|watcher| {
+            Some(convert::spec(watcher, self.recipes.current(&watcher.name)?))
+        });
+        Command::Apply { specs: specs.collect(), limits: convert::limits(&config.circusd) }
+    }
+
+    /// SIGHUP: nobody waits for the answer; events and the log tell.
+    pub(super) fn reload_config_by_signal(&mut self) {
+        if let Ok((command, _)) = self.reread() {
+            self.ask_core(command);
+        }
+    }
+
+    /// Asks core for something that nobody waits for.
+    pub(super) fn ask_core(&mut self, command: Command) {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let request = Request { id, wait: false, progress: false, command };
+        self.inputs.push(Input::Request(request));
+    }
+}
+
+fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
+    changes
+        .iter()
+        .map(|change| types::ConfigChange {
+            watcher: change.watcher.clone(),
+            change: match change.change {
+                Change::Add => types::ConfigChangeKind::Add,
+                Change::Remove => types::ConfigChangeKind::Remove,
+                Change::Live => types::ConfigChangeKind::Live,
+                Change::Reload => types::ConfigChangeKind::Reload,
+                Change::Unchanged => types::ConfigChangeKind::Unchanged,
+            },
+            keys: change.keys.clone(),
+        })
+        .collect()
+}
+
+fn origin(origin: Origin) -> &'static str {
+    origin.as_str()
+}
+
+fn invalid_option(errors: &Errors) -> Error {
+    let first = errors.first();
+    Error::InvalidOption {
+        option: first.key.clone().unwrap_or_default(),
+        reason: first.reason.clone(),
+        suggestion: first.suggestion.clone(),
+    }
+}
+
+fn invalid_config(errors: &Errors) -> Error {
+    let first: &Diagnostic = errors.first();
+    Error::InvalidConfig {
+        file: first.file().unwrap_or_default(),
+        line: first.line(),
+        column: first.column(),
+        reason: errors.to_string(),
+    }
+}
+
+fn config_error(errors: &Errors) -> Announcement {
+    let first = errors.first();
+    Announcement::ConfigError {
+        error: errors.to_string(),
+        file: first.file(),
+        line: first.line(),
+        column: first.column(),
+    }
+}

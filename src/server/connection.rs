@@ -1,0 +1,290 @@
+//! One client: its messages in, its answers out, one call at a time and in order.
+//!
+//! Decides nothing. What a call does is the loop's; a connection waits for it without holding
+//! anybody up, and a client that does not read its answers stops only its own connection.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::events::SharedLog;
+use super::stats::Samples;
+use crate::api::frame::{Call, Frames, Reply, Terminator, encode};
+use crate::api::method::{Method, Request};
+use crate::api::topic::Filter;
+use crate::api::{Error, params, service};
+use crate::sys::socket::Peer;
+
+/// How much is read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// How many progress replies may wait for a client; further ones are left out, as the next tells
+/// more.
+const PROGRESS_QUEUED_MAX: usize = 16;
+
+/// A call on its way to the loop.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) peer: Rc<Peer>,
+    pub(super) method: Method,
+    pub(super) terminator: Terminator,
+    /// The figures that this client was told last.
+    pub(super) samples: Rc<RefCell<Samples>>,
+    /// Where progress goes; `None` if the client wants none.
+    pub(super) progress: Option<mpsc::Sender<Vec<u8>>>,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// What the loop answers: messages ready to be sent.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The one answer, or the last.
+    Last(Vec<u8>),
+    /// The first reply of a subscription, and the number of the last event that it does not get.
+    Subscribed(Vec<u8>, Filter, u64),
+    /// A sample, after which the same is to be asked again.
+    Sample(Vec<u8>, std::time::Duration),
+}
+
+/// What all connections share.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) asks: mpsc::UnboundedSender<Ask>,
+    pub(super) log: Rc<SharedLog>,
+    pub(super) connections: Rc<Cell<usize>>,
+    pub(super) message_bytes_max: Rc<Cell<usize>>,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    peer: Rc<Peer>,
+    frames: Frames<Call>,
+    samples: Rc<RefCell<Samples>>,
+    shared: Shared,
+}
+
+/// Counts a connection for as long as it lives.
+#[derive(Debug)]
+struct Counted(Rc<Cell<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(stream: UnixStream, peer: Peer, shared: Shared) -> Connection {
+        let frames = Frames::new(shared.message_bytes_max.get());
+        let samples = Rc::default();
+        Connection { stream, peer: Rc::new(peer), frames, samples, shared }
+    }
+
+    /// Serves the client until it goes. Dropping the future closes the connection; a call that the
+    /// loop has accepted is carried out all the same.
+    pub(super) async fn serve(mut self) {
+        self.shared.connections.set(self.shared.connections.get() + 1);
+        let _counted = Counted(Rc::clone(&self.shared.connections));
+        // A connection that breaks is the client's affair; there is nobody left to tell.
+        let _ = self.converse().await;
+    }
+
+    async fn converse(&mut self) -> io::Result<()> {
+        while self.receive().await? {
+            while let Some(frame) = self.frames.next() {
+                match frame {
+                    Ok(call) => self.handle(call).await?,
+                    Err(error) => {
+                        let answer = encode(&Error::from(error), self.frames.terminator());
+                        return self.stream.write_all(&answer).await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once; false at the end of the stream.
+    async fn receive(&mut self) -> io::Result<bool> {
+        loop {
+            self.stream.readable().await?;
+            // On the stack, so that a silent connection holds no buffer.
+            let mut buffer = [0; READ_BYTES];
+            match self.stream.try_read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(n) => {
+                    self.frames.push(&buffer[..n]);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn handle(&mut self, call: Call) -> io::Result<()> {
+        let terminator = self.frames.terminator();
+        let oneway = call.oneway;
+        match self.dispatch(call, terminator).await? {
+            Some(answer) if !oneway => self.stream.write_all(&answer).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a call carried out. What it returns is the answer that is still to be sent.
+    async fn dispatch(&mut self, call: Call, terminator: Terminator) -> io::Result<Option<Vec<u8>>> {
+        let refuse = |error: Error| Ok(Some(encode(&error, terminator)));
+        if call.upgrade {
+            return refuse(Error::invalid_parameter("upgrade"));
+        }
+        let more = call.more && !call.oneway;
+        let method = match Request::parse(&call.method, call.parameters) {
+            Err(error) => return refuse(error),
+            Ok(Request::Service(method)) => return Ok(Some(describe(&method, terminator))),
+            Ok(Request::Circusd(method)) => method,
+        };
+        if let Err(error) = method.check_more(more) {
+            return refuse(error);
+        }
+        self.ask(method, more, terminator).await
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        more: bool,
+        terminator: Terminator,
+    ) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            match self.ask_once(method.clone(), more, terminator).await? {
+                None => return Ok(None),
+                Some(Answer::Last(answer)) => return Ok(Some(answer)),
+                Some(Answer::Subscribed(first, filter, after)) => {
+                    self.stream.write_all(&first).await?;
+                    self.listen(&filter, after, terminator).await?;
+                    return Ok(None);
+                }
+                Some(Answer::Sample(sample, pause)) => {
+                    self.stream.write_all(&sample).await?;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        gone = closed(&self.stream) => return gone.map(|()| None),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives one call to the loop and waits for what it says; `None` if the daemon ends, or the
+    /// client has gone.
+    async fn ask_once(
+        &mut self,
+        method: Method,
+        more: bool,
+        terminator: Terminator,
+    ) -> io::Result<Option<Answer>> {
+        let (answer, mut answered) = oneshot::channel();
+        let (progress, mut steps) = mpsc::channel(PROGRESS_QUEUED_MAX);
+        let ask = Ask {
+            peer: Rc::clone(&self.peer),
+            method,
+            terminator,
+            samples: Rc::clone(&self.samples),
+            progress: more.then_some(progress),
+            answer,
+        };
+        if self.shared.asks.send(ask).is_err() {
+            return Ok(None);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                Some(step) = steps.recv() => self.stream.write_all(&step).await?,
+                answer = &mut answered => return Ok(answer.ok()),
+            }
+        }
+    }
+
+    /// Sends events until the client goes.
+    async fn listen(
+        &mut self,
+        filter: &Filter,
+        mut position: u64,
+        terminator: Terminator,
+    ) -> io::Result<()> {
+        let log = Rc::clone(&self.shared.log);
+        log.with(|log| log.subscribers += 1);
+        let _listening = Listening(Rc::clone(&log));
+        let mut batch = Vec::new();
+        loop {
+            position = log.with(|log| log.collect(position, filter, terminator, &mut batch));
+            if batch.is_empty() {
+                tokio::select! {
+                    () = log.news() => {}
+                    gone = closed(&self.stream) => return gone,
+                }
+                continue;
+            }
+            self.stream.write_all(&batch).await?;
+            batch.clear();
+            batch.shrink_to(READ_BYTES);
+        }
+    }
+}
+
+/// Counts a subscriber for as long as it listens.
+struct Listening(Rc<SharedLog>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.with(|log| log.subscribers -= 1);
+    }
+}
+
+/// Waits until the other end has gone. What it sends meanwhile is thrown away: a client that has
+/// subscribed has nothing more to say on this connection.
+async fn closed(stream: &UnixStream) -> io::Result<()> {
+    let mut buffer = [0; 1024];
+    loop {
+        if stream.ready(Interest::READABLE).await?.is_read_closed() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        match stream.try_read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn describe(method: &service::Method, terminator: Terminator) -> Vec<u8> {
+    match method {
+        service::Method::GetInfo => encode(&Reply::last(service::info()), terminator),
+        service::Method::GetInterfaceDescription(params) => match service::describe(params) {
+            Ok(description) => encode(&Reply::last(description), terminator),
+            Err(error) => encode(&error, terminator),
+        },
+    }
+}
+
+/// Refuses a client that is one too many: it is told so, and closed.
+pub(super) fn turn_away(stream: &UnixStream, limit: usize) {
+    let error = Error::TooMany { what: "connections".into(), limit: limit as u64 };
+    // A fresh connection takes these few bytes at once, or it is gone; either way we are done.
+    let _ = stream.try_write(&encode(&error, Terminator::default()));
+}
+
+/// Reads `since` of a subscription.
+pub(super) fn since(params: &params::Subscribe) -> Result<Option<crate::api::cursor::Cursor>, Error> {
+    match &params.since {
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| Error::invalid_parameter("since")),
+    }
+}

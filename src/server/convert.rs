@@ -1,0 +1,424 @@
+//! Between the words of core, of the configuration and of the API: the one file that knows all.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::clock::{Clock, micros, wall_usec};
+use crate::api::frame::{Reply, Terminator, encode};
+use crate::api::types::{self, ExitCause, ReasonCause};
+use crate::api::{self, reply};
+use crate::config;
+use crate::core::{
+    self, Announcement, Cause, EventKind, ExitStatus, Name, Readiness, Refusal, ReloadMode,
+    Restart, Revision, WatcherSpec, Who,
+};
+
+/// The rules of a configured watcher, for core.
+pub(super) fn spec(watcher: &config::Watcher, revision: Revision) -> WatcherSpec {
+    let restart = match (watcher.respawn, watcher.restart) {
+        (false, _) | (_, config::Restart::Never) => Restart::Never,
+        (true, config::Restart::Always) => Restart::Always,
+        (true, config::Restart::OnFailure) => Restart::OnFailure,
+    };
+    WatcherSpec {
+        name: Name::from(watcher.name.as_str()),
+        revision,
+        numprocesses: watcher.numprocesses.resolve(),
+        singleton: watcher.singleton,
+        priority: watcher.priority,
+        autostart: watcher.autostart,
+        warmup_delay: watcher.warmup_delay,
+        graceful_timeout: watcher.graceful_timeout,
+        stop_signal: watcher.stop_signal.number(),
+        stop_children: watcher.stop_children,
+        send_hup: watcher.send_hup,
+        reload: match watcher.reload {
+            config::ReloadOrder::NewFirst => ReloadMode::NewFirst,
+            config::ReloadOrder::Sequential => ReloadMode::Sequential,
+        },
+        restart,
+        success_exit_status: watcher.success_exit_status.iter().map(|code| (*code).into()).collect(),
+        max_retry: retries(watcher.max_retry),
+        backoff: watcher.backoff.as_ref().map(|backoff| core::Backoff {
+            initial: backoff.initial,
+            factor: backoff.factor,
+            max: backoff.max,
+            jitter: backoff.jitter,
+            reset_after: backoff.reset_after,
+        }),
+        flapping: watcher.flapping.as_ref().map(|flapping| core::Flapping {
+            attempts: flapping.attempts,
+            window: flapping.window,
+            retry_in: flapping.retry_in,
+            max_retry: retries(flapping.max_retry),
+        }),
+        max_age: (!watcher.max_age.is_zero()).then_some(watcher.max_age),
+        max_age_variance: watcher.max_age_variance,
+        ready: match watcher.ready {
+            config::Ready::Spawn => Readiness::Spawn,
+        },
+        critical: watcher.critical,
+        hooks: std::collections::BTreeMap::new(),
+    }
+}
+
+fn retries(retries: config::Retries) -> Option<u32> {
+    match retries {
+        config::Retries::Times(times) => Some(times),
+        config::Retries::Unlimited => None,
+    }
+}
+
+/// The limits of a configuration, for core.
+pub(super) fn limits(circusd: &config::Circusd) -> core::Limits {
+    core::Limits {
+        warmup_delay: circusd.warmup_delay,
+        stop_timeout: circusd.stop_timeout,
+        watchers_max: circusd.watchers_max as usize,
+        processes_max: circusd.processes_max as usize,
+    }
+}
+
+/// A watcher as `Status` tells it.
+pub(super) fn watcher(
+    watcher: &core::Watcher,
+    clock: &Clock,
+    cgroup: impl Fn(core::WorkerId) -> Option<String>,
+) -> types::Watcher {
+    let spec = watcher.spec();
+    types::Watcher {
+        name: spec.name.to_string(),
+        state: watcher_state(watcher.state()),
+        numprocesses: watcher.target() as u64,
+        processes: watcher
+            .workers()
+            .filter_map(|worker| process(worker, clock, cgroup(worker.id())))
+            .collect(),
+        priority: spec.priority.into(),
+        singleton: spec.singleton,
+        frozen: watcher.frozen(),
+        reason: watcher.reason().map(|why| reason(&why, clock)),
+        restarts: watcher.restarts(),
+        last_exit: watcher.exits().next_back().map(|end| exit(end, clock)),
+    }
+}
+
+/// A process that has a pid; before that there is nothing to tell.
+fn process(worker: &core::Worker, clock: &Clock, cgroup: Option<String>) -> Option<types::Process> {
+    Some(types::Process {
+        wid: worker.wid().into(),
+        pid: pid(worker.pid()?),
+        state: match worker.state() {
+            core::ProcessState::Spawning => types::ProcessState::Spawning,
+            core::ProcessState::Starting => types::ProcessState::Starting,
+            core::ProcessState::Running => types::ProcessState::Running,
+            core::ProcessState::Stopping => types::ProcessState::Stopping,
+        },
+        started_usec: clock.wall_usec(worker.started()),
+        ready_usec: worker.ready().map(|at| clock.wall_usec(at)),
+        generation: worker.generation(),
+        adopted: false,
+        status_text: None,
+        cgroup,
+    })
+}
+
+/// The state's word in the API.
+pub(super) fn watcher_state(state: core::WatcherState) -> types::WatcherState {
+    match state {
+        core::WatcherState::Stopped => types::WatcherState::Stopped,
+        core::WatcherState::Starting => types::WatcherState::Starting,
+        core::WatcherState::Active => types::WatcherState::Active,
+        core::WatcherState::Reloading => types::WatcherState::Reloading,
+        core::WatcherState::Stopping => types::WatcherState::Stopping,
+        core::WatcherState::Waiting => types::WatcherState::Waiting,
+        core::WatcherState::Failed => types::WatcherState::Failed,
+    }
+}
+
+fn reason(reason: &core::Reason, clock: &Clock) -> types::Reason {
+    types::Reason {
+        cause: match reason.cause {
+            Cause::Operator => ReasonCause::Operator,
+            Cause::AutostartOff => ReasonCause::AutostartOff,
+            Cause::HookRefused => ReasonCause::HookRefused,
+            Cause::HookFailed => ReasonCause::HookFailed,
+            Cause::SpawnFailed => ReasonCause::SpawnFailed,
+            Cause::Flapping => ReasonCause::Flapping,
+            Cause::GaveUp => ReasonCause::GaveUp,
+            Cause::Dependency => ReasonCause::Dependency,
+            Cause::Finished => ReasonCause::Finished,
+        },
+        text: reason.text.clone(),
+        since_usec: clock.wall_usec(reason.since),
+        next_attempt_usec: reason.next_attempt.map(|at| clock.wall_usec(at)),
+    }
+}
+
+/// An end as the API tells it.
+pub(super) fn exit(exit: &core::Exit, clock: &Clock) -> types::Exit {
+    let (cause, status) = match exit.status {
+        ExitStatus::Exited(code) => (ExitCause::Exited, Some(code)),
+        ExitStatus::Signaled(signal) => (ExitCause::Signaled, Some(signal)),
+        ExitStatus::Dumped(signal) => (ExitCause::Dumped, Some(signal)),
+        ExitStatus::Unknown => (ExitCause::Unknown, None),
+    };
+    types::Exit {
+        wid: exit.wid.into(),
+        pid: pid(exit.pid),
+        time_usec: clock.wall_usec(exit.time),
+        runtime_usec: micros(exit.runtime),
+        cause: if exit.timed_out { ExitCause::Timeout } else { cause },
+        status,
+        expected: exit.expected,
+    }
+}
+
+/// The exit code as a shell would say it: 128+n for signal n.
+pub(super) fn exit_code(status: ExitStatus) -> Option<i32> {
+    match status {
+        ExitStatus::Exited(code) => Some(code),
+        ExitStatus::Signaled(signal) | ExitStatus::Dumped(signal) => Some(128 + signal),
+        ExitStatus::Unknown => None,
+    }
+}
+
+fn pid(pid: i32) -> u32 {
+    u32::try_from(pid).unwrap_or(0)
+}
+
+fn pids(pids: &[i32]) -> Vec<u32> {
+    pids.iter().copied().map(pid).collect()
+}
+
+/// What was done, for the API.
+pub(super) fn changes(changes: Vec<core::Change>) -> Vec<types::Change> {
+    changes
+        .into_iter()
+        .map(|change| types::Change {
+            watcher: change.watcher.to_string(),
+            started: pids(&change.started),
+            stopped: pids(&change.stopped),
+            kept: pids(&change.kept),
+        })
+        .collect()
+}
+
+/// How far a request is, for the API.
+pub(super) fn progress(progress: core::Progress) -> types::Progress {
+    types::Progress {
+        watcher: progress.watcher.to_string(),
+        action: progress.action.to_owned(),
+        done: progress.done.into(),
+        total: progress.total.into(),
+    }
+}
+
+/// What core grants, as the last reply to a call.
+pub(super) fn reply(reply: core::Reply, terminator: Terminator) -> Vec<u8> {
+    match reply {
+        core::Reply::Changes(list) => {
+            let (progress, changes) = (None, Some(changes(list)));
+            encode(&Reply::last(reply::Changes { progress, changes }), terminator)
+        }
+        core::Reply::Scaled { numprocesses, changes: list } => {
+            let (progress, changes) = (None, Some(changes(list)));
+            let numprocesses = numprocesses.into();
+            encode(&Reply::last(reply::Scale { numprocesses, progress, changes }), terminator)
+        }
+        core::Reply::Pids(list) => {
+            encode(&Reply::last(reply::Pids { pids: pids(&list) }), terminator)
+        }
+        core::Reply::Applied { effect, changes: list } => {
+            let effect = match effect {
+                core::Effect::Live => types::Effect::Live,
+                core::Effect::Reload => types::Effect::Reload,
+            };
+            let changes = Some(changes(list));
+            encode(&Reply::last(reply::Set { effect, changes }), terminator)
+        }
+        core::Reply::Done => encode(&Reply::last(reply::Empty {}), terminator),
+    }
+}
+
+/// A refusal, for the API.
+pub(super) fn refusal(refusal: Refusal, clock: &Clock) -> api::Error {
+    match refusal {
+        Refusal::NoSuchWatcher(name) => api::Error::NoSuchWatcher { watcher: name.to_string() },
+        Refusal::WatcherExists(name) => api::Error::WatcherExists { watcher: name.to_string() },
+        Refusal::NoSuchProcess { watcher, who } => {
+            let (wid, found_pid) = match who {
+                Who::All => (None, None),
+                Who::Wid(wid) => (Some(wid.into()), None),
+                Who::Pid(number) => (None, Some(pid(number))),
+            };
+            api::Error::NoSuchProcess { watcher: watcher.to_string(), wid, pid: found_pid }
+        }
+        Refusal::Singleton(name) => api::Error::Singleton { watcher: name.to_string() },
+        Refusal::StartFailed { watcher, reason: why } => api::Error::StartFailed {
+            watcher: watcher.to_string(),
+            reason: reason(&why, clock),
+        },
+        Refusal::HookRefused { watcher, hook, reason } => api::Error::HookRefused {
+            watcher: watcher.to_string(),
+            hook: hook.as_str().to_owned(),
+            reason,
+        },
+        Refusal::HookFailed { watcher, hook, reason } => api::Error::HookFailed {
+            watcher: watcher.to_string(),
+            hook: hook.as_str().to_owned(),
+            reason,
+        },
+        Refusal::TooMany { what, limit } => {
+            api::Error::TooMany { what: what.to_owned(), limit: limit as u64 }
+        }
+        Refusal::ShuttingDown => api::Error::ShuttingDown {},
+    }
+}
+
+/// An event, for the API, with the word for its action.
+pub(super) fn event(
+    event: &core::Event,
+    cursor: String,
+    clock: &Clock,
+) -> (types::Event, &'static str) {
+    let (action, data) = event_data(&event.kind, clock);
+    let watcher = event.watcher.as_ref().map(Name::to_string);
+    let topic = match &watcher {
+        Some(name) => format!("watcher.{name}.{action}"),
+        None => format!("circusd.{action}"),
+    };
+    let data = match data {
+        serde_json::Value::Object(data) => data,
+        _ => types::Object::new(),
+    };
+    let event = types::Event {
+        cursor,
+        seq: event.seq,
+        time_usec: wall_usec(),
+        topic,
+        watcher,
+        action: action.to_owned(),
+        data,
+    };
+    (event, action)
+}
+
+fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serde_json::Value) {
+    match kind {
+        EventKind::Spawn { pid, wid, generation } => {
+            ("spawn", json!({"process_pid": pid, "wid": wid, "generation": generation}))
+        }
+        EventKind::Ready { pid, wid, after } => {
+            ("ready", json!({"process_pid": pid, "wid": wid, "after_usec": micros(*after)}))
+        }
+        EventKind::Reap { pid, wid, exit: end } => (
+            "reap",
+            json!({
+                "process_pid": pid,
+                "wid": wid,
+                "exit_code": exit_code(end.status),
+                "exit": exit(end, clock),
+            }),
+        ),
+        EventKind::Kill { pid, wid, signal, by } => (
+            "kill",
+            json!({
+                "process_pid": pid,
+                "wid": wid,
+                "signum": signal,
+                "signal": signal_name(*signal),
+                "by": by.as_str(),
+            }),
+        ),
+        EventKind::SpawnFailed { wid, failure } => (
+            "spawn_failed",
+            json!({
+                "wid": wid,
+                "stage": failure.stage,
+                "errno": failure.errno,
+                "error": failure.error,
+            }),
+        ),
+        EventKind::Start { pids, duration } => ("start", reached(pids, *duration)),
+        EventKind::Stop { pids, duration } => ("stop", reached(pids, *duration)),
+        EventKind::Reload { pids, duration } => ("reload", reached(pids, *duration)),
+        EventKind::Updated { keys } => ("updated", json!({"keys": keys, "origin": "api"})),
+        EventKind::Add => ("add", json!({})),
+        EventKind::Remove => ("remove", json!({})),
+        EventKind::HookSuccess { hook, result, reason, duration, process } => {
+            let mut data = json!({
+                "name": hook.as_str(),
+                "result": result,
+                "duration_usec": micros(*duration),
+            });
+            about(&mut data, process, "reason", reason.as_deref());
+            ("hook_success", data)
+        }
+        EventKind::HookFailure { hook, error, duration, process } => {
+            let mut data = json!({"name": hook.as_str(), "duration_usec": micros(*duration)});
+            about(&mut data, process, "error", Some(error));
+            ("hook_failure", data)
+        }
+        EventKind::Flapping { wid, attempts, window, retry_in } => (
+            "flapping",
+            json!({
+                "wid": wid,
+                "attempts": attempts,
+                "window_usec": micros(*window),
+                "retry_in_usec": micros(*retry_in),
+            }),
+        ),
+        EventKind::GaveUp { wid, attempts } => {
+            ("gave_up", json!({"wid": wid, "attempts": attempts}))
+        }
+        EventKind::Freeze => ("freeze", json!({})),
+        EventKind::Thaw => ("thaw", json!({})),
+        EventKind::DaemonReady => ("ready", json!({})),
+        EventKind::DaemonStopping => ("stopping", json!({})),
+        EventKind::Announced(news) => announced(news),
+    }
+}
+
+fn announced(news: &Announcement) -> (&'static str, serde_json::Value) {
+    match news {
+        Announcement::Reloading => ("reloading", json!({})),
+        Announcement::ConfigChanged { watchers } => {
+            ("config_changed", json!({"watchers": watchers}))
+        }
+        Announcement::ConfigError { error, file, line, column } => (
+            "config_error",
+            json!({"error": error, "file": file, "line": line, "column": column}),
+        ),
+    }
+}
+
+fn reached(list: &[i32], duration: Duration) -> serde_json::Value {
+    json!({"pids": pids(list), "duration_usec": micros(duration)})
+}
+
+fn about(
+    data: &mut serde_json::Value,
+    process: &Option<(u32, Option<i32>)>,
+    key: &str,
+    text: Option<&str>,
+) {
+    if let Some(text) = text {
+        data[key] = json!(text);
+    }
+    if let Some((wid, pid)) = process {
+        data["wid"] = json!(wid);
+        if let Some(pid) = pid {
+            data["process_pid"] = json!(pid);
+        }
+    }
+}
+
+/// `SIGTERM` for 15; the number for one without a name.
+pub(super) fn signal_name(signal: i32) -> String {
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => signal.to_string(),
+    }
+}

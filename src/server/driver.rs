@@ -1,0 +1,265 @@
+//! The loop: whatever happens becomes an input, core says what follows, and that is carried out.
+//!
+//! One thread; nothing in here waits for anything but the next thing to happen, and nothing is
+//! decided here.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use futures_core::Stream;
+use signal_hook_tokio::Signals;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock::Clock;
+use super::connection::{Answer, Ask};
+use super::convert;
+use super::events::SharedLog;
+use super::journal;
+use super::notify;
+use super::program::Surroundings;
+use super::recipes::Recipes;
+use super::workers::Workers;
+use crate::api::frame::{Reply as Message, Terminator, encode};
+use crate::config::Store;
+use crate::core::{
+    Action, ExitReason, HookAnswer, Input, Reply, RequestId, Shutdown, Supervisor,
+};
+use crate::sys::epoll::Watch;
+
+/// How the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) why: ExitReason,
+    /// Processes that could not be ended.
+    pub(super) left: usize,
+}
+
+/// Owns core and carries out what it says.
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) core: Supervisor,
+    pub(super) clock: Clock,
+    pub(super) workers: Workers,
+    pub(super) watch: AsyncFd<Watch>,
+    pub(super) recipes: Recipes,
+    pub(super) store: Store,
+    pub(super) log: Rc<SharedLog>,
+    pub(super) surroundings: Surroundings,
+    pub(super) shared: super::connection::Shared,
+    pub(super) requests: u64,
+    pub(super) waiting: BTreeMap<RequestId, Waiting>,
+    pub(super) inputs: Vec<Input>,
+    /// Something was ready at the last look, so there may be more.
+    pub(super) more: bool,
+    pub(super) ended: Option<Ended>,
+    pub(super) reload_log: journal::Reload,
+}
+
+/// Who waits for the answer to a request.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) terminator: Terminator,
+    pub(super) progress: Option<mpsc::Sender<Vec<u8>>>,
+    pub(super) answer: oneshot::Sender<Answer>,
+    /// What is said instead of what core answers, if it grants the request.
+    pub(super) instead: Option<Vec<u8>>,
+    /// The shape of progress in a reply of `Scale`, which always carries the number.
+    pub(super) scales: Option<u64>,
+}
+
+/// Something that woke the loop.
+enum Wake {
+    Processes,
+    Signal(i32),
+    Ask(Ask),
+    Deadline,
+}
+
+impl Driver {
+    /// Runs until everything has ended.
+    pub(super) async fn run(
+        mut self,
+        mut signals: Signals,
+        mut asks: mpsc::UnboundedReceiver<Ask>,
+    ) -> Ended {
+        loop {
+            self.pursue();
+            if let Some(ended) = self.ended {
+                self.workers.streams.drain();
+                self.workers.homes.remove_all();
+                return ended;
+            }
+            let wake = self.sleep(&mut signals, &mut asks).await;
+            self.take(wake);
+            while let Ok(ask) = asks.try_recv() {
+                self.call(ask);
+            }
+            self.more = self.workers.take_ready(self.watch.get_mut(), &mut self.inputs);
+        }
+    }
+
+    /// Waits for the next thing to happen. May be dropped at any point: nothing is lost.
+    async fn sleep(
+        &mut self,
+        signals: &mut Signals,
+        asks: &mut mpsc::UnboundedReceiver<Ask>,
+    ) -> Wake {
+        let deadline = self.core.next_deadline().and_then(|at| self.clock.instant(at));
+        tokio::select! {
+            biased;
+            Some(signal) = poll_fn(|cx| Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
+            guard = self.watch.readable() => {
+                // Tokio is told of changes only, so what is ready now is looked at until nothing is.
+                if let Ok(mut guard) = guard {
+                    guard.clear_ready();
+                }
+                Wake::Processes
+            }
+            // The connections have their turn in between, so that no worker can talk them to death.
+            () = tokio::task::yield_now(), if self.more => Wake::Processes,
+            Some(ask) = asks.recv() => Wake::Ask(ask),
+            () = sleep_until(deadline) => Wake::Deadline,
+        }
+    }
+
+    fn take(&mut self, wake: Wake) {
+        match wake {
+            Wake::Processes => {}
+            Wake::Signal(signal) => self.on_signal(signal),
+            Wake::Ask(ask) => self.call(ask),
+            Wake::Deadline => self.inputs.push(Input::Deadline),
+        }
+    }
+
+    fn on_signal(&mut self, signal: i32) {
+        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+        match signal {
+            SIGCHLD => self.workers.child_ended(self.watch.get_mut(), &mut self.inputs),
+            SIGHUP => self.reload_config_by_signal(),
+            SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGINT => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
+            _ => {}
+        }
+    }
+
+    /// Feeds core until nothing more follows at this moment.
+    pub(super) fn pursue(&mut self) {
+        while !self.inputs.is_empty() {
+            let inputs = std::mem::take(&mut self.inputs);
+            let actions = self.core.handle_all(self.clock.now(), inputs);
+            for action in actions {
+                self.carry_out(action);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let watch = self.watch.get_mut();
+        match action {
+            Action::Spawn { worker, watcher, wid, revision } => {
+                let Some(recipe) = self.recipes.get(revision) else {
+                    unreachable!("a recipe is kept as long as core has its revision: {revision:?}");
+                };
+                let spawned =
+                    self.workers.spawn(worker, &watcher, wid, &recipe, &self.surroundings, watch);
+                self.inputs.push(spawned);
+            }
+            Action::Signal { worker, id, signal, recipients } => {
+                let sent = self.workers.signal(worker, id, signal, recipients);
+                self.inputs.push(sent);
+            }
+            Action::KillTree { worker, id } => {
+                let killed = self.workers.kill_tree(worker, id);
+                self.inputs.push(killed);
+                self.workers.look_again(watch, &mut self.inputs);
+            }
+            Action::Abandon { worker } | Action::Forget { worker } => {
+                self.workers.forget(worker, watch);
+            }
+            Action::Freeze { watcher, frozen } => {
+                if let Err(error) = self.workers.homes.freeze(watcher.as_str(), frozen) {
+                    let what = if frozen { "freeze" } else { "thaw" };
+                    tracing::error!("{watcher}: failed to {what} its processes: {error}");
+                }
+            }
+            Action::RunHook { hook, point, .. } => {
+                let reason = format!("hook {} cannot be run by this version", point.as_str());
+                let answer = HookAnswer::Failed(reason);
+                self.inputs.push(Input::HookFinished { hook, answer });
+            }
+            // Every hook has answered by the time it is asked.
+            Action::CancelHook { .. } => {}
+            Action::Reply { request, result } => self.reply(request, result),
+            Action::Progress { request, progress } => self.progress(request, progress),
+            Action::Emit(event) => self.emit(&event),
+            Action::Settled => notify::ready(&self.core),
+            Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
+            Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
+        }
+    }
+
+    fn emit(&mut self, event: &crate::core::Event) {
+        let cursor = self.log.with(|log| log.cursor(event.seq));
+        let (told, action) = convert::event(event, cursor, &self.clock);
+        journal::record(event, &told);
+        self.log.push(&told, event.watcher.clone(), action);
+        if action == "stop"
+            && let Some(watcher) = &event.watcher
+        {
+            self.workers.homes.remove_watcher(watcher.as_str());
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, result: Result<Reply, crate::core::Refusal>) {
+        let Some(waiting) = self.waiting.remove(&request) else { return };
+        let message = match result {
+            Err(refusal) => encode(&convert::refusal(refusal, &self.clock), waiting.terminator),
+            Ok(reply) => match waiting.instead {
+                Some(instead) => instead,
+                None => convert::reply(reply, waiting.terminator),
+            },
+        };
+        // Nobody waits any more if the client has gone; what it asked for was done all the same.
+        let _ = waiting.answer.send(Answer::Last(message));
+    }
+
+    fn progress(&mut self, request: RequestId, progress: crate::core::Progress) {
+        let Some(waiting) = self.waiting.get(&request) else { return };
+        let Some(steps) = &waiting.progress else { return };
+        let progress = Some(convert::progress(progress));
+        let message = match waiting.scales {
+            Some(numprocesses) => {
+                let reply = crate::api::reply::Scale { numprocesses, progress, changes: None };
+                encode(&Message::continued(reply), waiting.terminator)
+            }
+            None => {
+                let reply = crate::api::reply::Changes { progress, changes: None };
+                encode(&Message::continued(reply), waiting.terminator)
+            }
+        };
+        // A client that does not keep up hears of the next step.
+        let _ = steps.try_send(message);
+    }
+}
+
+async fn sleep_until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The descriptors by which the loop is woken.
+///
+/// # Errors
+///
+/// The table of descriptors is full.
+pub(super) fn watch() -> io::Result<AsyncFd<Watch>> {
+    AsyncFd::with_interest(Watch::new()?, tokio::io::Interest::READABLE)
+}

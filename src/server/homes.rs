@@ -1,0 +1,250 @@
+//! Where a worker lives with all it forks: a cgroup of its place, or what stands in for one.
+//!
+//! ```text
+//! BASE/                          a group that was delegated to us (its unit's, under systemd)
+//!     supervisor/                circusd, where systemd puts it (DelegateSubgroup=)
+//!     watchers/web/3/            one worker and all it forks
+//! ```
+//!
+//! Where the group is not our unit's own, everything is below `BASE/circusd-INSTANCE/` instead, as
+//! others may have groups there too. A place's group is reused by the next process there, so a
+//! respawn neither makes nor removes a directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use crate::sys::cgroup::{self, Cgroup, Events};
+use crate::sys::pidfd::Pidfd;
+use crate::sys::process::Process;
+use crate::sys::tree::{self, Mark, Origin};
+
+/// What the kernel calls its own files in a group; a watcher's directory must not be in their way.
+const RESERVED: [&str; 12] = [
+    "cgroup", "cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc", "irq", "perf_event",
+    "dmem",
+];
+
+/// Makes homes.
+#[derive(Debug)]
+pub(super) struct Homes {
+    root: Option<PathBuf>,
+    instance: String,
+}
+
+/// The home of one worker.
+#[derive(Debug)]
+pub(super) enum Home {
+    /// Everything in this group.
+    Cgroup(PathBuf),
+    /// Everything that descends from it, is in its session, or carries its mark.
+    Tree(Origin),
+}
+
+impl Homes {
+    /// `base`: the group below which we may make groups, if there is one.
+    pub(super) fn new(base: Option<&Path>, instance: &str) -> Homes {
+        let root = base.map(|base| match cgroup::own() {
+            Ok(own) if own.parent() == Some(base) => base.to_owned(),
+            _ => base.join(format!("circusd-{instance}")),
+        });
+        Homes { root, instance: instance.to_owned() }
+    }
+
+    /// Whether workers have cgroups.
+    pub(super) fn has_cgroups(&self) -> bool {
+        self.root.is_some()
+    }
+
+    fn watcher_path(&self, watcher: &str) -> Option<PathBuf> {
+        let first = watcher.split('.').next().unwrap_or_default();
+        let name = match RESERVED.contains(&first) {
+            true => format!("_{watcher}"),
+            false => watcher.to_owned(),
+        };
+        Some(self.root.as_ref()?.join("watchers").join(name))
+    }
+
+    /// The group of a place, made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub(super) fn cgroup(&self, watcher: &str, wid: u32) -> io::Result<Option<Cgroup>> {
+        let Some(path) = self.watcher_path(watcher) else { return Ok(None) };
+        let path = path.join(wid.to_string());
+        match Cgroup::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(&path)?;
+                Cgroup::open(path).map(Some)
+            }
+            opened => opened.map(Some),
+        }
+    }
+
+    /// The variable by which a worker and its children are known where there is no group.
+    pub(super) fn mark(&self, worker: u64) -> (String, String) {
+        ("CIRCUS_WORKER".into(), format!("{}:{worker}", self.instance))
+    }
+
+    /// The home of a worker that has just been started.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already and cannot be looked at.
+    pub(super) fn home(&self, cgroup: Option<Cgroup>, pid: Pid, worker: u64) -> io::Result<Home> {
+        if let Some(cgroup) = cgroup {
+            return Ok(Home::Cgroup(cgroup.path().to_owned()));
+        }
+        let (name, value) = self.mark(worker);
+        let start_ticks = Process::read(pid)?.start_ticks;
+        let mark = Some(Mark { name, value: value.into() });
+        Ok(Home::Tree(Origin { pid, start_ticks, mark }))
+    }
+
+    /// Stops or restarts the clocks of a whole watcher.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub(super) fn freeze(&self, watcher: &str, frozen: bool) -> io::Result<()> {
+        let Some(path) = self.watcher_path(watcher) else { return Ok(()) };
+        match Cgroup::open(path) {
+            Ok(group) if frozen => group.freeze(),
+            Ok(group) => group.thaw(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the groups of a watcher of which nothing runs.
+    pub(super) fn remove_watcher(&self, watcher: &str) {
+        if let Some(path) = self.watcher_path(watcher) {
+            remove(path);
+        }
+    }
+
+    /// Removes everything that we have made and that is empty.
+    pub(super) fn remove_all(&self) {
+        if let Some(root) = &self.root {
+            remove(root.join("watchers"));
+            if root.ends_with(format!("circusd-{}", self.instance)) {
+                remove(root.clone());
+            }
+        }
+    }
+}
+
+fn remove(path: PathBuf) {
+    let removed = Cgroup::open(&path).and_then(|group| group.remove());
+    match removed {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // Somebody still lives in there (`rm --nostop`), or it is no longer ours.
+        Err(error) => tracing::debug!("left the cgroup '{}': {error}", path.display()),
+    }
+}
+
+impl Home {
+    /// The group, if it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Home::Cgroup(path) => Some(path),
+            Home::Tree(_) => None,
+        }
+    }
+
+    /// What tells when the group is empty; `None` where only the ends of orphans tell.
+    ///
+    /// # Errors
+    ///
+    /// Those of opening the group.
+    pub(super) fn events(&self) -> io::Result<Option<Events>> {
+        match self {
+            Home::Cgroup(path) => Cgroup::open(path)?.events_fd().map(Some),
+            Home::Tree(_) => Ok(None),
+        }
+    }
+
+    /// Whether nothing is left. To be asked when the main process has ended. `is_known` tells the
+    /// main processes of workers.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking.
+    pub(super) fn is_empty(&self, is_known: impl Fn(Pid) -> bool) -> io::Result<bool> {
+        match self {
+            Home::Cgroup(path) => match Cgroup::open(path) {
+                Ok(group) => group.is_populated().map(|populated| !populated),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+                Err(error) => Err(error),
+            },
+            Home::Tree(origin) => {
+                // Whoever is left is in its process group, or the child of somebody who is, or has
+                // lost its parent and become our child. Only the last two take a look at all.
+                let group_gone = nix::sys::signal::killpg(origin.pid, None) == Err(Errno::ESRCH);
+                let strangers = tree::children()?.into_iter().any(|pid| !is_known(pid));
+                if group_gone && !strangers {
+                    return Ok(true);
+                }
+                tree::members(origin).map(|members| members.is_empty())
+            }
+        }
+    }
+
+    /// Kills everything. Says whether there was somebody to kill.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, or some processes may not be killed by us.
+    pub(super) fn kill(&self) -> io::Result<bool> {
+        match self {
+            Home::Cgroup(path) => {
+                let group = Cgroup::open(path)?;
+                let populated = group.is_populated()?;
+                group.kill()?;
+                Ok(populated)
+            }
+            Home::Tree(origin) => {
+                let killed = tree::kill_tree(origin, nix::libc::SIGKILL)?;
+                match killed.refused.is_empty() {
+                    true => Ok(killed.signalled > 0),
+                    false => Err(Errno::EPERM.into()),
+                }
+            }
+        }
+    }
+
+    /// Sends `signal` to all, or to all but the main process. Says who got it.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking for them.
+    pub(super) fn signal(&self, signal: i32, except: Option<Pid>) -> io::Result<Vec<i32>> {
+        let members = self.members()?;
+        let mut reached = Vec::new();
+        for pid in members.into_iter().filter(|pid| Some(*pid) != except) {
+            // Opened first and found again afterwards: so the number is still the same process's.
+            let Ok(pidfd) = Pidfd::open(pid) else { continue };
+            if self.has(pid)? && pidfd.signal(signal).is_ok() {
+                reached.push(pid.as_raw());
+            }
+        }
+        Ok(reached)
+    }
+
+    fn members(&self) -> io::Result<Vec<Pid>> {
+        match self {
+            Home::Cgroup(path) => Cgroup::open(path)?.procs(),
+            Home::Tree(origin) => {
+                Ok(tree::members(origin)?.into_iter().map(|process| process.pid).collect())
+            }
+        }
+    }
+
+    fn has(&self, pid: Pid) -> io::Result<bool> {
+        Ok(self.members()?.contains(&pid))
+    }
+}

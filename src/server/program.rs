@@ -1,0 +1,175 @@
+//! From a configured watcher to what the kernel is asked to start.
+
+use std::ffi::OsString;
+use std::io;
+
+use nix::sys::resource::Resource;
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid};
+
+use crate::config::{self, Expanded, Identity, Watcher};
+use crate::core::SpawnFailure;
+use crate::sys::spawn::{Command, IoClass, Ioprio};
+use crate::sys::{caps, users};
+
+/// What workers are told of the daemon, and what they inherit from how it was started.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    pub(super) instance: String,
+    pub(super) socket: String,
+    /// The limit on descriptors that circusd was started with, before it raised its own.
+    pub(super) descriptors: (Resource, u64, u64),
+    /// The out-of-memory score adjustment that workers start with unless told otherwise.
+    pub(super) oom_score_adj: Option<i32>,
+}
+
+/// What the process at this place is started with.
+///
+/// # Errors
+///
+/// A user or group that does not exist.
+pub(super) fn command(
+    recipe: &Watcher,
+    expanded: Expanded,
+    wid: u32,
+    mark: (String, String),
+    surroundings: &Surroundings,
+) -> Result<Command, SpawnFailure> {
+    let user = identify_user(recipe.uid.as_ref())?;
+    let gid = match &recipe.gid {
+        Some(identity) => Some(identify_group(identity)?),
+        None => user.as_ref().and_then(|user| user.gid),
+    };
+    let groups = match (&recipe.groups, &user, gid) {
+        (Some(list), ..) => Some(list.iter().map(identify_group).collect::<Result<_, _>>()?),
+        (None, Some(user), Some(gid)) => Some(supplementary(user, gid)?),
+        _ => None,
+    };
+    let mut env = expanded.env;
+    if let Some(user) = &user {
+        take_home(&mut env, user, recipe);
+    }
+    env.extend([
+        ("CIRCUS_WATCHER".into(), recipe.name.clone()),
+        ("CIRCUS_WID".into(), wid.to_string()),
+        ("CIRCUS_INSTANCE".into(), surroundings.instance.clone()),
+        ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
+        mark,
+    ]);
+    let argv: Vec<OsString> = expanded.argv.into_iter().map(OsString::from).collect();
+    let Some(program) = argv.first() else {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        return Err(failure("preparing its arguments", &error));
+    };
+    Ok(Command {
+        program: program.into(),
+        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        working_dir: Some(recipe.working_dir.clone()),
+        uid: user.map(|user| user.uid),
+        gid,
+        groups,
+        umask: recipe.umask.map(|mode| Mode::from_bits_truncate(mode.0)),
+        nice: recipe.nice,
+        ioprio: recipe.ioprio.as_ref().map(ioprio),
+        oom_score_adj: recipe.oom_score_adj.or(surroundings.oom_score_adj),
+        rlimits: rlimits(recipe, surroundings),
+        no_new_privileges: recipe.no_new_privileges,
+        capabilities: capabilities(recipe),
+        argv,
+    })
+}
+
+fn identify_user(identity: Option<&Identity>) -> Result<Option<users::User>, SpawnFailure> {
+    let found = match identity {
+        None => return Ok(None),
+        Some(Identity::Name(name)) => users::user(name),
+        Some(Identity::Id(uid)) => users::by_uid(Uid::from_raw(*uid)),
+    };
+    found.map(Some).map_err(|error| lookup_failure("looking up its user", &error))
+}
+
+fn identify_group(identity: &Identity) -> Result<Gid, SpawnFailure> {
+    match identity {
+        Identity::Id(gid) => Ok(Gid::from_raw(*gid)),
+        Identity::Name(name) => {
+            users::group(name).map_err(|error| lookup_failure("looking up its group", &error))
+        }
+    }
+}
+
+fn supplementary(user: &users::User, gid: Gid) -> Result<Vec<Gid>, SpawnFailure> {
+    user.groups(gid).map_err(|error| lookup_failure("looking up its groups", &error))
+}
+
+/// A worker that runs as somebody else is at home there, unless the configuration says otherwise.
+fn take_home(
+    env: &mut std::collections::BTreeMap<String, String>,
+    user: &users::User,
+    recipe: &Watcher,
+) {
+    let path = |path: &Option<std::path::PathBuf>| {
+        path.as_ref().map(|path| path.to_string_lossy().into_owned())
+    };
+    let theirs = [
+        ("HOME", path(&user.home)),
+        ("SHELL", path(&user.shell)),
+        ("USER", Some(user.name.clone())),
+    ];
+    for (name, value) in theirs {
+        if let Some(value) = value
+            && !recipe.environment.is_configured(name)
+        {
+            env.insert(name.into(), value);
+        }
+    }
+}
+
+fn rlimits(recipe: &Watcher, surroundings: &Surroundings) -> Vec<(Resource, u64, u64)> {
+    let mut limits: Vec<(Resource, u64, u64)> = recipe
+        .rlimits
+        .0
+        .iter()
+        .map(|(resource, value)| {
+            let value = value.unwrap_or(nix::libc::RLIM_INFINITY);
+            (resource.number(), value, value)
+        })
+        .collect();
+    if limits.iter().all(|(resource, ..)| *resource != Resource::RLIMIT_NOFILE) {
+        limits.push(surroundings.descriptors);
+    }
+    limits
+}
+
+/// Root's workers lose all capabilities but those that are named. Without root there is nothing
+/// to lose, unless something is asked for: then the attempt says why it cannot be had.
+fn capabilities(recipe: &Watcher) -> Option<caps::Capabilities> {
+    let named: caps::Capabilities = recipe.capabilities.iter().map(|named| named.0).collect();
+    let holds = caps::held().is_ok_and(|held| !held.permitted.is_empty());
+    (holds || !named.is_empty()).then_some(named)
+}
+
+fn ioprio(priority: &config::IoPriority) -> Ioprio {
+    let class = match priority.class {
+        config::IoClass::Idle => IoClass::Idle,
+        config::IoClass::BestEffort => IoClass::BestEffort,
+        config::IoClass::Realtime => IoClass::Realtime,
+    };
+    Ioprio { class, level: priority.level }
+}
+
+/// A failure before the kernel was asked for a process.
+pub(super) fn failure(stage: &str, error: &io::Error) -> SpawnFailure {
+    SpawnFailure {
+        stage: stage.to_owned(),
+        errno: error.raw_os_error().unwrap_or(0),
+        error: format!("failed to start: {stage}: {error}"),
+    }
+}
+
+fn lookup_failure(stage: &str, error: &users::LookupError) -> SpawnFailure {
+    SpawnFailure {
+        stage: stage.to_owned(),
+        errno: 0,
+        error: format!("failed to start: {stage}: {error}"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Figures of processes and of the daemon itself, read from /proc when somebody asks.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use nix::unistd::Pid;
+
+use super::clock::micros;
+use super::driver::Driver;
+use crate::api::types::{ProcessStats, SupervisorStats};
+use crate::core::{Name, ProcessState, Time, Worker};
+use crate::sys::cgroup::Cgroup;
+use crate::sys::stats;
+
+/// What a client was told last, so that it can be told of the difference.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    by_pid: HashMap<i32, Sample>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    cpu_usec: u64,
+}
+
+impl Samples {
+    /// The share of one CPU since the last sample, and replaces that.
+    fn percent(&mut self, pid: i32, cpu_usec: u64) -> Option<f64> {
+        let now = Instant::now();
+        let before = self.by_pid.insert(pid, Sample { at: now, cpu_usec })?;
+        let elapsed = micros(now.duration_since(before.at));
+        let used = cpu_usec.saturating_sub(before.cpu_usec);
+        (elapsed > 0).then(|| used as f64 * 100.0 / elapsed as f64)
+    }
+
+    fn keep(&mut self, pids: &[i32]) {
+        self.by_pid.retain(|pid, _| pids.contains(pid));
+    }
+}
+
+impl Driver {
+    /// A sample of each process of these watchers. One that ends meanwhile is left out.
+    pub(super) fn samples(&self, names: &[Name], last: &mut Samples) -> Vec<ProcessStats> {
+        let now = self.clock.now();
+        let mut pids = Vec::new();
+        let mut found = Vec::new();
+        for watcher in names.iter().filter_map(|name| self.core.watcher(name)) {
+            for worker in watcher.workers() {
+                let Some(pid) = worker.pid() else { continue };
+                pids.push(pid);
+                let name = watcher.spec().name.as_str();
+                found.extend(self.sample(name, worker, pid, now, last));
+            }
+        }
+        last.keep(&pids);
+        found
+    }
+
+    fn sample(
+        &self,
+        watcher: &str,
+        worker: &Worker,
+        pid: i32,
+        now: Time,
+        last: &mut Samples,
+    ) -> Option<ProcessStats> {
+        let process = stats::process(Pid::from_raw(pid)).ok()?;
+        let group = self.workers.cgroup(worker.id()).and_then(|path| Cgroup::open(path).ok());
+        let group = group.map(|group| stats::cgroup(&group));
+        Some(ProcessStats {
+            watcher: watcher.to_owned(),
+            wid: worker.wid().into(),
+            pid: u32::try_from(pid).ok()?,
+            state: state(worker.state()).to_owned(),
+            age_usec: micros(now.since(worker.started())),
+            cpu_usec: process.cpu_usec,
+            cpu_percent: last.percent(pid, process.cpu_usec),
+            memory_rss: process.rss_bytes,
+            memory_current: group.as_ref().and_then(|group| group.memory_current),
+            memory_peak: group.as_ref().and_then(|group| group.memory_peak),
+            tasks: process.threads.into(),
+            fds: process.fds.map(|fds| fds as u64),
+            children: process.children as u64,
+            io_read_bytes: process.io.map(|io| io.read_bytes),
+            io_write_bytes: process.io.map(|io| io.write_bytes),
+            extended: None,
+        })
+    }
+
+    /// The daemon's own figures.
+    pub(super) fn daemon_stats(&self) -> SupervisorStats {
+        let own = stats::process(Pid::this()).ok();
+        SupervisorStats {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_usec: self.clock.wall_usec(Time::ZERO),
+            cpu_usec: own.as_ref().map_or(0, |own| own.cpu_usec),
+            memory_rss: own.as_ref().map_or(0, |own| own.rss_bytes),
+            memory_pss: stats::own_pss_bytes().unwrap_or(0),
+            fds: own.and_then(|own| own.fds).map_or(0, |fds| fds as u64),
+            watchers: self.core.watchers().count() as u64,
+            processes: self.workers.count() as u64,
+            connections: self.shared.connections.get() as u64,
+            subscribers: self.log.with(|log| log.subscribers) as u64,
+            events_total: self.core.last_seq(),
+            spawns_total: self.workers.spawns,
+            requests_total: self.requests,
+        }
+    }
+}
+
+fn state(state: ProcessState) -> &'static str {
+    match state {
+        ProcessState::Spawning => "spawning",
+        ProcessState::Starting => "starting",
+        ProcessState::Running => "running",
+        ProcessState::Stopping => "stopping",
+    }
+}

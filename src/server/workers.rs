@@ -1,0 +1,344 @@
+//! The processes that run: started, signalled, killed and waited for as core asks, and told to
+//! core as inputs.
+//!
+//! Decides nothing. All pidfds, and for a moment the groups that are emptying, are in one epoll
+//! set.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::unistd::Pid;
+
+use super::homes::{Home, Homes};
+use super::program;
+use super::streams::Streams;
+use crate::config::{Stream, Watcher};
+use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
+use crate::sys::cgroup::Events;
+use crate::sys::epoll::{Interest, Ready, Watch};
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::{spawn, tree};
+
+/// What a number in the epoll set stands for: its two highest bits.
+const KIND_SHIFT: u32 = 62;
+const PROCESS: u64 = 0;
+const GROUP: u64 = 1;
+const PIPE: u64 = 2;
+
+/// Of lines on standard output and standard error that go to the journal; see syslog(3).
+const PRIORITY_INFO: u8 = 6;
+const PRIORITY_WARNING: u8 = 4;
+
+/// All processes that core knows.
+#[derive(Debug)]
+pub(super) struct Workers {
+    running: HashMap<WorkerId, Running>,
+    /// The main processes that have not been waited for.
+    pids: HashMap<Pid, WorkerId>,
+    /// Ended, and something of them is left that no group tells of.
+    leaving: Vec<WorkerId>,
+    pub(super) homes: Homes,
+    pub(super) streams: Streams,
+    ready: Vec<Ready>,
+    /// Processes started since the daemon was.
+    pub(super) spawns: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    watcher: Name,
+    pid: Pid,
+    /// `None` once it was waited for.
+    pidfd: Option<Pidfd>,
+    home: Home,
+    events: Option<Events>,
+}
+
+impl Workers {
+    pub(super) fn new(homes: Homes, streams: Streams) -> Workers {
+        Workers {
+            running: HashMap::new(),
+            pids: HashMap::new(),
+            leaving: Vec::new(),
+            homes,
+            streams,
+            ready: Vec::new(),
+            spawns: 0,
+        }
+    }
+
+    /// How many processes run.
+    pub(super) fn count(&self) -> usize {
+        self.pids.len()
+    }
+
+    /// The group of a worker, for people.
+    pub(super) fn cgroup(&self, worker: WorkerId) -> Option<String> {
+        let path = self.running.get(&worker)?.home.path()?;
+        Some(path.to_string_lossy().into_owned())
+    }
+
+    /// Starts a process.
+    pub(super) fn spawn(
+        &mut self,
+        worker: WorkerId,
+        watcher: &Name,
+        wid: u32,
+        recipe: &Watcher,
+        surroundings: &program::Surroundings,
+        watch: &mut Watch,
+    ) -> Input {
+        match self.try_spawn(worker, watcher, wid, recipe, surroundings, watch) {
+            Ok(pid) => {
+                self.spawns += 1;
+                Input::Spawned { worker, pid: pid.as_raw() }
+            }
+            Err(failure) => Input::SpawnFailed { worker, failure },
+        }
+    }
+
+    fn try_spawn(
+        &mut self,
+        worker: WorkerId,
+        watcher: &Name,
+        wid: u32,
+        recipe: &Watcher,
+        surroundings: &program::Surroundings,
+        watch: &mut Watch,
+    ) -> Result<Pid, SpawnFailure> {
+        let expanded = recipe.expand(wid);
+        let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
+            let token = |id| PIPE << KIND_SHIFT | id;
+            let opened = self.streams.open(stream.as_ref(), watcher.as_str(), priority, watch, token);
+            opened.map_err(|error| program::failure(what, &error))
+        };
+        let stdout = outlet(&expanded.stdout, PRIORITY_INFO, "opening its standard output")?;
+        let stderr = outlet(&expanded.stderr, PRIORITY_WARNING, "opening its standard error")?;
+        let stdin = self.streams.input(&recipe.stdin);
+        let stdin = stdin.map_err(|error| program::failure("opening its standard input", &error))?;
+        let mark = self.homes.mark(worker.0);
+        let command = program::command(recipe, expanded, wid, mark, surroundings)?;
+        let cgroup = self.homes.cgroup(watcher.as_str(), wid);
+        let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
+        let null = self.streams.null();
+        let (our_in, our_out, our_err) = (io::stdin(), io::stdout(), io::stderr());
+        let stdout = stdout.descriptor(null, our_out.as_fd(), null);
+        let fds = [
+            (stdin.descriptor(null, our_in.as_fd(), null), 0),
+            (stdout, 1),
+            (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
+        ];
+        let child = spawn::spawn(&command, &fds, cgroup.as_ref()).map_err(|error| {
+            let mut failure = program::failure(&error.stage.to_string(), &error.source);
+            failure.error = format!("{error}: {}", error.source);
+            failure
+        })?;
+        let pid = child.pid;
+        let home = self.homes.home(cgroup, pid, worker.0);
+        let watched = watch.add(&child.pidfd, PROCESS << KIND_SHIFT | worker.0, Interest::Read);
+        let home = match watched.and(home) {
+            Ok(home) => home,
+            Err(error) => {
+                // Nobody would hear of its end: it must not be.
+                end_unheard(&child.pidfd);
+                return Err(program::failure("watching over it", &error));
+            }
+        };
+        self.pids.insert(pid, worker);
+        let (watcher, pidfd) = (watcher.clone(), Some(child.pidfd));
+        self.running.insert(worker, Running { watcher, pid, pidfd, home, events: None });
+        Ok(pid)
+    }
+
+    /// Sends a signal.
+    pub(super) fn signal(
+        &mut self,
+        worker: WorkerId,
+        id: SignalId,
+        signal: i32,
+        recipients: Recipients,
+    ) -> Input {
+        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
+            running.signal(signal, recipients)
+        });
+        self.signalled(worker, id, signal, pids)
+    }
+
+    /// Kills everything of a worker.
+    pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
+        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
+            let found = running.home.kill()?;
+            Ok(if found { vec![running.pid.as_raw()] } else { Vec::new() })
+        });
+        self.signalled(worker, id, nix::libc::SIGKILL, pids)
+    }
+
+    fn signalled(
+        &self,
+        worker: WorkerId,
+        id: SignalId,
+        signal: i32,
+        pids: io::Result<Vec<i32>>,
+    ) -> Input {
+        let pids = pids.unwrap_or_else(|error| {
+            let watcher = self.running.get(&worker).map_or("", |running| running.watcher.as_str());
+            let signal = super::convert::signal_name(signal);
+            tracing::warn!("{watcher}: failed to send {signal} to a process, going on: {error}");
+            Vec::new()
+        });
+        Input::Signalled { worker, signal: id, pids }
+    }
+
+    /// Forgets a worker that is gone, or is to run on without us.
+    pub(super) fn forget(&mut self, worker: WorkerId, watch: &mut Watch) {
+        let Some(running) = self.running.remove(&worker) else { return };
+        if let Some(pidfd) = &running.pidfd {
+            // It may have ended and been taken out already.
+            let _ = watch.remove(pidfd);
+            self.pids.remove(&running.pid);
+        }
+        if let Some(events) = &running.events {
+            let _ = watch.remove(events);
+        }
+        self.leaving.retain(|leaving| *leaving != worker);
+    }
+
+    /// Takes in all that has happened to processes and pipes.
+    pub(super) fn take_ready(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) -> bool {
+        let mut ready = std::mem::take(&mut self.ready);
+        if let Err(error) = watch.ready(&mut ready) {
+            tracing::error!("failed to look after the processes, trying again: {error}");
+        }
+        let any = !ready.is_empty();
+        for item in &ready {
+            let id = item.token & !(3 << KIND_SHIFT);
+            match item.token >> KIND_SHIFT {
+                PROCESS => self.process_ended(WorkerId(id), watch, inputs),
+                GROUP => self.group_changed(WorkerId(id), watch, inputs),
+                _ => self.streams.pump(id, watch),
+            }
+        }
+        self.ready = ready;
+        any
+    }
+
+    fn process_ended(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        let Some(running) = self.running.get_mut(&worker) else { return };
+        let Some(pidfd) = &running.pidfd else { return };
+        let status = match pidfd.try_wait() {
+            Ok(None) => return,
+            Ok(Some(status)) => exit_status(status),
+            // Somebody else has waited for it: it has ended, and nobody can say how.
+            Err(_) => ExitStatus::Unknown,
+        };
+        let _ = watch.remove(pidfd);
+        running.pidfd = None;
+        let pid = running.pid;
+        self.pids.remove(&pid);
+        let emptied = self.is_empty(worker);
+        if !emptied {
+            self.await_empty(worker, watch);
+        }
+        inputs.push(Input::Exited { worker, status, emptied });
+    }
+
+    fn is_empty(&self, worker: WorkerId) -> bool {
+        let Some(running) = self.running.get(&worker) else { return true };
+        running.home.is_empty(|pid| self.pids.contains_key(&pid)).unwrap_or_else(|error| {
+            tracing::warn!("{}: failed to look for what is left of a process: {error}", running.watcher);
+            false
+        })
+    }
+
+    /// Has us told when a worker's group is empty.
+    fn await_empty(&mut self, worker: WorkerId, watch: &mut Watch) {
+        self.leaving.push(worker);
+        let Some(running) = self.running.get_mut(&worker) else { return };
+        let events = running.home.events().and_then(|events| {
+            if let Some(events) = &events {
+                watch.add(events, GROUP << KIND_SHIFT | worker.0, Interest::Priority)?;
+            }
+            Ok(events)
+        });
+        match events {
+            Ok(events) => running.events = events,
+            Err(error) => {
+                tracing::warn!("{}: failed to watch over a cgroup: {error}", running.watcher);
+            }
+        }
+    }
+
+    fn group_changed(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        // Reading it is also what makes the kernel tell of the next change.
+        let populated = self
+            .running
+            .get(&worker)
+            .and_then(|running| running.events.as_ref())
+            .is_some_and(|events| events.state().is_ok_and(|state| state.populated));
+        if populated {
+            return;
+        }
+        if let Some(running) = self.running.get_mut(&worker)
+            && let Some(events) = running.events.take()
+        {
+            let _ = watch.remove(&events);
+            self.leaving.retain(|leaving| *leaving != worker);
+            inputs.push(Input::Emptied { worker });
+        }
+    }
+
+    /// A child has ended: orphans are waited for, and what they leave is looked at again.
+    pub(super) fn child_ended(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        // Workers are waited for through their pidfds, and first.
+        self.take_ready(watch, inputs);
+        if let Err(error) = tree::reap_orphans(|pid| self.pids.contains_key(&pid)) {
+            tracing::warn!("failed to wait for orphans, trying again at the next: {error}");
+        }
+        self.look_again(watch, inputs);
+    }
+
+    /// Looks at the trees of ended workers again.
+    pub(super) fn look_again(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        let empty: Vec<WorkerId> =
+            self.leaving.iter().copied().filter(|worker| self.is_empty(*worker)).collect();
+        for worker in empty {
+            self.leaving.retain(|leaving| *leaving != worker);
+            if let Some(events) = self.running.get_mut(&worker).and_then(|w| w.events.take()) {
+                let _ = watch.remove(&events);
+            }
+            inputs.push(Input::Emptied { worker });
+        }
+    }
+}
+
+impl Running {
+    fn signal(&self, signal: i32, recipients: Recipients) -> io::Result<Vec<i32>> {
+        match recipients {
+            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| pidfd.signal(signal)) {
+                Some(Ok(())) => Ok(vec![self.pid.as_raw()]),
+                Some(Err(error)) if error.raw_os_error() != Some(nix::libc::ESRCH) => Err(error),
+                _ => Ok(Vec::new()),
+            },
+            Recipients::Children => self.home.signal(signal, Some(self.pid)),
+            Recipients::Tree => self.home.signal(signal, None),
+        }
+    }
+}
+
+fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {
+    match status {
+        pidfd::ExitStatus::Exited(code) => ExitStatus::Exited(code),
+        pidfd::ExitStatus::Signaled { signal, dumped: false } => ExitStatus::Signaled(signal),
+        pidfd::ExitStatus::Signaled { signal, dumped: true } => ExitStatus::Dumped(signal),
+    }
+}
+
+/// Ends a process that we cannot watch over, and waits for it.
+fn end_unheard(pidfd: &Pidfd) {
+    let _ = pidfd.signal(nix::libc::SIGKILL);
+    let mut fds = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
+    // The kernel ends it in no time; a second is for a machine that is not itself.
+    let _ = nix::poll::poll(&mut fds, 1000_u16);
+    let _ = pidfd.try_wait();
+}
