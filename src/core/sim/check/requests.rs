@@ -248,11 +248,13 @@ fn suits(command: &Command, reply: &Reply) -> bool {
         }
         Command::Scale { .. } => matches!(reply, Reply::Scaled { .. }),
         Command::Signal { .. } | Command::Kill { .. } => matches!(reply, Reply::Pids(_)),
-        Command::Freeze(_) | Command::Thaw(_) => matches!(reply, Reply::Watchers(_)),
         Command::Set { .. } => matches!(reply, Reply::Applied { .. }),
-        Command::Add { .. } | Command::Remove { .. } | Command::Apply { .. } | Command::Quit => {
-            true
-        }
+        Command::Freeze(_)
+        | Command::Thaw(_)
+        | Command::Add { .. }
+        | Command::Remove { .. }
+        | Command::Apply { .. }
+        | Command::Quit => true,
     }
 }
 
@@ -261,7 +263,7 @@ fn disjoint(reply: &Reply) -> bool {
         Reply::Changes(changes)
         | Reply::Scaled { changes, .. }
         | Reply::Applied { changes, .. } => changes,
-        Reply::Pids(_) | Reply::Watchers(_) | Reply::Done => &[],
+        Reply::Pids(_) | Reply::Done => &[],
     };
     changes.iter().all(|change| {
         let all: Vec<i32> = [&change.started, &change.stopped, &change.kept]
