@@ -73,8 +73,9 @@ pub(super) struct Checker {
 /// What belongs to one call of the supervisor.
 #[derive(Debug, Default)]
 struct Step {
-    spawned: Option<WorkerId>,
-    spawn_failed: Option<WorkerId>,
+    spawned: BTreeSet<WorkerId>,
+    spawn_failed: BTreeSet<WorkerId>,
+    ended: BTreeSet<WorkerId>,
     /// Spawns that a hook refused, each of which may be told as a failed one.
     refused_spawns: u32,
     /// Pid, place and signal of what reached somebody.
@@ -83,15 +84,29 @@ struct Step {
     leftovers: BTreeSet<WorkerId>,
     /// Watchers that are gone and whose going is not told yet.
     removed: BTreeSet<Name>,
-    /// The hook that answered, and what it said; `None`: it failed.
-    answered: Option<(HookId, Hook, Option<bool>)>,
-    answer_told: bool,
-    /// Whether that answer may have come too late.
-    overdue: bool,
-    /// Hooks that ran out of time: certainly, possibly, and as told.
-    must_time_out: u32,
+    /// The hooks that answered and are not told of yet.
+    answered: BTreeMap<HookId, Answered>,
+    /// All the hooks that answered.
+    heard: BTreeSet<HookId>,
+    /// Whether nothing was said to the supervisor.
+    only_time_passed: bool,
+    /// Whether several things were said, of which one may have made another meaningless.
+    several: bool,
+    /// Hooks that ran out of time: whether one certainly did, how many at most, and as told.
+    must_time_out: bool,
     may_time_out: u32,
     timed_out: u32,
+}
+
+/// A hook that answered.
+#[derive(Debug)]
+struct Answered {
+    watcher: Name,
+    point: Hook,
+    /// What it said; `None`: it failed.
+    result: Option<bool>,
+    /// Whether the answer may have come too late.
+    overdue: bool,
 }
 
 /// The way out.
@@ -160,7 +175,7 @@ impl Checker {
     pub(super) fn step(
         &mut self,
         now: Time,
-        input: &Input,
+        inputs: &[Input],
         actions: &[Action],
         next: Option<Time>,
     ) -> Verdict {
@@ -170,9 +185,15 @@ impl Checker {
             "{actions:?}"
         );
         self.now = now;
-        self.step = Step::default();
+        self.step = Step {
+            only_time_passed: inputs.iter().all(|input| *input == Input::Deadline),
+            several: inputs.len() > 1,
+            ..Step::default()
+        };
         self.pace.call(now, actions.len())?;
-        self.hear(input, actions)?;
+        for input in inputs {
+            self.hear(input, actions)?;
+        }
         for action in actions {
             self.judge(action)?;
         }

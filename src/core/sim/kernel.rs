@@ -230,7 +230,7 @@ impl Kernel {
             );
         }
         if self.healthy || dice.percent(75) {
-            let most = if self.healthy { 50 } else { 3000 };
+            let most = if self.healthy { 0 } else { 3000 };
             let at = now + dice.delay(Duration::from_millis(most));
             out.put(at, Due::Kernel(Happening::BecomesReady(worker)));
         }

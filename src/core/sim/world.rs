@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::operator::{self, Operator};
 use super::story::Story;
 use crate::core::{
-    Action, Command, Input, Limits, Name, RequestId, Scale, Shutdown, Supervisor, Time, WatcherSpec,
+    Command, Input, Limits, Name, RequestId, Scale, Shutdown, Supervisor, Time, WatcherSpec,
 };
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ const STEPS_MAX: u32 = 20_000;
 enum Phase {
     /// He has ideas, so many are left.
     Chaos(u32),
+    /// He has none left.
+    Spent,
     /// He watches things settle.
     Calm,
     /// He has asked for everything to run.
@@ -41,11 +43,10 @@ pub(super) struct World {
     checker: Checker,
     story: Story,
     phase: Phase,
-    /// Whether actions wait until all that is due has been said, as in the server's loop.
+    /// Whether all that is due is said at once, as by the server's loop.
     batches: bool,
     /// In how many of a hundred steps the loop is late.
     late_percent: u32,
-    waiting: Vec<Action>,
     started: Vec<RequestId>,
     steps: u32,
 }
@@ -66,7 +67,6 @@ impl World {
             phase: Phase::Chaos(dice.number(2, 16)),
             batches: dice.percent(40),
             late_percent: dice.pick(&[0, 0, 2, 10]),
-            waiting: Vec::new(),
             started: Vec::new(),
             steps: 0,
             dice,
@@ -76,7 +76,7 @@ impl World {
     /// Lives until the end of the world or the first broken promise.
     pub(super) fn run(&mut self) -> Verdict {
         let boot = self.operator.boot(self.limits, &mut self.dice);
-        self.feed(boot)?;
+        self.feed(vec![boot])?;
         self.plan_whim();
         while !self.checker.has_exited() {
             self.steps += 1;
@@ -97,7 +97,7 @@ impl World {
             "{} live on after the end",
             self.kernel.living()
         );
-        self.feed(Input::Deadline)
+        self.feed(vec![Input::Deadline])
     }
 
     pub(super) fn story(&self) -> &Story {
@@ -131,63 +131,67 @@ impl World {
     fn advance(&mut self, late: Duration) -> Verdict {
         self.checker.was_late(late);
         if self.dice.percent(2) {
-            self.feed(Input::Deadline)?;
+            self.feed(vec![Input::Deadline])?;
         }
-        let mut spoke = false;
+        if self.checker.has_exited() {
+            return Ok(());
+        }
+        let (mut batch, mut spoke) = (Vec::new(), false);
         while let Some((at, due)) = self.agenda.pop(self.now) {
-            spoke |= self.take(at, due)?;
+            batch.extend(self.take(at, due));
+            if !self.batches && !batch.is_empty() {
+                spoke = true;
+                self.feed(std::mem::take(&mut batch))?;
+            }
             if self.checker.has_exited() {
                 return Ok(());
             }
         }
-        if !spoke
-            && self
-                .supervisor
-                .next_deadline()
-                .is_some_and(|at| at <= self.now)
-        {
-            self.feed(Input::Deadline)?;
+        let overdue = self
+            .supervisor
+            .next_deadline()
+            .is_some_and(|at| at <= self.now);
+        if batch.is_empty() && overdue && !spoke {
+            batch.push(Input::Deadline);
         }
-        self.carry_out_waiting();
+        if !batch.is_empty() {
+            self.feed(batch)?;
+        }
+        if self.phase == Phase::Spent {
+            self.calm_down()?;
+        }
         Ok(())
     }
 
-    /// One thing that is due; says whether the supervisor heard of it.
-    fn take(&mut self, at: Time, due: Due) -> Result<bool, super::check::Violation> {
+    /// One thing that is due; what the supervisor hears of it.
+    fn take(&mut self, at: Time, due: Due) -> Option<Input> {
         match due {
             Due::Kernel(what) => {
                 self.story.happens(at, what);
                 self.kernel
                     .happen(at, what, &mut self.agenda, &mut self.dice);
-                return Ok(false);
+                None
             }
-            Due::Tell(input) if !self.kernel.is_heard(&input) => return Ok(false),
-            Due::Tell(input) => self.feed(input)?,
-            Due::Whim => self.whim()?,
+            Due::Tell(input) => self.kernel.is_heard(&input).then_some(input),
+            Due::Whim => self.whim(),
         }
-        Ok(true)
     }
 
-    fn feed(&mut self, input: Input) -> Verdict {
-        self.story.hears(self.now, &input);
-        let actions = self.supervisor.handle(self.now, input.clone());
+    fn feed(&mut self, inputs: Vec<Input>) -> Verdict {
+        for input in &inputs {
+            self.story.hears(self.now, input);
+        }
+        let actions = self.supervisor.handle_all(self.now, inputs.clone());
         for action in &actions {
             self.story.asks(self.now, action);
         }
-        self.checker
-            .step(self.now, &input, &actions, self.supervisor.next_deadline())?;
-        self.waiting.extend(actions);
-        if !self.batches {
-            self.carry_out_waiting();
-        }
-        Ok(())
-    }
-
-    fn carry_out_waiting(&mut self) {
-        for action in std::mem::take(&mut self.waiting) {
+        let next = self.supervisor.next_deadline();
+        self.checker.step(self.now, &inputs, &actions, next)?;
+        for action in actions {
             self.kernel
                 .carry_out(self.now, &action, &mut self.agenda, &mut self.dice);
         }
+        Ok(())
     }
 
     fn plan_whim(&mut self) {
@@ -195,23 +199,23 @@ impl World {
         self.agenda.put(self.now + after, Due::Whim);
     }
 
-    fn whim(&mut self) -> Verdict {
+    fn whim(&mut self) -> Option<Input> {
         let Phase::Chaos(left) = self.phase else {
-            return Ok(());
+            return None;
         };
-        let idea = self.operator.whim(self.limits, &mut self.dice);
-        self.feed(idea)?;
-        if left > 0 {
+        if left == 0 {
+            self.phase = Phase::Spent;
+        } else {
             self.phase = Phase::Chaos(left - 1);
             self.plan_whim();
-            return Ok(());
         }
-        self.calm_down()
+        Some(self.operator.whim(self.limits, &mut self.dice))
     }
 
     /// From here on everything goes well. Growing old is switched off: it never comes to rest.
     fn calm_down(&mut self) -> Verdict {
         self.phase = Phase::Calm;
+        self.late_percent = 0;
         self.story.says(self.now, "all is well from here on");
         self.kernel.heal();
         if self.checker.is_ending() {
@@ -222,6 +226,8 @@ impl World {
         self.ask(Command::Thaw(names))?;
         for spec in specs.into_iter().filter(|spec| spec.max_age.is_some()) {
             let spec = Box::new(WatcherSpec {
+                // None of its own, lest the limit of processes refuse it.
+                numprocesses: 0,
                 max_age: None,
                 ..spec
             });
@@ -234,18 +240,21 @@ impl World {
     }
 
     fn ask(&mut self, command: Command) -> Verdict {
+        if self.checker.has_exited() {
+            return Ok(());
+        }
         let request = self.operator.request(command, true, false);
         if let Input::Request(request) = &request {
             self.started.push(request.id);
         }
-        self.feed(request)
+        self.feed(vec![request])
     }
 
     /// Nothing is due: everything must be at rest, and the operator goes on.
     fn next_phase(&mut self) -> Verdict {
         match self.phase {
-            // The operator's next idea is always due, so the world cannot stand still here.
-            Phase::Chaos(_) => self.calm_down(),
+            // The operator's next idea is always due, so the world cannot stand still before.
+            Phase::Chaos(_) | Phase::Spent => self.calm_down(),
             Phase::Calm => self.ask_all_up(),
             Phase::Up => self.ask_all_down(),
             Phase::Down => {
@@ -267,7 +276,7 @@ impl World {
         let specs = self.checker.specs();
         let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
         for spec in &specs {
-            let to = Scale::To(spec.numprocesses.min(1));
+            let to = Scale::To(1);
             self.ask(Command::Scale {
                 watcher: spec.name.clone(),
                 to,
@@ -287,8 +296,8 @@ impl World {
         self.story.says(self.now, "all is up; it is to end");
         self.phase = Phase::Down;
         match self.dice.number(0, 2) {
-            0 => self.feed(Input::Shutdown(Shutdown::Graceful)),
-            1 => self.feed(Input::Shutdown(Shutdown::AtOnce)),
+            0 => self.feed(vec![Input::Shutdown(Shutdown::Graceful)]),
+            1 => self.feed(vec![Input::Shutdown(Shutdown::AtOnce)]),
             _ => self.ask(Command::Quit),
         }
     }

@@ -3,7 +3,8 @@
 use super::{Checker, Ending};
 use crate::core::sim::kernel::SLOWEST;
 use crate::core::{
-    Command, Hook, Name, ReloadMode, Request, Scale, Shutdown, Time, WatcherSpec, WorkerId,
+    Command, Hook, Name, ReloadMode, Request, Revision, Scale, Shutdown, Time, WatcherSpec,
+    WorkerId,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,9 +21,11 @@ pub(super) struct Watch {
     pub(super) told: bool,
     pub(super) frozen: bool,
     pub(super) given_up: BTreeSet<Option<u32>>,
+    /// Whether an earlier request for several watchers may reach it later.
+    pub(super) waved: bool,
     /// How many reloads may be under way or to come.
     pub(super) reloads: u32,
-    /// Whether it was asked to run since it was last down.
+    /// Whether it was asked to run, or did anything, since it was last down.
     pub(super) stirred: bool,
     /// Whether `before_start` has let it pass since it was last down.
     pub(super) start_passed: bool,
@@ -45,6 +48,7 @@ pub(super) enum Wanted {
 pub(super) struct Worker {
     pub(super) watcher: Name,
     pub(super) wid: u32,
+    pub(super) revision: Revision,
     pub(super) pid: Option<i32>,
     pub(super) born: Option<Time>,
     pub(super) ended: bool,
@@ -68,11 +72,6 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Whether its end has been told, or is about to be.
-    pub(super) fn ended_heard(&self) -> bool {
-        self.ended && self.emptied
-    }
-
     /// Whether its place is free.
     pub(super) fn is_gone(&self) -> bool {
         self.failed || self.abandoned || (self.ended && self.emptied)
@@ -110,6 +109,7 @@ impl Watch {
             told: false,
             frozen: false,
             given_up: BTreeSet::new(),
+            waved: false,
             reloads: 0,
             stirred: up,
             start_passed: false,
@@ -166,6 +166,7 @@ impl Watch {
     pub(super) fn is_down(&mut self) {
         self.start_passed = false;
         self.stirred = false;
+        self.given_up.clear();
         self.spawn_passes.clear();
         self.signal_passes.clear();
         let has = |hook: &Hook| self.specs.iter().all(|spec| spec.hooks.contains_key(hook));
@@ -180,6 +181,7 @@ impl Watch {
             .retain(|hook| spec.hooks.contains_key(hook));
         self.specs.push(spec.clone());
         self.given_up.clear();
+        self.waved = true;
     }
 
     /// The longest that stopping this watcher takes with patience for everything.
@@ -231,6 +233,7 @@ impl Checker {
             self.touch(name);
             if let Some(watch) = self.watchers.get_mut(name).filter(|w| w.is_there()) {
                 watch.wanted = wanted;
+                watch.waved |= names.len() > 1;
                 watch.reloads += u32::from(reload);
                 watch.stirred |= wanted == Wanted::Up;
                 watch.given_up.clear();
@@ -253,7 +256,7 @@ impl Checker {
     fn scale(&mut self, name: &Name, to: Scale) {
         self.touch(name);
         if let Some(watch) = self.watchers.get_mut(name) {
-            watch.given_up.retain(Option::is_none);
+            watch.given_up.clear();
             watch.targets = watch
                 .targets
                 .iter()

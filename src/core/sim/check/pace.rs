@@ -71,17 +71,26 @@ impl Pace {
     /// A process could not be started.
     pub(super) fn never_was(&mut self, now: Time, name: &Name, wid: u32) {
         let place = self.place(name, wid);
+        // The pause after a crash was served before this spawn was tried.
+        place.crashes = place.crashes.min(1);
         place.failures += 1;
         place.last = now;
     }
 
-    /// A process was started.
-    pub(super) fn was(&mut self, name: &Name, wid: u32) {
-        self.place(name, wid).failures = 0;
+    /// A process was started, or became ready: the next one may be tried at once.
+    pub(super) fn was(&mut self, name: &Name) {
+        for (_, place) in self
+            .places
+            .iter_mut()
+            .filter(|((watcher, _), _)| watcher == name)
+        {
+            place.failures = 0;
+        }
     }
 
-    /// A place was held, which is a pause of its own and a new beginning.
-    pub(super) fn held(&mut self, name: &Name, wid: u32) {
+    /// A new beginning for a place: it was held, which is a pause of its own, or its process ended
+    /// because it was told to.
+    pub(super) fn fresh(&mut self, name: &Name, wid: u32) {
         self.places.remove(&(name.clone(), wid));
     }
 

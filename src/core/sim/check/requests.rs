@@ -59,7 +59,19 @@ impl Checker {
                 asked.contradicted |= refusal.is_none() && contradicts(&request.command, stopped);
             }
         }
-        if refusal.is_none() {
+        // What fails on the spot, or is overruled in the same moment, was accepted all the same.
+        let ended = self.ending.is_some();
+        let tried = !ended
+            && matches!(
+                refusal,
+                Some(
+                    Refusal::ShuttingDown
+                        | Refusal::StartFailed { .. }
+                        | Refusal::HookFailed { .. }
+                        | Refusal::HookRefused { .. }
+                )
+            );
+        if refusal.is_none() || tried {
             self.accept(&request.command);
         }
         let stops = matches!(request.command, Command::Stop(_)) && request.wait;
@@ -94,7 +106,7 @@ impl Checker {
             "{command:?}: {refusal:?}"
         );
         ensure!(
-            !known || !missing,
+            !known || !missing || self.step.several,
             "known watchers are not refused",
             "{command:?}: {refusal:?}"
         );
@@ -106,12 +118,6 @@ impl Checker {
                 "{command:?}"
             );
         }
-        let out_of_place = matches!(refusal, Some(Refusal::ShuttingDown));
-        ensure!(
-            !out_of_place,
-            "refused as shutting down only then",
-            "{command:?}"
-        );
         Ok(())
     }
 
@@ -137,6 +143,12 @@ impl Checker {
         asked.answered = true;
         let command = asked.request.command.clone();
         let (wait, sure, scaled) = (asked.request.wait, !asked.contradicted, asked.scaled);
+        let out_of_place = *result == Err(Refusal::ShuttingDown) && self.ending.is_none();
+        ensure!(
+            !out_of_place,
+            "refused as shutting down only then",
+            "{command:?}"
+        );
         let Ok(reply) = result else { return Ok(()) };
         ensure!(
             suits(&command, reply) || !wait,
@@ -236,11 +248,13 @@ fn suits(command: &Command, reply: &Reply) -> bool {
         }
         Command::Scale { .. } => matches!(reply, Reply::Scaled { .. }),
         Command::Signal { .. } | Command::Kill { .. } => matches!(reply, Reply::Pids(_)),
-        Command::Freeze(_) | Command::Thaw(_) => matches!(reply, Reply::Watchers(_)),
         Command::Set { .. } => matches!(reply, Reply::Applied { .. }),
-        Command::Add { .. } | Command::Remove { .. } | Command::Apply { .. } | Command::Quit => {
-            true
-        }
+        Command::Freeze(_)
+        | Command::Thaw(_)
+        | Command::Add { .. }
+        | Command::Remove { .. }
+        | Command::Apply { .. }
+        | Command::Quit => true,
     }
 }
 
@@ -249,7 +263,7 @@ fn disjoint(reply: &Reply) -> bool {
         Reply::Changes(changes)
         | Reply::Scaled { changes, .. }
         | Reply::Applied { changes, .. } => changes,
-        Reply::Pids(_) | Reply::Watchers(_) | Reply::Done => &[],
+        Reply::Pids(_) | Reply::Done => &[],
     };
     changes.iter().all(|change| {
         let all: Vec<i32> = [&change.started, &change.stopped, &change.kept]

@@ -56,14 +56,16 @@ impl Checker {
             EventKind::Stop { .. } => return self.tells_stop(name),
             EventKind::Reload { .. } => watch.reloads = watch.reloads.saturating_sub(1),
             EventKind::HookSuccess { hook, result, .. } => {
-                return self.hook_told(*hook, Some(*result));
+                return self.hook_told(name, *hook, Some(*result));
             }
-            EventKind::HookFailure { hook, .. } => return self.hook_told(*hook, None),
+            EventKind::HookFailure { hook, .. } => return self.hook_told(name, *hook, None),
+            // Of two things said at once, the other one may have asked for more.
+            EventKind::GaveUp { .. } if self.step.several => {}
             EventKind::GaveUp { wid, .. } => {
                 watch.given_up.insert(*wid);
             }
             EventKind::Flapping { wid, .. } => {
-                self.pace.held(name, *wid);
+                self.pace.fresh(name, *wid);
                 let may = watch.specs.iter().any(|spec| spec.flapping.is_some());
                 ensure!(
                     may && *wid >= 1,
@@ -119,7 +121,7 @@ impl Checker {
     fn tells_spawn(&mut self, name: &Name, pid: i32, wid: u32) -> Verdict {
         let id = self.find(name, pid, wid);
         ensure!(
-            id.is_some() && id == self.step.spawned,
+            id.is_some_and(|id| self.step.spawned.remove(&id)),
             "one spawn event for each spawn",
             "pid {pid} at place {wid} of {name}: {id:?}"
         );
@@ -163,6 +165,7 @@ impl Checker {
         let asked = worker.passed_after_spawn || !worker.steady_hooks.contains(&Hook::AfterSpawn);
         ensure!(asked, "after_spawn comes before ready", "{worker:?}");
         worker.ready_told = true;
+        self.pace.was(name);
         Ok(())
     }
 
@@ -216,24 +219,25 @@ impl Checker {
     }
 
     fn tells_spawn_failed(&mut self, name: &Name, wid: u32) -> Verdict {
-        let worker = self
-            .step
-            .spawn_failed
-            .take()
-            .and_then(|id| self.workers.get(&id));
-        if worker.is_some_and(|w| w.watcher == *name && w.wid == wid) {
+        let fits = |id: &&WorkerId| {
+            let worker = self.workers.get(*id);
+            worker.is_some_and(|w| w.watcher == *name && w.wid == wid)
+        };
+        if let Some(id) = self.step.spawn_failed.iter().find(fits).copied() {
+            self.step.spawn_failed.remove(&id);
             return Ok(());
         }
         ensure!(
             self.step.refused_spawns > 0,
             "one event for each failed spawn",
-            "place {wid} of {name}: {worker:?}"
+            "place {wid} of {name}"
         );
         self.step.refused_spawns -= 1;
         Ok(())
     }
 
     fn tells_start(&mut self, name: &Name, pids: &[i32]) -> Verdict {
+        self.stirs(name);
         for pid in pids {
             let mut mine = self
                 .workers
@@ -264,6 +268,7 @@ impl Checker {
             .expect("the caller has looked it up");
         ensure!(watch.stirred, "no stop event of what was stopped", "{name}");
         watch.is_down();
+        self.pace.touched(name);
         Ok(())
     }
 
@@ -281,20 +286,21 @@ impl Checker {
             "not told of the going of {:?}",
             step.removed
         );
-        let spawned = step.spawned.and_then(|id| self.workers.get(&id));
+        let heard = |id: &&WorkerId| self.workers.get(*id).is_none_or(|w| !w.abandoned);
+        let untold = step.spawned.iter().find(heard);
         ensure!(
-            spawned.is_none_or(|w| w.spawn_told || w.abandoned),
+            untold.is_none(),
             "one spawn event for each spawn",
-            "not told: {spawned:?}"
+            "not told: {untold:?}"
         );
         ensure!(
-            step.spawn_failed.is_none(),
+            step.spawn_failed.is_empty(),
             "one event for each failed spawn",
             "not told: {:?}",
             step.spawn_failed
         );
         ensure!(
-            step.leftovers.is_empty() || self.exited,
+            step.leftovers.is_empty() || step.several || self.exited,
             "what is left of a crash is killed at once",
             "{:?}",
             step.leftovers

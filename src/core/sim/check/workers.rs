@@ -66,7 +66,7 @@ impl Checker {
             "{id:?} of {name}: {revision:?}"
         );
         ensure!(
-            !watch.given_up.contains(&Some(wid)) && !watch.given_up.contains(&None),
+            watch.waved || !watch.given_up.contains(&Some(wid)) && !watch.given_up.contains(&None),
             "what is given up stays down",
             "{id:?} of {name} at place {wid}, given up {:?}",
             watch.given_up
@@ -77,11 +77,20 @@ impl Checker {
             "before_start comes first",
             "{id:?} of {name}"
         );
+        self.stirs(name);
         self.pass_before_spawn(id, name)?;
         self.pace
             .spawn(self.now, name, wid, &self.watchers[name].specs)?;
-        self.workers.insert(id, worker(name.clone(), wid, hooks));
+        self.workers
+            .insert(id, worker(name.clone(), wid, revision, hooks));
         Ok(())
+    }
+
+    /// It does something that a stop has to undo.
+    pub(super) fn stirs(&mut self, name: &Name) {
+        if let Some(watch) = self.watchers.get_mut(name) {
+            watch.stirred = true;
+        }
     }
 
     fn pass_before_spawn(&mut self, id: WorkerId, name: &Name) -> Verdict {
@@ -110,16 +119,24 @@ impl Checker {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.pid = Some(pid);
             worker.born = Some(now);
-            self.step.spawned = Some(id);
-            self.pace.was(&worker.watcher, worker.wid);
+            self.step.spawned.insert(id);
+            self.pace.was(&worker.watcher);
         }
     }
 
     pub(super) fn spawn_failed(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.failed = true;
-            self.step.spawn_failed = Some(id);
-            self.pace.never_was(self.now, &worker.watcher, worker.wid);
+            self.step.spawn_failed.insert(id);
+            let watch = self.watchers.get(&worker.watcher);
+            // What is to be replaced anyway says nothing about its successor.
+            let stays = |watch: &super::books::Watch| {
+                let newest = watch.specs.last().map(|spec| spec.revision);
+                watch.reloads == 0 && newest == Some(worker.revision)
+            };
+            if watch.is_some_and(stays) {
+                self.pace.never_was(self.now, &worker.watcher, worker.wid);
+            }
         }
     }
 
@@ -132,8 +149,11 @@ impl Checker {
     pub(super) fn ended(&mut self, id: WorkerId, emptied: bool) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.ended = true;
+            self.step.ended.insert(id);
             worker.emptied = emptied;
-            if !worker.touched {
+            if worker.touched {
+                self.pace.fresh(&worker.watcher, worker.wid);
+            } else {
                 if !emptied {
                     self.step.leftovers.insert(id);
                 }
@@ -193,7 +213,7 @@ impl Checker {
             return Ok(());
         };
         ensure!(
-            !worker.is_gone() && !worker.forgotten,
+            !worker.is_gone() || self.step.several && self.step.ended.contains(&id),
             "the dead are not signalled",
             "{signal} to {id:?}: {worker:?}"
         );
@@ -323,10 +343,16 @@ impl Checker {
     }
 }
 
-fn worker(watcher: Name, wid: u32, steady_hooks: std::collections::BTreeSet<Hook>) -> Worker {
+fn worker(
+    watcher: Name,
+    wid: u32,
+    revision: Revision,
+    steady_hooks: std::collections::BTreeSet<Hook>,
+) -> Worker {
     Worker {
         watcher,
         wid,
+        revision,
         pid: None,
         born: None,
         ended: false,
