@@ -13,9 +13,6 @@ use clap_complete::Shell;
 use super::*;
 use crate::cli::commands;
 
-#[path = "../../../tests/common/skip.rs"]
-mod skip;
-
 fn check(path: &str, generated: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("CIRCUSD_BLESS").is_some() {
@@ -86,7 +83,7 @@ fn run(program: &str, args: &[&str], name: &str, text: &str) -> Option<Output> {
         .stdin(Stdio::null());
     match command.output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            skip::skip(format!("{name} is not checked, there is no {program} here"));
+            crate::skip::skip(format!("{name} is not checked, there is no {program} here"));
             None
         }
         output => Some(output.unwrap()),
@@ -157,7 +154,7 @@ fn offered(program: &str, shell: Shell, script: &str) -> Option<Vec<String>> {
         .env("HOME", directory.path());
     match command.stdin(Stdio::null()).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            skip::skip(format!("there is no {program} here"));
+            crate::skip::skip(format!("there is no {program} here"));
             None
         }
         output => {
