@@ -88,7 +88,7 @@ cmd = ['/bin/sh', '-c', \"trap '' TERM; exec sleep infinity\"]
         assert!(reply.is_ok(), "{round}: {reply:?}");
     }
     assert_alive(&daemon);
-    let killed = daemon.call("Kill", json!({"watcher": "s", "signal": "SIGKILL"}));
+    let killed = daemon.call("Signal", json!({"watcher": "s", "signal": "SIGKILL"}));
     assert!(killed.is_ok(), "{killed:?}");
     daemon.wait_until("s", |status| status["state"] == "active");
     daemon
