@@ -425,6 +425,11 @@ impl Supervisor {
                 }
                 continue;
             }
+            // It was about to be removed, and is wanted again.
+            let revived = self.with_watcher(&name, |watcher, _| watcher.revive()) == Some(true);
+            if revived && spec.autostart {
+                new.push(name.clone());
+            }
             let changed = self.with_watcher(&name, |watcher, ctx| match watcher.spec == *spec {
                 true => None,
                 false => Some(watcher.change_spec(spec.clone(), ctx)),
@@ -514,6 +519,16 @@ impl Watcher {
             Effect::Live => Some(Goal::Settled),
         };
         (effect, goal)
+    }
+
+    /// Takes back a removal; says whether there was one.
+    fn revive(&mut self) -> bool {
+        let removed = self.wanted == Wanted::Gone;
+        if removed {
+            self.wanted = Wanted::Down;
+            self.must_stop = matches!(self.phase, Phase::Up(_));
+        }
+        removed
     }
 
     fn abandon_all(&mut self, ctx: &mut super::context::Context) {

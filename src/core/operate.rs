@@ -17,19 +17,27 @@ const SIGHUP: i32 = 1;
 impl Watcher {
     /// An operator wants it to run. What was given up is tried again.
     pub(super) fn want_up(&mut self, ctx: &Context) {
-        self.wanted = Wanted::Up;
-        self.leave_wave();
+        // What is to be removed is not wanted back by a start; the removal answers it.
+        if self.wanted != Wanted::Gone {
+            self.wanted = Wanted::Up;
+            self.leave_wave();
+        }
         self.trouble = None;
         self.restarts = 0;
+        self.forgive();
+        if self.phase == Phase::Stopped {
+            self.since = ctx.now;
+        }
+    }
+
+    /// What was given up is tried again, and what was held need not wait.
+    pub(super) fn forgive(&mut self) {
         self.places.forgive();
         self.histories.clear();
         self.gate = Gate {
             last: self.gate.last,
             ..Gate::default()
         };
-        if self.phase == Phase::Stopped {
-            self.since = ctx.now;
-        }
     }
 
     /// An operator wants it stopped.
@@ -90,6 +98,7 @@ impl Watcher {
     }
 
     fn hang_up(&mut self, ctx: &mut Context) {
+        self.forgive();
         for id in self.select(|worker| worker.runs() && !worker.going()) {
             self.send(id, SIGHUP, Recipients::Process, By::Reload, None, ctx);
         }

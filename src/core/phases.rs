@@ -229,7 +229,15 @@ impl Watcher {
                 Life::Stopping => self.kill_tree(id, ctx),
                 Life::Reaped if !self.workers[&id].emptied => self.kill_tree(id, ctx),
                 Life::Reaped => {}
+                // It was told to end before, and is killed as soon as it is there.
+                Life::Spawning if self.workers[&id].stop.is_some() => {
+                    let now = ctx.now;
+                    self.change(id, |worker| {
+                        worker.stop.as_mut().map(|stop| stop.kill_at = now)
+                    });
+                }
                 Life::BeforeSpawn(_)
+                | Life::Allowed
                 | Life::Spawning
                 | Life::AfterSpawn(_)
                 | Life::Starting
