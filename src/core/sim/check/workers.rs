@@ -79,8 +79,10 @@ impl Checker {
         );
         self.stirs(name);
         self.pass_before_spawn(id, name)?;
-        self.pace
-            .spawn(self.now, name, wid, &self.watchers[name].specs)?;
+        let watch = &self.watchers[name];
+        if !watch.waved {
+            self.pace.spawn(self.now, name, wid, &watch.specs)?;
+        }
         self.workers
             .insert(id, worker(name.clone(), wid, revision, hooks));
         Ok(())
