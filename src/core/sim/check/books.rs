@@ -128,6 +128,12 @@ impl Watch {
         self.specs.iter().any(|spec| spec.hooks.contains_key(&hook))
     }
 
+    /// Whether places may change hands: a replacement takes another place than what it replaces.
+    pub(super) fn may_shift(&self) -> bool {
+        let ages = self.specs.iter().any(|spec| spec.max_age.is_some());
+        self.waved || self.reloads > 0 || ages
+    }
+
     /// The shortest and the longest time-out that this hook may have.
     pub(super) fn timeouts(&self, hook: Hook) -> Option<(Duration, Duration)> {
         let all = || {
@@ -273,7 +279,6 @@ impl Checker {
                 watch.takes(spec);
                 watch.targets.push(spec.numprocesses);
                 watch.wanted = if up { Wanted::Up } else { Wanted::Down };
-                watch.start_passed = false;
                 watch.stirred |= up;
             }
             None => {

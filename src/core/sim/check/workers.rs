@@ -66,7 +66,8 @@ impl Checker {
             "{id:?} of {name}: {revision:?}"
         );
         ensure!(
-            watch.waved || !watch.given_up.contains(&Some(wid)) && !watch.given_up.contains(&None),
+            watch.may_shift()
+                || !watch.given_up.contains(&Some(wid)) && !watch.given_up.contains(&None),
             "what is given up stays down",
             "{id:?} of {name} at place {wid}, given up {:?}",
             watch.given_up
@@ -80,7 +81,7 @@ impl Checker {
         self.stirs(name);
         self.pass_before_spawn(id, name)?;
         let watch = &self.watchers[name];
-        if !watch.waved {
+        if !watch.may_shift() {
             self.pace.spawn(self.now, name, wid, &watch.specs)?;
         }
         self.workers
