@@ -340,3 +340,73 @@ fn help_and_version_are_told_without_a_daemon() {
         "",
     );
 }
+
+/// A configuration that only its owner can write, as root wants it.
+#[cfg(feature = "server")]
+fn configuration(place: &Place, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let file = place.directory.path().join("circusd.toml");
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    file.into_os_string().into_string().unwrap()
+}
+
+#[test]
+#[cfg(feature = "server")]
+fn validate_tells_every_fault_with_78_and_nothing_of_what_is_good() {
+    let place = Place::new();
+    let good = configuration(&place, "[watcher.web]\ncmd = 'sleep 1'\n");
+    let validate = |args: &[&str]| place.circusctl(args).output().unwrap();
+    check(&validate(&["validate", "--config", &good]), 0, "", "");
+
+    let bad = "[watcher.web]\ncmd = 'sleep 1'\nnumproceses = 3\n\n[circusd]\nlog_level = 5\n";
+    let bad = configuration(&place, bad);
+    let output = validate(&["validate", "--config", &bad]);
+    assert_eq!(output.status.code(), Some(78));
+    let told = text(&output.stderr);
+    for position in [":3:1: ", ":6:13: "] {
+        assert!(
+            told.contains(&format!("circusctl: {bad}{position}")),
+            "{told}"
+        );
+    }
+    assert!(told.contains("did you mean 'numprocesses'?"), "{told}");
+
+    let output = validate(&["--json", "validate", "--config", &bad]);
+    assert_eq!(output.status.code(), Some(78));
+    let lines = text(&output.stdout).lines();
+    let faults: Vec<Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let places: Vec<_> = faults
+        .iter()
+        .map(|fault| fault["parameters"]["line"].clone())
+        .collect();
+    assert_eq!(places, [3, 6]);
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault["error"] == "io.circusd.InvalidConfig")
+    );
+}
+
+#[test]
+#[cfg(feature = "server")]
+fn a_key_of_the_configuration_is_explained_in_each_section_that_has_it() {
+    let place = Place::new();
+    let help = |words: &[&str]| {
+        let output = place
+            .circusctl(&[&["help", "config"], words].concat())
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    let (code, told) = help(&["umask"]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("umask of [circusd]\n") && told.contains("umask of [watcher.NAME]\n"));
+    let (_, told) = help(&["circusd.umask"]);
+    assert!(!told.contains("[watcher.NAME]"), "{told}");
+    let (_, told) = help(&[]);
+    assert!(told.contains("graceful_timeout"), "{told}");
+    assert_eq!(help(&["frob"]).0, Some(2));
+}

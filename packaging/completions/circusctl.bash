@@ -1,3 +1,7 @@
+_circusctl_watchers() {
+    circusctl --timeout 1 list 2>/dev/null
+}
+
 _circusctl() {
     local i cur prev opts cmd
     COMPREPLY=()
@@ -173,7 +177,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__decr)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -239,7 +243,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__freeze)
-            opts="-h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -272,7 +276,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__get)
-            opts="-h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -371,7 +375,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__incr)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -404,7 +408,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__kill)
-            opts="-h --socket --json --timeout --wid --pid --signal --graceful-timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --wid --pid --signal --graceful-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -465,7 +469,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__list)
-            opts="-h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -538,7 +542,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__numprocesses)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -604,7 +608,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__options)
-            opts="-h --socket --json --timeout --origin --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --origin --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -670,7 +674,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__reload)
-            opts="-h --socket --json --timeout --sequential --terminate --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --sequential --terminate --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -736,7 +740,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__restart)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -769,7 +773,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__rm)
-            opts="-h --socket --json --timeout --nostop --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --nostop --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -802,7 +806,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__set)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -835,7 +839,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__signal)
-            opts="-h --socket --json --timeout --wid --pid --children --recursive --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --wid --pid --children --recursive --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -882,7 +886,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__start)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -915,7 +919,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__stats)
-            opts="-h --socket --json --timeout --interval --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --interval --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -955,7 +959,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__status)
-            opts="-h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -988,7 +992,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__stop)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1021,7 +1025,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__thaw)
-            opts="-h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

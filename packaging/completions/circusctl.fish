@@ -196,3 +196,21 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l socket -d '
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c circusctl -n "__fish_circusctl_using_subcommand status" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand list" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand numprocesses" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand get" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand options" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand start" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand incr" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand decr" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand freeze" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand thaw" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand rm" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand set" -f -a "(circusctl --timeout 1 list 2>/dev/null)"

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use circusd::cli;
 
 fn main() -> ExitCode {
-    cli::run(std::env::args_os(), cli::Extras::default()).into()
+    cli::run(std::env::args_os()).into()
 }

@@ -1,2 +1,49 @@
-//! circusd
-fn main() {}
+//! The daemon: flags in, exit code out.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use circusd::config::{self, Store};
+use circusd::server::{self, Options};
+
+fn main() -> ExitCode {
+    let matches = server::command().get_matches();
+    if matches.get_flag("print-schema") {
+        return print(&format!("{:#}\n", config::schema()));
+    }
+    let sources = server::sources(&matches);
+    if matches.get_flag("check") {
+        return check(sources);
+    }
+    server::run(Options { sources }, complain).into()
+}
+
+fn check(sources: config::Sources) -> ExitCode {
+    match Store::load(sources) {
+        Ok(store) => {
+            store
+                .warnings()
+                .iter()
+                .for_each(|warning| complain(&format!("warning: {warning}")));
+            let watchers = store.config().watchers.len();
+            print(&format!("the configuration is good: {watchers} watchers\n"))
+        }
+        Err(errors) => {
+            complain(&errors.to_string());
+            server::ExitCode::Config.into()
+        }
+    }
+}
+
+/// A reader that has gone away is no error.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn complain(text: &str) {
+    // There is nobody left to tell that telling failed.
+    let _ = writeln!(std::io::stderr(), "circusd: {text}");
+}

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use super::command::WrongUsage;
 use super::exit::Exit;
 use super::output::WriteError;
+use crate::api;
 use crate::client::ClientError;
 
-const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand with \
-'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
+const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand \
+    with 'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
 
 const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
 
@@ -49,8 +50,16 @@ pub(super) enum Failure {
     },
     /// The configuration has errors.
     #[error("the configuration has {} errors", .0.len())]
-    WrongConfig(Vec<super::Fault>),
+    #[cfg_attr(
+        not(feature = "server"),
+        expect(dead_code, reason = "only the daemon's half finds faults")
+    )]
+    WrongConfig(Vec<Fault>),
     /// `circusctl` was built without the part that is asked for.
+    #[cfg_attr(
+        feature = "server",
+        expect(dead_code, reason = "a build with the daemon's half has everything")
+    )]
     #[error("this circusctl was built without {what}")]
     NotBuilt {
         /// The part.
@@ -62,6 +71,15 @@ pub(super) enum Failure {
     /// The terminal cannot be read.
     #[error("failed to read a command")]
     Read(#[source] io::Error),
+}
+
+/// One fault of the configuration.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// For people: what is wrong and where, with the line itself.
+    pub(super) text: String,
+    /// For scripts: as the daemon would answer it.
+    pub(super) error: api::Error,
 }
 
 impl Failure {

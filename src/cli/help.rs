@@ -1,21 +1,19 @@
 //! The commands that need no daemon: `help` and `validate`.
 //!
-//! What the keys of the configuration mean is not known here: the program that calls
-//! [`run`](super::run) brings it in [`Extras`], so that `cli` needs no other room for it.
-
-use std::path::PathBuf;
+//! Not here: what the configuration is; that is asked of `configuration`, which a build without
+//! the daemon's half of the program lacks.
 
 use clap::ArgMatches;
 
 use super::failure::Failure;
-use super::{Extras, commands, parser};
+use super::{commands, parser};
 
 /// The answer to `help WORD...`.
-pub(super) fn answer(matches: &ArgMatches, extras: &Extras) -> Result<String, Failure> {
+pub(super) fn answer(matches: &ArgMatches) -> Result<String, Failure> {
     let words: Vec<&String> = matches.get_many("words").into_iter().flatten().collect();
     match words.as_slice() {
         [] => Ok(parser::root().render_long_help().to_string()),
-        [config, rest @ ..] if *config == "config" => config_help(rest, extras),
+        [config, key @ ..] if *config == "config" => config_help(key),
         [name] => command_help(name),
         words => Err(no_help(words)),
     }
@@ -31,16 +29,18 @@ fn command_help(name: &str) -> Result<String, Failure> {
     Ok(command.render_long_help().to_string())
 }
 
-fn config_help(words: &[&String], extras: &Extras) -> Result<String, Failure> {
-    let explain = extras.explain_keys.ok_or(Failure::NotBuilt {
-        what: "the table of configuration keys",
-    })?;
-    let key = match words {
-        [] => None,
-        [key] => Some(key.as_str()),
-        words => return Err(no_help(words)),
-    };
-    explain(key).ok_or_else(|| no_help(words))
+#[cfg(feature = "server")]
+fn config_help(words: &[&String]) -> Result<String, Failure> {
+    match words {
+        [] => Ok(super::configuration::keys()),
+        [key] => super::configuration::explain(key).ok_or_else(|| no_help(&["config", key])),
+        words => Err(no_help(words)),
+    }
+}
+
+#[cfg(not(feature = "server"))]
+fn config_help(_: &[&String]) -> Result<String, Failure> {
+    Err(NOT_BUILT)
 }
 
 fn no_help(words: &[impl AsRef<str>]) -> Failure {
@@ -51,15 +51,19 @@ fn no_help(words: &[impl AsRef<str>]) -> Failure {
 }
 
 /// Checks the configuration as `circusd --check` does; says nothing of one that is good.
-pub(super) fn validate(matches: &ArgMatches, extras: &Extras) -> Result<(), Failure> {
-    let check = extras.check_config.ok_or(Failure::NotBuilt {
-        what: "the configuration",
-    })?;
-    let paths: Vec<PathBuf> = matches
-        .get_many("config")
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect();
-    check(&paths).map_err(Failure::WrongConfig)
+#[cfg(feature = "server")]
+pub(super) fn validate(matches: &ArgMatches) -> Result<(), Failure> {
+    let files = matches.get_many("config").into_iter().flatten();
+    super::configuration::check(files.cloned().collect())
 }
+
+/// Says that this build cannot.
+#[cfg(not(feature = "server"))]
+pub(super) fn validate(_: &ArgMatches) -> Result<(), Failure> {
+    Err(NOT_BUILT)
+}
+
+#[cfg(not(feature = "server"))]
+const NOT_BUILT: Failure = Failure::NotBuilt {
+    what: "the part that reads the configuration",
+};

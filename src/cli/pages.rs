@@ -3,7 +3,6 @@
 //! They are generated into the repository, and a test fails when they are out of date; see
 //! `pages/tests.rs`.
 
-use clap_complete::Shell;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::command::{Arg, Command, Form};
@@ -11,8 +10,12 @@ use super::commands::{GROUPS, Group};
 use super::exit::Exit;
 use super::parser;
 
+mod completions;
+
 #[cfg(test)]
 mod tests;
+
+pub use completions::completions;
 
 /// When the text of the page was last gone over; man(7) wants a date.
 const DATE: &str = "2026-11-20";
@@ -20,7 +23,7 @@ const DATE: &str = "2026-11-20";
 /// mandoc thinks that a line of source should be no longer than 80 bytes.
 const WIDTH: usize = 78;
 
-const ENVIRONMENT: [(&str, &str); 4] = [
+const ENVIRONMENT: [(&str, &str); 3] = [
     (
         "CIRCUSD_SOCKET",
         "The socket of the daemon, unless `--socket` names another.",
@@ -33,17 +36,20 @@ const ENVIRONMENT: [(&str, &str); 4] = [
         "XDG_STATE_HOME",
         "Where the shell keeps its history; `~/.local/state` without it.",
     ),
-    ("NO_COLOR", "If set, help is printed without emphasis."),
 ];
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     (
         "/run/circusd/circusd.sock",
-        "The socket of the system's daemon, for root.",
+        "The socket of the system's daemon.",
     ),
     (
         "$XDG_RUNTIME_DIR/circusd/circusd.sock",
-        "The socket of a user's own daemon, for everybody else.",
+        "The socket of a user's own daemon. Everybody but root looks for it first.",
+    ),
+    (
+        "/tmp/circusd-UID/circusd.sock",
+        "The same where there is no XDG_RUNTIME_DIR, if nobody else can enter the directory.",
     ),
     (
         "$XDG_STATE_HOME/circusctl_history",
@@ -55,7 +61,8 @@ const EXAMPLES: [(&str, &str); 4] = [
     ("circusctl status", "See what runs, what does not, and why."),
     (
         "circusctl stop 'worker*' && deploy && circusctl start 'worker*'",
-        "A deployment that goes on only if every worker has stopped, and says so if one does not come up.",
+        "A deployment that goes on only if every worker has stopped, and says so if one does not \
+            come up.",
     ),
     (
         "circusctl --json status | jq -r '.watchers[] | select(.state == \"failed\").name'",
@@ -67,21 +74,29 @@ const EXAMPLES: [(&str, &str); 4] = [
     ),
 ];
 
-const DESCRIPTION: &str = "`circusctl` asks circusd(8) over its socket to show, start, stop, scale and replace \
-the processes it supervises. A command returns when its work is done, and its exit code says how it went.\n\n\
-Where a command takes NAME|PATTERN, a shell-style pattern selects several watchers: `web*`, `*`. Quote it, or \
-the shell expands it. A plain name that matches nothing is an error; a pattern that matches nothing is not.";
+const DESCRIPTION: &str = "`circusctl` asks circusd(8) over its socket to show, start, stop, scale \
+    and replace the processes it supervises. A command returns when its work is done, and its exit \
+    code says how it went.\n\n\
+    Where a command takes NAME|PATTERN, a shell-style pattern selects several watchers: `web*`, \
+    `*`. Quote it, or the shell expands it. A plain name that matches nothing is an error; a \
+    pattern that matches nothing is not. Several names are done one after the other, and the first \
+    error ends the command.";
 
-const SHELL: &str = "Without a command, `circusctl` reads commands from standard input, one on a line, as they would stand \
-behind `circusctl`; words are quoted as in sh(1), and what follows a # is a comment. On a terminal that is a shell with completion of \
-commands, watchers and options by the tab key, and with a history. `exit` or Ctrl-D leaves it; `quit` ends the daemon, and asks \
-before it does. Where standard input is not a terminal, the first command that fails ends `circusctl` with its exit code.";
+const SHELL: &str = "Without a command, `circusctl` reads commands from standard input, one on a \
+    line, as they would stand behind `circusctl`; words are quoted as in sh(1), and what follows \
+    a # is a comment. On a terminal that is a shell with completion of commands, watchers and \
+    options by the tab key, and with a history. Ctrl-C ends a command, `exit` or Ctrl-D leaves \
+    the shell; `quit` ends the daemon, and is asked about first. Where standard input is not a \
+    terminal, the first command that fails ends `circusctl` with its exit code.";
 
-const JSON: &str = "With `--json`, the parameters of each reply are printed as one JSON document on one line, as the interface \
-io.circusd describes them: one line for most commands, one for each NAME|PATTERN that was given, one for each reply of `listen` and \
-`stats --interval`. An error is one line too: an object with the members `error` and `parameters` on standard output, and \
-its sentence on standard error. The errors of the daemon have the names of the interface; those of `circusctl` itself begin with `circusctl.`: \
-`circusctl.Unreachable`, `circusctl.Usage`, `circusctl.TimedOut`, `circusctl.Failed`, `circusctl.WrongConfig`. No progress is shown.";
+const JSON: &str = "With `--json`, the parameters of each reply are printed as one JSON document \
+    on one line, as the interface io.circusd describes them: one line for most commands, one for \
+    each NAME|PATTERN that was given, one for each reply of `listen` and `stats --interval`. An \
+    error is one line too: an object with the members `error` and `parameters` on standard \
+    output, and its sentence on standard error. The errors of the daemon have the names of the \
+    interface; those of `circusctl` itself begin with `circusctl.`: `circusctl.Unreachable`, \
+    `circusctl.Usage`, `circusctl.TimedOut`, `circusctl.Failed`. Where `validate` finds several \
+    faults, each is a line. No progress is shown.";
 
 /// The manual page circusctl(1), as roff.
 pub fn manual() -> String {
@@ -151,15 +166,6 @@ fn fold(line: &str, text: &mut String) {
     }
 }
 
-/// The completions for `shell`.
-pub fn completions(shell: Shell) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut parser::root(), "circusctl", &mut script);
-    let mut script = String::from_utf8(script).expect("the table of commands is text");
-    script.truncate(script.trim_end().len());
-    script + "\n"
-}
-
 fn closing(page: &mut Roff) {
     section(page, "EXIT STATUS");
     for (exit, says) in Exit::ALL {
@@ -168,7 +174,8 @@ fn closing(page: &mut Roff) {
     entry(
         page,
         vec![bold("130")],
-        "What a shell reports when `circusctl` was interrupted; what the daemon was asked to do goes on.",
+        "What a shell reports when `circusctl` was interrupted; what the daemon was asked to do \
+            goes on.",
     );
     section(page, "ENVIRONMENT");
     for (name, says) in ENVIRONMENT {

@@ -3,6 +3,7 @@
 //! Not here: any command's name or help; those are in the table. A subcommand gets its arguments
 //! and long texts only when it is the one that was typed, so that `status` does not pay for them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const ABOUT: &str = "Commands the process supervisor circusd";
 
 const LONG_ABOUT: &str = "Commands the process supervisor circusd over its socket.\n\n\
-Without a command: a shell with completion and history, or, where standard input is not a terminal, the \
-commands that are read from it, one on a line.";
+    Without a command: a shell with completion and history, or, where standard input is not a \
+    terminal, the commands that are read from it, one on a line.";
 
 /// The parser of `circusctl` with all its commands.
 pub fn root() -> clap::Command {
@@ -30,6 +31,7 @@ pub fn root() -> clap::Command {
         .about(ABOUT)
         .long_about(LONG_ABOUT)
         .disable_help_subcommand(true)
+        .args_override_self(true)
         .subcommand_value_name("COMMAND")
         .args(global_args())
         .after_help(
@@ -57,6 +59,21 @@ impl Globals {
             json: matches.get_flag("json"),
             timeout: matches.get_one("timeout").copied(),
         }
+    }
+
+    /// The words that say the same on a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        if let Some(socket) = &self.socket {
+            words.extend(["--socket".into(), socket.into()]);
+        }
+        if self.json {
+            words.push("--json".into());
+        }
+        if let Some(timeout) = self.timeout {
+            words.extend(["--timeout".into(), timeout.as_secs_f64().to_string().into()]);
+        }
+        words
     }
 
     /// These, and where they say nothing, `others`.

@@ -17,6 +17,9 @@ use crate::api::types::Progress;
 /// Nobody wants to be told how long a moment lasts.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How often the time that has passed is drawn anew.
+const TICK: Duration = Duration::from_secs(1);
+
 const TEMPLATE: &str = "{msg} [{bar:30}] {pos}/{len} {elapsed}";
 
 /// The drawing of the progress of one call; ends when it is dropped.
@@ -75,12 +78,15 @@ fn after_quiet(progress: &Receiver<Progress>) -> Option<Progress> {
 fn draw_bar(first: Progress, progress: &Receiver<Progress>) {
     let bar = ProgressBar::with_draw_target(Some(first.total), ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template(TEMPLATE).expect("the template is a constant");
-    bar.set_style(style.progress_chars("=> "));
-    bar.enable_steady_tick(QUIET);
+    let bar = bar
+        .with_style(style.progress_chars("=> "))
+        .with_elapsed(QUIET);
     for now in std::iter::once(first).chain(progress) {
+        bar.set_message(printable(&format!("{} {}", now.action, now.watcher)));
         bar.set_length(now.total);
         bar.set_position(now.done);
-        bar.set_message(printable(&format!("{} {}", now.action, now.watcher)));
+        // Only now, because the first tick draws what is known so far.
+        bar.enable_steady_tick(TICK);
     }
     bar.finish_and_clear();
 }

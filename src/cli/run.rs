@@ -16,7 +16,7 @@ use super::output::{Stream, WriteError, complain, emit};
 use super::parser::{self, Globals};
 use super::print::View;
 use super::progress::Reporter;
-use super::{Extras, commands, help};
+use super::{commands, help};
 use crate::api::types::Progress;
 
 /// A command line that was understood.
@@ -54,7 +54,7 @@ impl Line {
 }
 
 /// Does what `line` says.
-pub(super) fn execute(line: &Line, extras: &Extras) -> Result<(), Failure> {
+pub(super) fn execute(line: &Line) -> Result<(), Failure> {
     let Some((row, matches)) = &line.command else {
         return Ok(());
     };
@@ -71,8 +71,8 @@ pub(super) fn execute(line: &Line, extras: &Extras) -> Result<(), Failure> {
                 .iter()
                 .try_for_each(|call| ask(&mut daemon, call, print, &view, line.globals.json))
         }
-        Work::Help => Ok(emit(Stream::Out, &help::answer(matches, extras)?)?),
-        Work::Validate => help::validate(matches, extras),
+        Work::Help => Ok(emit(Stream::Out, &help::answer(matches)?)?),
+        Work::Validate => help::validate(matches),
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) fn tell(failure: &Failure, json: bool) -> Exit {
             };
         }
         Failure::Write(WriteError::ReaderGone) => return Exit::Success,
-        Failure::WrongConfig(faults) if !json => {
+        Failure::WrongConfig(faults) => {
             faults.iter().for_each(|fault| complain(&fault.text));
         }
         _ => complain(&failure.sentence()),
@@ -172,5 +172,6 @@ fn width() -> Option<u16> {
     if !stdout().is_terminal() {
         return None;
     }
-    comfy_table::Table::new().width()
+    // Terminals that nobody has told their size say 0.
+    comfy_table::Table::new().width().filter(|width| *width > 0)
 }

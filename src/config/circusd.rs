@@ -22,11 +22,13 @@ section! {
     socket_mode: Mode = Mode(0o660), RestartDaemon;
     /// The group of the socket.
     socket_group: Option<Identity> = None => "circus, if there is such a group", RestartDaemon;
-    /// More configuration files, or shell-style patterns for them, read after `conf.d`;
+    /// More configuration files, or shell-style patterns for them, read after conf.d;
     /// the list of each file is followed.
     include: Patterns = Patterns::default() => "none", Live;
     /// The pause between two watchers when the daemon starts.
     warmup_delay: Duration = Duration::ZERO, Live, 0.0 => 86400.0;
+    /// Give each worker a cgroup of its own, where groups may be made.
+    cgroups: bool = true, RestartDaemon;
     /// The file mode creation mask of the daemon.
     umask: Option<Mode> = None => "inherited", RestartDaemon;
     /// A file that holds the daemon's process number while it runs.

@@ -134,6 +134,7 @@ pub fn manual_roff() -> String {
             item(&mut page, row.key, row.description());
             push(&mut page, ".br");
             push(&mut page, &escape(&facts(row)));
+            fields(&mut page, row);
         }
     }
     page.push_str(CLOSING);
@@ -188,6 +189,18 @@ fn facts(row: &Row) -> String {
     facts
 }
 
+/// The keys of the setting's table, one step further in.
+fn fields(page: &mut String, row: &Row) {
+    if row.fields().next().is_none() {
+        return;
+    }
+    push(page, ".RS");
+    for (key, meaning) in row.fields() {
+        item(page, key, meaning);
+    }
+    push(page, ".RE");
+}
+
 fn push(page: &mut String, line: &str) {
     page.push_str(line);
     page.push('\n');
@@ -208,20 +221,40 @@ fn item(page: &mut String, term: &str, text: &str) {
     push(page, &escape(text));
 }
 
-/// A backslash, a minus and quotes of a shell as they are, and no line that looks like a request.
-/// Sentences begin on a line of their own, as roff wants it.
+/// Longer lines of source are bad style to mandoc(1).
+const WIDTH: usize = 76;
+
+/// Text as it is, whatever roff would make of its characters; each sentence on a line of its own,
+/// as roff wants it, and no line that looks like a request.
 fn escape(text: &str) -> String {
-    let text = text
-        .replace('\\', r"\e")
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let word = escape_word(word);
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(&word),
+            Some(line) if line.len() + word.len() < WIDTH && !ends_sentence(line) => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    let guarded = lines.iter().map(|line| match line.starts_with('.') {
+        true => format!(r"\&{line}"),
+        false => line.clone(),
+    });
+    guarded.collect::<Vec<_>>().join("\n")
+}
+
+fn ends_sentence(line: &str) -> bool {
+    line.ends_with('.') && !line.ends_with(" .")
+}
+
+fn escape_word(word: &str) -> String {
+    word.replace('\\', r"\e")
         .replace('-', r"\-")
         .replace('\'', r"\(aq")
         .replace('~', r"\(ti")
         .replace('^', r"\(ha")
-        .replace('`', r"\(ga");
-    let escaped = text.replace(". ", ".\n").replace("; ", ";\n");
-    let guarded = escaped.lines().map(|line| match line.starts_with('.') {
-        true => format!(r"\&{line}"),
-        false => line.to_owned(),
-    });
-    guarded.collect::<Vec<_>>().join("\n")
+        .replace('`', r"\(ga")
 }

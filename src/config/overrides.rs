@@ -257,7 +257,6 @@ impl Reader<'_> {
                 Some((key, value)) => (key.trim(), value.trim()),
                 None => (flag.as_str(), ""),
             };
-            let source = self.source(&format!("--set {key}"), Origin::CommandLine);
             let split = match syntax::parse_key(key) {
                 _ if !flag.contains('=') => Err("expected KEY=VALUE".to_owned()),
                 None => Err("not a key: expected names with dots between them".to_owned()),
@@ -265,9 +264,13 @@ impl Reader<'_> {
             };
             match split {
                 Ok((target, key, entry)) => {
+                    let source = self.source("--set", Origin::CommandLine);
                     found.extend(self.value(target, &key, entry, value, &source));
                 }
-                Err(reason) => self.errors.push(Diagnostic::of(&source.name, reason)),
+                Err(reason) => {
+                    let flag = format!("--set {key}");
+                    self.errors.push(Diagnostic::of(flag, reason));
+                }
             }
         }
         found

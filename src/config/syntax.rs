@@ -27,8 +27,13 @@ pub(crate) fn parse(source: &Arc<Source>) -> Parsed {
         errors: Vec::new(),
     };
     for fault in faults {
-        let offset = fault.span().map_or(text.len(), |span| span.start);
-        reader.fault(offset, fault.message());
+        let span = fault.span().unwrap_or(text.len()..text.len());
+        let reason = match (fault.message(), text.get(span.clone())) {
+            // Two sections of one name are told so too, and then the name is what helps.
+            (message @ "duplicate key", Some(key)) => format!("{message} '{key}'"),
+            (message, _) => message.to_owned(),
+        };
+        reader.fault(span.start, &reason);
     }
     let table = reader.table(document.get_ref());
     Parsed {

@@ -108,6 +108,7 @@ pub(crate) struct Typed {
     pub(crate) default: fn(&Context) -> Json,
     pub(crate) check: fn(&Node, &Context) -> Read<()>,
     pub(crate) schema: fn() -> Json,
+    pub(crate) fields: fn() -> &'static [(&'static str, &'static str)],
     pub(crate) anchor: fn(&mut Node),
 }
 
@@ -142,8 +143,17 @@ impl Row {
         match self.default(&Context::default()) {
             Json::Null => String::new(),
             Json::String(text) => text,
-            value => value.to_string(),
+            value => toml(&value),
         }
+    }
+
+    /// The keys of its table and what they mean, where it has keys of its own.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let fields = self
+            .typed
+            .as_ref()
+            .map_or(&[][..], |typed| (typed.fields)());
+        fields.iter().map(|(key, doc)| (*key, doc.trim()))
     }
 
     /// The default as it would stand in a file; null if it is not a value.
@@ -171,6 +181,23 @@ impl Row {
         if let Some(typed) = &self.typed {
             (typed.anchor)(node);
         }
+    }
+}
+
+/// A value as it would stand in a file, on one line.
+fn toml(value: &Json) -> String {
+    match value {
+        Json::Array(items) => {
+            let items: Vec<_> = items.iter().map(toml).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Json::Object(map) => {
+            let pairs = map
+                .iter()
+                .map(|(key, value)| format!("{key} = {}", toml(value)));
+            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.to_string(),
     }
 }
 
@@ -242,6 +269,7 @@ macro_rules! section {
                                 $crate::config::kind::read_within::<$ty>(node, range, cx).map(drop)
                             },
                             schema: <$ty as $crate::config::kind::Kind>::schema,
+                            fields: <$ty as $crate::config::kind::Kind>::fields,
                             anchor: <$ty as $crate::config::kind::Kind>::anchor,
                         }),
                     },

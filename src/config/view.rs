@@ -1,5 +1,7 @@
 //! The configuration shown: `Get`, `GetSettings`, and the difference of two of them.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value as Json};
 
 use super::build;
@@ -135,17 +137,19 @@ impl Store {
     /// What `new` means for every watcher of both: first those of `new` in its order, then those
     /// that are no more.
     pub fn diff(&self, new: &Self) -> Vec<WatcherChange> {
+        let known = by_name(&self.config().watchers);
+        let left = by_name(&new.config().watchers);
         let mut changes: Vec<_> = new
             .config()
             .watchers
             .iter()
-            .map(|watcher| match self.config().watcher(&watcher.name) {
+            .map(|watcher| match known.get(watcher.name.as_str()) {
                 Some(old) => compare(old, watcher),
                 None => whole(watcher, Change::Add),
             })
             .collect();
         let gone = self.config().watchers.iter();
-        let gone = gone.filter(|watcher| new.config().watcher(&watcher.name).is_none());
+        let gone = gone.filter(|watcher| !left.contains_key(watcher.name.as_str()));
         changes.extend(gone.map(|watcher| whole(watcher, Change::Remove)));
         changes
     }
@@ -303,6 +307,10 @@ impl<'a> Pattern<'a> {
             None => self.text == name,
         }
     }
+}
+
+fn by_name(watchers: &[Watcher]) -> HashMap<&str, &Watcher> {
+    watchers.iter().map(|w| (w.name.as_str(), w)).collect()
 }
 
 fn whole(watcher: &Watcher, change: Change) -> WatcherChange {

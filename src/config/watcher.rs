@@ -20,11 +20,11 @@ section! {
         environment: Environment,
     }
     /// Program and arguments: an array, or a string that is split as a shell would, without a
-    /// shell; a program with a slash is looked up from `working_dir`, another in PATH.
+    /// shell; a program with a slash is looked up from working_dir, another in PATH.
     cmd: Command = Command::default() => "required", Reload;
     /// More arguments, as an array or a string that is split.
     args: Words = Words::default() => "none", Reload;
-    /// Run `cmd`, which must then be a string, with /bin/sh -c; `args` are quoted and added to it.
+    /// Run cmd, which must then be a string, with /bin/sh -c; args are quoted and added to it.
     shell: bool = false, Reload;
     /// The directory the processes start in; it must exist then.
     working_dir: PathBuf = if cx.system { "/".into() } else { cx.home() }

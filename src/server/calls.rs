@@ -46,12 +46,18 @@ impl Driver {
         }
         match self.outcome(&ask) {
             Err(error) => {
-                let _ = ask.answer.send(Answer::Last(encode(&error, ask.terminator)));
+                let _ = ask
+                    .answer
+                    .send(Answer::Last(encode(&error, ask.terminator)));
             }
             Ok(Outcome::Now(answer)) => {
                 let _ = ask.answer.send(answer);
             }
-            Ok(Outcome::Ask { command, wait, instead }) => {
+            Ok(Outcome::Ask {
+                command,
+                wait,
+                instead,
+            }) => {
                 self.request(ask, command, wait, instead);
             }
         }
@@ -96,15 +102,19 @@ impl Driver {
             Method::Subscribe(params) => self.subscribe(ask, params),
             Method::Quit(params) => {
                 let wait = params.wait.unwrap_or(true);
-                Ok(Outcome::Ask { command: Command::Quit, wait, instead: None })
+                Ok(Outcome::Ask {
+                    command: Command::Quit,
+                    wait,
+                    instead: None,
+                })
             }
             Method::Explain(_)
             | Method::ListSockets(_)
             | Method::RegisterHook(_)
             | Method::HookResult(_)
-            | Method::Reexec(_) => {
-                Err(Error::MethodNotImplemented { method: ask.method.name().to_owned() })
-            }
+            | Method::Reexec(_) => Err(Error::MethodNotImplemented {
+                method: ask.method.name().to_owned(),
+            }),
         }
     }
 
@@ -113,9 +123,10 @@ impl Driver {
     fn request(&mut self, ask: Ask, command: Command, wait: bool, instead: Option<Vec<u8>>) {
         let id = RequestId(self.requests);
         let scales = match &command {
-            Command::Scale { watcher, .. } => {
-                self.core.watcher(watcher).map(|watcher| watcher.spec().numprocesses.into())
-            }
+            Command::Scale { watcher, .. } => self
+                .core
+                .watcher(watcher)
+                .map(|watcher| watcher.spec().numprocesses.into()),
             _ => None,
         };
         let scaled = match &command {
@@ -131,7 +142,12 @@ impl Driver {
             scales,
         };
         self.waiting.insert(id, waiting);
-        let request = Request { id, wait, progress, command };
+        let request = Request {
+            id,
+            wait,
+            progress,
+            command,
+        };
         self.inputs.push(Input::Request(request));
         self.pursue();
         if let Some(name) = scaled {
@@ -152,7 +168,9 @@ impl Driver {
             let name = Name::from(name.as_str());
             return match self.core.watcher(&name) {
                 Some(_) => Ok(vec![name]),
-                None => Err(Error::NoSuchWatcher { watcher: name.to_string() }),
+                None => Err(Error::NoSuchWatcher {
+                    watcher: name.to_string(),
+                }),
             };
         }
         let all = self.core.watchers_in_order();
@@ -165,7 +183,9 @@ impl Driver {
     pub(super) fn statuses(&self, names: &[Name]) -> Vec<types::Watcher> {
         let watchers = names.iter().filter_map(|name| self.core.watcher(name));
         let cgroup = |worker| self.workers.cgroup(worker);
-        watchers.map(|watcher| convert::watcher(watcher, &self.clock, cgroup)).collect()
+        watchers
+            .map(|watcher| convert::watcher(watcher, &self.clock, cgroup))
+            .collect()
     }
 
     fn verb(
@@ -175,16 +195,27 @@ impl Driver {
     ) -> Result<Outcome, Error> {
         let names = self.names(params.watchers.as_deref())?;
         let wait = params.wait.unwrap_or(true);
-        Ok(Outcome::Ask { command: command(names), wait, instead: None })
+        Ok(Outcome::Ask {
+            command: command(names),
+            wait,
+            instead: None,
+        })
     }
 
     fn reload(&self, params: &params::Reload) -> Result<Outcome, Error> {
         let watchers = self.names(params.watchers.as_deref())?;
         let command = match params.graceful {
             Some(false) => Command::Restart(watchers),
-            _ => Command::Reload { watchers, sequential: params.sequential.unwrap_or(false) },
+            _ => Command::Reload {
+                watchers,
+                sequential: params.sequential.unwrap_or(false),
+            },
         };
-        Ok(Outcome::Ask { command, wait: params.wait.unwrap_or(true), instead: None })
+        Ok(Outcome::Ask {
+            command,
+            wait: params.wait.unwrap_or(true),
+            instead: None,
+        })
     }
 
     fn signal(&self, params: &params::Signal) -> Result<Outcome, Error> {
@@ -198,7 +229,11 @@ impl Driver {
                 Some(types::Recipients::All) => Recipients::Tree,
             },
         };
-        Ok(Outcome::Ask { command, wait: true, instead: None })
+        Ok(Outcome::Ask {
+            command,
+            wait: true,
+            instead: None,
+        })
     }
 
     fn kill(&self, params: &params::Kill) -> Result<Outcome, Error> {
@@ -208,23 +243,35 @@ impl Driver {
             signal: params.signal.as_deref().map(signal_number).transpose()?,
             grace: params.graceful_timeout_usec.map(Duration::from_micros),
         };
-        Ok(Outcome::Ask { command, wait: true, instead: None })
+        Ok(Outcome::Ask {
+            command,
+            wait: true,
+            instead: None,
+        })
     }
 
-    fn freeze(
-        &self,
-        ask: &Ask,
-        params: &params::Watchers,
-        frozen: bool,
-    ) -> Result<Outcome, Error> {
+    fn freeze(&self, ask: &Ask, params: &params::Watchers, frozen: bool) -> Result<Outcome, Error> {
         if !self.workers.homes.has_cgroups() {
-            return Err(Error::MethodNotImplemented { method: ask.method.name().to_owned() });
+            return Err(Error::MethodNotImplemented {
+                method: ask.method.name().to_owned(),
+            });
         }
         let names = self.names(params.watchers.as_deref())?;
         let watchers = names.iter().map(Name::to_string).collect();
-        let instead = Some(encode(&Reply::last(reply::Names { watchers }), ask.terminator));
-        let command = if frozen { Command::Freeze(names) } else { Command::Thaw(names) };
-        Ok(Outcome::Ask { command, wait: true, instead })
+        let instead = Some(encode(
+            &Reply::last(reply::Names { watchers }),
+            ask.terminator,
+        ));
+        let command = if frozen {
+            Command::Freeze(names)
+        } else {
+            Command::Thaw(names)
+        };
+        Ok(Outcome::Ask {
+            command,
+            wait: true,
+            instead,
+        })
     }
 
     fn subscribe(&mut self, ask: &Ask, params: &params::Subscribe) -> Result<Outcome, Error> {
@@ -240,12 +287,24 @@ impl Driver {
             _ => None,
         };
         let cursor = self.log.with(|log| log.cursor(start.after));
-        let first = reply::Subscribe { cursor, watchers, event: None, gap: None };
+        let first = reply::Subscribe {
+            cursor,
+            watchers,
+            event: None,
+            gap: None,
+        };
         let mut message = encode(&Reply::continued(first), ask.terminator);
         if let Some(first) = start.missed {
-            message.extend(self.log.with(|log| log.gap(first, start.after, ask.terminator)));
+            message.extend(
+                self.log
+                    .with(|log| log.gap(first, start.after, ask.terminator)),
+            );
         }
-        Ok(Outcome::Now(Answer::Subscribed(message, filter, start.after)))
+        Ok(Outcome::Now(Answer::Subscribed(
+            message,
+            filter,
+            start.after,
+        )))
     }
 
     fn stats(&mut self, ask: &Ask, params: &params::Stats) -> Result<Outcome, Error> {
@@ -280,20 +339,33 @@ fn scale(params: &params::Scale) -> Result<Outcome, Error> {
         (None, Some(delta)) => Scale::By(delta),
         _ => return Err(Error::invalid_parameter("numprocesses")),
     };
-    let command = Command::Scale { watcher: Name::from(params.watcher.as_str()), to };
-    Ok(Outcome::Ask { command, wait: params.wait.unwrap_or(true), instead: None })
+    let command = Command::Scale {
+        watcher: Name::from(params.watcher.as_str()),
+        to,
+    };
+    Ok(Outcome::Ask {
+        command,
+        wait: params.wait.unwrap_or(true),
+        instead: None,
+    })
 }
 
 fn who(wid: Option<u64>, pid: Option<u32>) -> Result<Who, Error> {
     match (wid, pid) {
         (None, None) => Ok(Who::All),
-        (Some(wid), None) => u32::try_from(wid).map(Who::Wid).map_err(|_| Error::invalid_parameter("wid")),
-        (None, Some(pid)) => i32::try_from(pid).map(Who::Pid).map_err(|_| Error::invalid_parameter("pid")),
+        (Some(wid), None) => u32::try_from(wid)
+            .map(Who::Wid)
+            .map_err(|_| Error::invalid_parameter("wid")),
+        (None, Some(pid)) => i32::try_from(pid)
+            .map(Who::Pid)
+            .map_err(|_| Error::invalid_parameter("pid")),
         (Some(_), Some(_)) => Err(Error::invalid_parameter("pid")),
     }
 }
 
 fn signal_number(text: &str) -> Result<i32, Error> {
     let signal = crate::config::Signal::parse(text);
-    signal.map(crate::config::Signal::number).ok_or_else(|| Error::invalid_parameter("signal"))
+    signal
+        .map(crate::config::Signal::number)
+        .ok_or_else(|| Error::invalid_parameter("signal"))
 }

@@ -13,7 +13,9 @@ pub(super) struct Clock {
 impl Clock {
     /// A clock whose origin is now.
     pub(super) fn start() -> Clock {
-        Clock { origin: Instant::now() }
+        Clock {
+            origin: Instant::now(),
+        }
     }
 
     pub(super) fn now(&self) -> Time {
@@ -22,7 +24,8 @@ impl Clock {
 
     /// The moment for a timer of the runtime; one beyond the end of its clock never comes.
     pub(super) fn instant(&self, time: Time) -> Option<Instant> {
-        self.origin.checked_add(Duration::from_micros(time.as_micros()))
+        self.origin
+            .checked_add(Duration::from_micros(time.as_micros()))
     }
 
     /// Microseconds since the Unix epoch, as the wall clock is set now: a moment told twice around
@@ -39,7 +42,9 @@ impl Clock {
 
 /// The wall clock, in microseconds since the Unix epoch.
 pub(super) fn wall_usec() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, micros)
 }
 
 /// Whole microseconds.

@@ -2,13 +2,13 @@
 //! change that core refuses leaves it as it was.
 
 use super::calls::Outcome;
-use super::connection::{Answer, Ask};
+use super::connection::Ask;
 use super::convert;
 use super::driver::Driver;
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
-use crate::config::{Change, Diagnostic, Errors, OnChange, Origin, Store, WatcherChange};
-use crate::core::{Action, Announcement, Command, Input, Name, Request, RequestId, WatcherSpec};
+use crate::config::{Change, Diagnostic, Errors, OnChange, Store, WatcherChange};
+use crate::core::{Announcement, Command, Input, Name, Request, RequestId, WatcherSpec};
 
 impl Driver {
     pub(super) fn get(&self, ask: &Ask, params: &params::Get) -> Result<Outcome, Error> {
@@ -24,21 +24,27 @@ impl Driver {
         params: &params::GetSettings,
     ) -> Result<Outcome, Error> {
         let settings = self.store.settings(params.names.as_deref());
+        let settings = settings.map_err(|errors| invalid_option(&errors))?;
         let settings = settings.into_iter().map(|setting| types::Setting {
             name: setting.name,
             section: setting.section,
-            value: setting.value,
-            default: setting.default,
-            origin: origin(setting.origin).to_owned(),
+            value: present(setting.value),
+            default: present(setting.default),
+            origin: setting.origin.as_str().to_owned(),
             source: setting.source,
             on_change: match setting.on_change {
                 OnChange::Live => types::OnChange::Live,
                 OnChange::Reload => types::OnChange::Reload,
                 OnChange::RestartDaemon => types::OnChange::RestartDaemon,
             },
-            description: setting.description,
+            description: setting.description.to_owned(),
         });
-        self.say(ask, reply::GetSettings { settings: settings.collect() })
+        self.say(
+            ask,
+            reply::GetSettings {
+                settings: settings.collect(),
+            },
+        )
     }
 
     pub(super) fn set(&mut self, ask: &Ask, params: &params::Set) -> Result<Outcome, Error> {
@@ -46,34 +52,61 @@ impl Driver {
         let store = self.store.set(&params.watcher, &params.options);
         let store = store.map_err(|errors| invalid_option(&errors))?;
         let changes = self.store.diff(&store);
-        let change = changes.iter().find(|change| change.watcher == params.watcher);
-        let keys = match change {
-            Some(change) if change.change != Change::Unchanged => change.keys.clone(),
+        let change = changes
+            .iter()
+            .find(|change| change.watcher == params.watcher);
+        let keys: Vec<String> = match change {
+            Some(change) if change.change != Change::Unchanged => {
+                change.keys.iter().map(ToString::to_string).collect()
+            }
             _ => Vec::new(),
         };
         if keys.is_empty() {
             self.store = store;
-            let reply = reply::Set { effect: types::Effect::Live, changes: Some(Vec::new()) };
+            let reply = reply::Set {
+                effect: types::Effect::Live,
+                changes: Some(Vec::new()),
+            };
             return self.say(ask, reply);
         }
         let spec = self.learn(&store, &changes, &params.watcher)?;
-        let command = Command::Set { spec: Box::new(spec), keys };
+        let command = Command::Set {
+            spec: Box::new(spec),
+            keys,
+        };
         self.keep_if_accepted(store, &command)?;
-        Ok(Outcome::Ask { command, wait: params.wait.unwrap_or(true), instead: None })
+        Ok(Outcome::Ask {
+            command,
+            wait: params.wait.unwrap_or(true),
+            instead: None,
+        })
     }
 
     pub(super) fn add(&mut self, params: &params::Add) -> Result<Outcome, Error> {
-        if self.core.watcher(&Name::from(params.watcher.as_str())).is_some() {
-            return Err(Error::WatcherExists { watcher: params.watcher.clone() });
+        if self
+            .core
+            .watcher(&Name::from(params.watcher.as_str()))
+            .is_some()
+        {
+            return Err(Error::WatcherExists {
+                watcher: params.watcher.clone(),
+            });
         }
         let store = self.store.add(&params.watcher, &params.options);
         let store = store.map_err(|errors| invalid_option(&errors))?;
         let changes = self.store.diff(&store);
         let spec = self.learn(&store, &changes, &params.watcher)?;
         let start = params.start.unwrap_or(false);
-        let command = Command::Add { spec: Box::new(spec), start };
+        let command = Command::Add {
+            spec: Box::new(spec),
+            start,
+        };
         self.keep_if_accepted(store, &command)?;
-        Ok(Outcome::Ask { command, wait: true, instead: None })
+        Ok(Outcome::Ask {
+            command,
+            wait: true,
+            instead: None,
+        })
     }
 
     pub(super) fn remove(&mut self, params: &params::Remove) -> Result<Outcome, Error> {
@@ -84,20 +117,28 @@ impl Driver {
         };
         let store = self.store.remove(&params.watcher);
         self.keep_if_accepted(store, &command)?;
-        Ok(Outcome::Ask { command, wait: true, instead: None })
+        Ok(Outcome::Ask {
+            command,
+            wait: true,
+            instead: None,
+        })
     }
 
     /// The number of processes that an operator asked for is his, and outlives a reload of the
     /// configuration.
     pub(super) fn keep_scale(&mut self, name: &Name) {
-        let Some(watcher) = self.core.watcher(name) else { return };
+        let Some(watcher) = self.core.watcher(name) else {
+            return;
+        };
         let wanted = u64::from(watcher.spec().numprocesses);
         let mut options = types::Object::new();
         options.insert("numprocesses".into(), wanted.into());
         match self.store.set(name.as_str(), &options) {
             Ok(store) => self.store = store,
             Err(errors) => {
-                tracing::warn!("{name}: the number of processes will not outlive a reload: {errors}");
+                tracing::warn!(
+                    "{name}: the number of processes will not outlive a reload: {errors}"
+                );
             }
         }
     }
@@ -105,7 +146,9 @@ impl Driver {
     fn must_exist(&self, name: &str) -> Result<(), Error> {
         match self.core.watcher(&Name::from(name)) {
             Some(_) => Ok(()),
-            None => Err(Error::NoSuchWatcher { watcher: name.to_owned() }),
+            None => Err(Error::NoSuchWatcher {
+                watcher: name.to_owned(),
+            }),
         }
     }
 
@@ -120,7 +163,9 @@ impl Driver {
         self.recipes.update(&store.config().watchers, changes);
         let watcher = store.config().watcher(name);
         let spec = watcher.zip(self.recipes.current(name));
-        let missing = || Error::NoSuchWatcher { watcher: name.to_owned() };
+        let missing = || Error::NoSuchWatcher {
+            watcher: name.to_owned(),
+        };
         let (watcher, revision) = spec.ok_or_else(missing)?;
         Ok(convert::spec(watcher, revision))
     }
@@ -148,21 +193,33 @@ impl Driver {
             current.contains(&revision)
                 || core.watchers().any(|watcher| {
                     watcher.spec().revision == revision
-                        || watcher.workers().any(|worker| worker.revision() == revision)
+                        || watcher
+                            .workers()
+                            .any(|worker| worker.revision() == revision)
                 })
         });
     }
 
     pub(super) fn config_changes(&self) -> Result<Vec<types::ConfigChange>, Error> {
-        let store = self.store.reread().map_err(|errors| invalid_config(&errors))?;
+        let store = self
+            .store
+            .reread()
+            .map_err(|errors| invalid_config(&errors))?;
         Ok(config_changes(&self.store.diff(&store)))
     }
 
     pub(super) fn reload_config(&mut self, ask: &Ask) -> Result<Outcome, Error> {
         let (command, changes) = self.reread()?;
         let changes = config_changes(&changes);
-        let instead = encode(&Reply::last(reply::ConfigChanges { changes }), ask.terminator);
-        Ok(Outcome::Ask { command, wait: true, instead: Some(instead) })
+        let instead = encode(
+            &Reply::last(reply::ConfigChanges { changes }),
+            ask.terminator,
+        );
+        Ok(Outcome::Ask {
+            command,
+            wait: true,
+            instead: Some(instead),
+        })
     }
 
     /// Reads the files again; what core is to be told if all is well.
@@ -181,14 +238,20 @@ impl Driver {
         self.keep_if_accepted(store, &command)?;
         let circusd = &self.store.config().circusd;
         self.reload_log.set(&circusd.log_level);
-        self.log.with(|log| log.set_capacity(circusd.event_buffer as usize));
-        self.shared.message_bytes_max.set(circusd.message_bytes_max.as_usize());
+        self.log
+            .with(|log| log.set_capacity(circusd.event_buffer as usize));
+        self.shared
+            .message_bytes_max
+            .set(circusd.message_bytes_max.0 as usize);
         for warning in self.store.warnings() {
             tracing::warn!("{warning}");
         }
-        let concerned = changes.iter().filter(|change| change.change != Change::Unchanged);
+        let concerned = changes
+            .iter()
+            .filter(|change| change.change != Change::Unchanged);
         let watchers = concerned.map(|change| change.watcher.clone()).collect();
-        self.inputs.push(Input::Announce(Announcement::ConfigChanged { watchers }));
+        self.inputs
+            .push(Input::Announce(Announcement::ConfigChanged { watchers }));
         Ok((command, changes))
     }
 
@@ -198,7 +261,10 @@ impl Driver {
         let specs = config.watchers.iter().filter_map(|watcher| {
             Some(convert::spec(watcher, self.recipes.current(&watcher.name)?))
         });
-        Command::Apply { specs: specs.collect(), limits: convert::limits(&config.circusd) }
+        Command::Apply {
+            specs: specs.collect(),
+            limits: convert::limits(&config.circusd),
+        }
     }
 
     /// SIGHUP: nobody waits for the answer; events and the log tell.
@@ -212,7 +278,12 @@ impl Driver {
     pub(super) fn ask_core(&mut self, command: Command) {
         self.requests += 1;
         let id = RequestId(self.requests);
-        let request = Request { id, wait: false, progress: false, command };
+        let request = Request {
+            id,
+            wait: false,
+            progress: false,
+            command,
+        };
         self.inputs.push(Input::Request(request));
     }
 }
@@ -229,13 +300,14 @@ fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
                 Change::Reload => types::ConfigChangeKind::Reload,
                 Change::Unchanged => types::ConfigChangeKind::Unchanged,
             },
-            keys: change.keys.clone(),
+            keys: change.keys.iter().map(ToString::to_string).collect(),
         })
         .collect()
 }
 
-fn origin(origin: Origin) -> &'static str {
-    origin.as_str()
+/// The API has no null values: what is not there is left out.
+fn present(value: serde_json::Value) -> Option<serde_json::Value> {
+    (!value.is_null()).then_some(value)
 }
 
 fn invalid_option(errors: &Errors) -> Error {
@@ -250,9 +322,9 @@ fn invalid_option(errors: &Errors) -> Error {
 fn invalid_config(errors: &Errors) -> Error {
     let first: &Diagnostic = errors.first();
     Error::InvalidConfig {
-        file: first.file().unwrap_or_default(),
-        line: first.line(),
-        column: first.column(),
+        file: first.file.clone(),
+        line: first.line.map(|line| line as u64),
+        column: first.column.map(|column| column as u64),
         reason: errors.to_string(),
     }
 }
@@ -261,8 +333,8 @@ fn config_error(errors: &Errors) -> Announcement {
     let first = errors.first();
     Announcement::ConfigError {
         error: errors.to_string(),
-        file: first.file(),
-        line: first.line(),
-        column: first.column(),
+        file: Some(first.file.clone()),
+        line: first.line.map(|line| line as u64),
+        column: first.column.map(|column| column as u64),
     }
 }

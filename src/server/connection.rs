@@ -56,6 +56,7 @@ pub(super) struct Shared {
     pub(super) asks: mpsc::UnboundedSender<Ask>,
     pub(super) log: Rc<SharedLog>,
     pub(super) connections: Rc<Cell<usize>>,
+    pub(super) connections_max: Rc<Cell<usize>>,
     pub(super) message_bytes_max: Rc<Cell<usize>>,
 }
 
@@ -83,13 +84,21 @@ impl Connection {
     pub(super) fn new(stream: UnixStream, peer: Peer, shared: Shared) -> Connection {
         let frames = Frames::new(shared.message_bytes_max.get());
         let samples = Rc::default();
-        Connection { stream, peer: Rc::new(peer), frames, samples, shared }
+        Connection {
+            stream,
+            peer: Rc::new(peer),
+            frames,
+            samples,
+            shared,
+        }
     }
 
     /// Serves the client until it goes. Dropping the future closes the connection; a call that the
     /// loop has accepted is carried out all the same.
     pub(super) async fn serve(mut self) {
-        self.shared.connections.set(self.shared.connections.get() + 1);
+        self.shared
+            .connections
+            .set(self.shared.connections.get() + 1);
         let _counted = Counted(Rc::clone(&self.shared.connections));
         // A connection that breaks is the client's affair; there is nobody left to tell.
         let _ = self.converse().await;
@@ -138,7 +147,11 @@ impl Connection {
     }
 
     /// Has a call carried out. What it returns is the answer that is still to be sent.
-    async fn dispatch(&mut self, call: Call, terminator: Terminator) -> io::Result<Option<Vec<u8>>> {
+    async fn dispatch(
+        &mut self,
+        call: Call,
+        terminator: Terminator,
+    ) -> io::Result<Option<Vec<u8>>> {
         let refuse = |error: Error| Ok(Some(encode(&error, terminator)));
         if call.upgrade {
             return refuse(Error::invalid_parameter("upgrade"));
@@ -276,15 +289,23 @@ fn describe(method: &service::Method, terminator: Terminator) -> Vec<u8> {
 
 /// Refuses a client that is one too many: it is told so, and closed.
 pub(super) fn turn_away(stream: &UnixStream, limit: usize) {
-    let error = Error::TooMany { what: "connections".into(), limit: limit as u64 };
+    let error = Error::TooMany {
+        what: "connections".into(),
+        limit: limit as u64,
+    };
     // A fresh connection takes these few bytes at once, or it is gone; either way we are done.
     let _ = stream.try_write(&encode(&error, Terminator::default()));
 }
 
 /// Reads `since` of a subscription.
-pub(super) fn since(params: &params::Subscribe) -> Result<Option<crate::api::cursor::Cursor>, Error> {
+pub(super) fn since(
+    params: &params::Subscribe,
+) -> Result<Option<crate::api::cursor::Cursor>, Error> {
     match &params.since {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| Error::invalid_parameter("since")),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::invalid_parameter("since")),
     }
 }

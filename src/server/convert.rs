@@ -24,7 +24,7 @@ pub(super) fn spec(watcher: &config::Watcher, revision: Revision) -> WatcherSpec
     WatcherSpec {
         name: Name::from(watcher.name.as_str()),
         revision,
-        numprocesses: watcher.numprocesses.resolve(),
+        numprocesses: numprocesses(watcher.numprocesses),
         singleton: watcher.singleton,
         priority: watcher.priority,
         autostart: watcher.autostart,
@@ -38,7 +38,11 @@ pub(super) fn spec(watcher: &config::Watcher, revision: Revision) -> WatcherSpec
             config::ReloadOrder::Sequential => ReloadMode::Sequential,
         },
         restart,
-        success_exit_status: watcher.success_exit_status.iter().map(|code| (*code).into()).collect(),
+        success_exit_status: watcher
+            .success_exit_status
+            .iter()
+            .map(|code| (*code).into())
+            .collect(),
         max_retry: retries(watcher.max_retry),
         backoff: watcher.backoff.as_ref().map(|backoff| core::Backoff {
             initial: backoff.initial,
@@ -60,6 +64,15 @@ pub(super) fn spec(watcher: &config::Watcher, revision: Revision) -> WatcherSpec
         },
         critical: watcher.critical,
         hooks: std::collections::BTreeMap::new(),
+    }
+}
+
+/// `auto` is the number of CPUs that the daemon may use: affinity and quota count.
+fn numprocesses(number: config::NumProcesses) -> u32 {
+    match number {
+        config::NumProcesses::Count(count) => count,
+        config::NumProcesses::Auto => std::thread::available_parallelism()
+            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
     }
 }
 
@@ -169,7 +182,11 @@ pub(super) fn exit(exit: &core::Exit, clock: &Clock) -> types::Exit {
         pid: pid(exit.pid),
         time_usec: clock.wall_usec(exit.time),
         runtime_usec: micros(exit.runtime),
-        cause: if exit.timed_out { ExitCause::Timeout } else { cause },
+        cause: if exit.timed_out {
+            ExitCause::Timeout
+        } else {
+            cause
+        },
         status,
         expected: exit.expected,
     }
@@ -220,17 +237,33 @@ pub(super) fn reply(reply: core::Reply, terminator: Terminator) -> Vec<u8> {
     match reply {
         core::Reply::Changes(list) => {
             let (progress, changes) = (None, Some(changes(list)));
-            encode(&Reply::last(reply::Changes { progress, changes }), terminator)
+            encode(
+                &Reply::last(reply::Changes { progress, changes }),
+                terminator,
+            )
         }
-        core::Reply::Scaled { numprocesses, changes: list } => {
+        core::Reply::Scaled {
+            numprocesses,
+            changes: list,
+        } => {
             let (progress, changes) = (None, Some(changes(list)));
             let numprocesses = numprocesses.into();
-            encode(&Reply::last(reply::Scale { numprocesses, progress, changes }), terminator)
+            encode(
+                &Reply::last(reply::Scale {
+                    numprocesses,
+                    progress,
+                    changes,
+                }),
+                terminator,
+            )
         }
         core::Reply::Pids(list) => {
             encode(&Reply::last(reply::Pids { pids: pids(&list) }), terminator)
         }
-        core::Reply::Applied { effect, changes: list } => {
+        core::Reply::Applied {
+            effect,
+            changes: list,
+        } => {
             let effect = match effect {
                 core::Effect::Live => types::Effect::Live,
                 core::Effect::Reload => types::Effect::Reload,
@@ -245,34 +278,56 @@ pub(super) fn reply(reply: core::Reply, terminator: Terminator) -> Vec<u8> {
 /// A refusal, for the API.
 pub(super) fn refusal(refusal: Refusal, clock: &Clock) -> api::Error {
     match refusal {
-        Refusal::NoSuchWatcher(name) => api::Error::NoSuchWatcher { watcher: name.to_string() },
-        Refusal::WatcherExists(name) => api::Error::WatcherExists { watcher: name.to_string() },
+        Refusal::NoSuchWatcher(name) => api::Error::NoSuchWatcher {
+            watcher: name.to_string(),
+        },
+        Refusal::WatcherExists(name) => api::Error::WatcherExists {
+            watcher: name.to_string(),
+        },
         Refusal::NoSuchProcess { watcher, who } => {
             let (wid, found_pid) = match who {
                 Who::All => (None, None),
                 Who::Wid(wid) => (Some(wid.into()), None),
                 Who::Pid(number) => (None, Some(pid(number))),
             };
-            api::Error::NoSuchProcess { watcher: watcher.to_string(), wid, pid: found_pid }
+            api::Error::NoSuchProcess {
+                watcher: watcher.to_string(),
+                wid,
+                pid: found_pid,
+            }
         }
-        Refusal::Singleton(name) => api::Error::Singleton { watcher: name.to_string() },
-        Refusal::StartFailed { watcher, reason: why } => api::Error::StartFailed {
+        Refusal::Singleton(name) => api::Error::Singleton {
+            watcher: name.to_string(),
+        },
+        Refusal::StartFailed {
+            watcher,
+            reason: why,
+        } => api::Error::StartFailed {
             watcher: watcher.to_string(),
             reason: reason(&why, clock),
         },
-        Refusal::HookRefused { watcher, hook, reason } => api::Error::HookRefused {
+        Refusal::HookRefused {
+            watcher,
+            hook,
+            reason,
+        } => api::Error::HookRefused {
             watcher: watcher.to_string(),
             hook: hook.as_str().to_owned(),
             reason,
         },
-        Refusal::HookFailed { watcher, hook, reason } => api::Error::HookFailed {
+        Refusal::HookFailed {
+            watcher,
+            hook,
+            reason,
+        } => api::Error::HookFailed {
             watcher: watcher.to_string(),
             hook: hook.as_str().to_owned(),
             reason,
         },
-        Refusal::TooMany { what, limit } => {
-            api::Error::TooMany { what: what.to_owned(), limit: limit as u64 }
-        }
+        Refusal::TooMany { what, limit } => api::Error::TooMany {
+            what: what.to_owned(),
+            limit: limit as u64,
+        },
         Refusal::ShuttingDown => api::Error::ShuttingDown {},
     }
 }
@@ -307,13 +362,23 @@ pub(super) fn event(
 
 fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serde_json::Value) {
     match kind {
-        EventKind::Spawn { pid, wid, generation } => {
-            ("spawn", json!({"process_pid": pid, "wid": wid, "generation": generation}))
-        }
-        EventKind::Ready { pid, wid, after } => {
-            ("ready", json!({"process_pid": pid, "wid": wid, "after_usec": micros(*after)}))
-        }
-        EventKind::Reap { pid, wid, exit: end } => (
+        EventKind::Spawn {
+            pid,
+            wid,
+            generation,
+        } => (
+            "spawn",
+            json!({"process_pid": pid, "wid": wid, "generation": generation}),
+        ),
+        EventKind::Ready { pid, wid, after } => (
+            "ready",
+            json!({"process_pid": pid, "wid": wid, "after_usec": micros(*after)}),
+        ),
+        EventKind::Reap {
+            pid,
+            wid,
+            exit: end,
+        } => (
             "reap",
             json!({
                 "process_pid": pid,
@@ -322,7 +387,12 @@ fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serde_json::Val
                 "exit": exit(end, clock),
             }),
         ),
-        EventKind::Kill { pid, wid, signal, by } => (
+        EventKind::Kill {
+            pid,
+            wid,
+            signal,
+            by,
+        } => (
             "kill",
             json!({
                 "process_pid": pid,
@@ -347,7 +417,13 @@ fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serde_json::Val
         EventKind::Updated { keys } => ("updated", json!({"keys": keys, "origin": "api"})),
         EventKind::Add => ("add", json!({})),
         EventKind::Remove => ("remove", json!({})),
-        EventKind::HookSuccess { hook, result, reason, duration, process } => {
+        EventKind::HookSuccess {
+            hook,
+            result,
+            reason,
+            duration,
+            process,
+        } => {
             let mut data = json!({
                 "name": hook.as_str(),
                 "result": result,
@@ -356,12 +432,22 @@ fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serde_json::Val
             about(&mut data, process, "reason", reason.as_deref());
             ("hook_success", data)
         }
-        EventKind::HookFailure { hook, error, duration, process } => {
+        EventKind::HookFailure {
+            hook,
+            error,
+            duration,
+            process,
+        } => {
             let mut data = json!({"name": hook.as_str(), "duration_usec": micros(*duration)});
             about(&mut data, process, "error", Some(error));
             ("hook_failure", data)
         }
-        EventKind::Flapping { wid, attempts, window, retry_in } => (
+        EventKind::Flapping {
+            wid,
+            attempts,
+            window,
+            retry_in,
+        } => (
             "flapping",
             json!({
                 "wid": wid,
@@ -387,7 +473,12 @@ fn announced(news: &Announcement) -> (&'static str, serde_json::Value) {
         Announcement::ConfigChanged { watchers } => {
             ("config_changed", json!({"watchers": watchers}))
         }
-        Announcement::ConfigError { error, file, line, column } => (
+        Announcement::ConfigError {
+            error,
+            file,
+            line,
+            column,
+        } => (
             "config_error",
             json!({"error": error, "file": file, "line": line, "column": column}),
         ),

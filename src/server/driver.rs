@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use futures_core::Stream;
@@ -25,9 +24,7 @@ use super::recipes::Recipes;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
-use crate::core::{
-    Action, ExitReason, HookAnswer, Input, Reply, RequestId, Shutdown, Supervisor,
-};
+use crate::core::{Action, ExitReason, HookAnswer, Input, Reply, RequestId, Shutdown, Supervisor};
 use crate::sys::epoll::Watch;
 
 /// How the daemon ended.
@@ -98,7 +95,9 @@ impl Driver {
             while let Ok(ask) = asks.try_recv() {
                 self.call(ask);
             }
-            self.more = self.workers.take_ready(self.watch.get_mut(), &mut self.inputs);
+            self.more = self
+                .workers
+                .take_ready(self.watch.get_mut(), &mut self.inputs);
         }
     }
 
@@ -108,10 +107,13 @@ impl Driver {
         signals: &mut Signals,
         asks: &mut mpsc::UnboundedReceiver<Ask>,
     ) -> Wake {
-        let deadline = self.core.next_deadline().and_then(|at| self.clock.instant(at));
+        let deadline = self
+            .core
+            .next_deadline()
+            .and_then(|at| self.clock.instant(at));
         tokio::select! {
             biased;
-            Some(signal) = poll_fn(|cx| Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
+            Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -138,7 +140,9 @@ impl Driver {
     fn on_signal(&mut self, signal: i32) {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
         match signal {
-            SIGCHLD => self.workers.child_ended(self.watch.get_mut(), &mut self.inputs),
+            SIGCHLD => self
+                .workers
+                .child_ended(self.watch.get_mut(), &mut self.inputs),
             SIGHUP => self.reload_config_by_signal(),
             SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
             SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
@@ -162,15 +166,26 @@ impl Driver {
     fn carry_out(&mut self, action: Action) {
         let watch = self.watch.get_mut();
         match action {
-            Action::Spawn { worker, watcher, wid, revision } => {
+            Action::Spawn {
+                worker,
+                watcher,
+                wid,
+                revision,
+            } => {
                 let Some(recipe) = self.recipes.get(revision) else {
                     unreachable!("a recipe is kept as long as core has its revision: {revision:?}");
                 };
                 let spawned =
-                    self.workers.spawn(worker, &watcher, wid, &recipe, &self.surroundings, watch);
+                    self.workers
+                        .spawn(worker, &watcher, wid, &recipe, &self.surroundings, watch);
                 self.inputs.push(spawned);
             }
-            Action::Signal { worker, id, signal, recipients } => {
+            Action::Signal {
+                worker,
+                id,
+                signal,
+                recipients,
+            } => {
                 let sent = self.workers.signal(worker, id, signal, recipients);
                 self.inputs.push(sent);
             }
@@ -205,6 +220,9 @@ impl Driver {
     }
 
     fn emit(&mut self, event: &crate::core::Event) {
+        if event.kind == crate::core::EventKind::DaemonStopping {
+            notify::stopping();
+        }
         let cursor = self.log.with(|log| log.cursor(event.seq));
         let (told, action) = convert::event(event, cursor, &self.clock);
         journal::record(event, &told);
@@ -217,7 +235,9 @@ impl Driver {
     }
 
     fn reply(&mut self, request: RequestId, result: Result<Reply, crate::core::Refusal>) {
-        let Some(waiting) = self.waiting.remove(&request) else { return };
+        let Some(waiting) = self.waiting.remove(&request) else {
+            return;
+        };
         let message = match result {
             Err(refusal) => encode(&convert::refusal(refusal, &self.clock), waiting.terminator),
             Ok(reply) => match waiting.instead {
@@ -230,16 +250,27 @@ impl Driver {
     }
 
     fn progress(&mut self, request: RequestId, progress: crate::core::Progress) {
-        let Some(waiting) = self.waiting.get(&request) else { return };
-        let Some(steps) = &waiting.progress else { return };
+        let Some(waiting) = self.waiting.get(&request) else {
+            return;
+        };
+        let Some(steps) = &waiting.progress else {
+            return;
+        };
         let progress = Some(convert::progress(progress));
         let message = match waiting.scales {
             Some(numprocesses) => {
-                let reply = crate::api::reply::Scale { numprocesses, progress, changes: None };
+                let reply = crate::api::reply::Scale {
+                    numprocesses,
+                    progress,
+                    changes: None,
+                };
                 encode(&Message::continued(reply), waiting.terminator)
             }
             None => {
-                let reply = crate::api::reply::Changes { progress, changes: None };
+                let reply = crate::api::reply::Changes {
+                    progress,
+                    changes: None,
+                };
                 encode(&Message::continued(reply), waiting.terminator)
             }
         };
@@ -260,6 +291,10 @@ async fn sleep_until(deadline: Option<std::time::Instant>) {
 /// # Errors
 ///
 /// The table of descriptors is full.
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe for types whose descriptor could change, which Watch's cannot"
+)]
 pub(super) fn watch() -> io::Result<AsyncFd<Watch>> {
     AsyncFd::with_interest(Watch::new()?, tokio::io::Interest::READABLE)
 }

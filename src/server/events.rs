@@ -72,7 +72,10 @@ impl SharedLog {
             last: 0,
             subscribers: 0,
         };
-        Rc::new(SharedLog { log: RefCell::new(log), news: Notify::new() })
+        Rc::new(SharedLog {
+            log: RefCell::new(log),
+            news: Notify::new(),
+        })
     }
 
     /// Adds an event and wakes who listens.
@@ -96,10 +99,17 @@ impl EventLog {
         self.last = event.seq;
         let event_json = serde_json::value::to_raw_value(event)
             .expect("an event has only strings for keys and plain values");
-        let reply = Reply::continued(EventReply { cursor: &event.cursor, event: &event_json });
+        let reply = Reply::continued(EventReply {
+            cursor: &event.cursor,
+            event: &event_json,
+        });
         let mut message = frame::encode(&reply, Terminator::default());
         message.pop();
-        self.entries.push_back(Entry { watcher, action, message: message.into_boxed_slice() });
+        self.entries.push_back(Entry {
+            watcher,
+            action,
+            message: message.into_boxed_slice(),
+        });
         self.shrink();
     }
 
@@ -116,19 +126,13 @@ impl EventLog {
         self.entries.shrink_to(capacity);
     }
 
-    /// The id that all cursors of this log begin with.
-    pub(super) fn instance(&self) -> &str {
-        &self.instance
-    }
-
     /// The cursor behind the event with this number.
     pub(super) fn cursor(&self, seq: u64) -> String {
-        Cursor { instance: self.instance.clone(), seq }.to_string()
-    }
-
-    /// The number of the last event; 0 before the first.
-    pub(super) fn last(&self) -> u64 {
-        self.last
+        Cursor {
+            instance: self.instance.clone(),
+            seq,
+        }
+        .to_string()
     }
 
     fn first(&self) -> u64 {
@@ -138,15 +142,23 @@ impl EventLog {
     /// Where a subscription that asks for `since` begins; without it, at the end.
     pub(super) fn start(&self, since: Option<&Cursor>) -> Start {
         match since {
-            None => Start { after: self.last, missed: None },
+            None => Start {
+                after: self.last,
+                missed: None,
+            },
             // Another daemon's numbers, or numbers that were never given out, say nothing here.
-            Some(cursor) if cursor.instance != self.instance || cursor.seq > self.last => {
-                Start { after: self.first() - 1, missed: Some(0) }
-            }
-            Some(cursor) if cursor.seq + 1 < self.first() => {
-                Start { after: self.first() - 1, missed: Some(cursor.seq + 1) }
-            }
-            Some(cursor) => Start { after: cursor.seq, missed: None },
+            Some(cursor) if cursor.instance != self.instance || cursor.seq > self.last => Start {
+                after: self.first() - 1,
+                missed: Some(0),
+            },
+            Some(cursor) if cursor.seq + 1 < self.first() => Start {
+                after: self.first() - 1,
+                missed: Some(cursor.seq + 1),
+            },
+            Some(cursor) => Start {
+                after: cursor.seq,
+                missed: None,
+            },
         }
     }
 
@@ -223,7 +235,11 @@ mod tests {
         let cursors = text.lines().map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             let parameters = &value["parameters"];
-            let kind = if parameters["gap"].is_object() { "gap" } else { "event" };
+            let kind = if parameters["gap"].is_object() {
+                "gap"
+            } else {
+                "event"
+            };
             format!("{kind} {}", parameters["cursor"].as_str().unwrap())
         });
         (cursors.collect(), at)
@@ -232,14 +248,21 @@ mod tests {
     #[test]
     fn a_listener_continues_exactly_where_it_was() {
         let log = log(10, 4);
-        assert_eq!(heard(&log, 2, None), (vec!["event here:3".into(), "event here:4".into()], 4));
+        assert_eq!(
+            heard(&log, 2, None),
+            (vec!["event here:3".into(), "event here:4".into()], 4)
+        );
         assert_eq!(heard(&log, 4, None), (vec![], 4));
     }
 
     #[test]
     fn what_is_no_longer_there_is_told_as_a_gap() {
         let log = log(2, 5);
-        let expected = vec!["gap here:3".into(), "event here:4".into(), "event here:5".into()];
+        let expected = vec![
+            "gap here:3".into(),
+            "event here:4".into(),
+            "event here:5".into(),
+        ];
         assert_eq!(heard(&log, 1, None), (expected, 5));
     }
 
@@ -253,11 +276,41 @@ mod tests {
     fn a_cursor_that_leads_nowhere_begins_with_a_gap() {
         let log = log(2, 5);
         let start = |text: &str| log.with(|log| log.start(Some(&text.parse().unwrap())));
-        assert_eq!(start("here:5"), Start { after: 5, missed: None });
-        assert_eq!(start("here:3"), Start { after: 3, missed: None });
-        assert_eq!(start("here:2"), Start { after: 3, missed: Some(3) });
-        assert_eq!(start("there:4"), Start { after: 3, missed: Some(0) });
-        assert_eq!(start("here:9"), Start { after: 3, missed: Some(0) });
+        assert_eq!(
+            start("here:5"),
+            Start {
+                after: 5,
+                missed: None
+            }
+        );
+        assert_eq!(
+            start("here:3"),
+            Start {
+                after: 3,
+                missed: None
+            }
+        );
+        assert_eq!(
+            start("here:2"),
+            Start {
+                after: 3,
+                missed: Some(3)
+            }
+        );
+        assert_eq!(
+            start("there:4"),
+            Start {
+                after: 3,
+                missed: Some(0)
+            }
+        );
+        assert_eq!(
+            start("here:9"),
+            Start {
+                after: 3,
+                missed: Some(0)
+            }
+        );
     }
 
     #[test]
@@ -266,6 +319,10 @@ mod tests {
         let mut out = Vec::new();
         let filter = Filter::parameter(None).unwrap();
         let at = log.with(|log| log.collect(0, &filter, Terminator::default(), &mut out));
-        assert!(out.len() < BATCH_BYTES + 1024 && at < 10_000, "{} bytes, to {at}", out.len());
+        assert!(
+            out.len() < BATCH_BYTES + 1024 && at < 10_000,
+            "{} bytes, to {at}",
+            out.len()
+        );
     }
 }

@@ -23,7 +23,17 @@ use crate::sys::tree::{self, Mark, Origin};
 
 /// What the kernel calls its own files in a group; a watcher's directory must not be in their way.
 const RESERVED: [&str; 12] = [
-    "cgroup", "cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc", "irq", "perf_event",
+    "cgroup",
+    "cpu",
+    "cpuset",
+    "io",
+    "memory",
+    "pids",
+    "hugetlb",
+    "rdma",
+    "misc",
+    "irq",
+    "perf_event",
     "dmem",
 ];
 
@@ -50,7 +60,10 @@ impl Homes {
             Ok(own) if own.parent() == Some(base) => base.to_owned(),
             _ => base.join(format!("circusd-{instance}")),
         });
-        Homes { root, instance: instance.to_owned() }
+        Homes {
+            root,
+            instance: instance.to_owned(),
+        }
     }
 
     /// Whether workers have cgroups.
@@ -73,7 +86,9 @@ impl Homes {
     ///
     /// It cannot be made.
     pub(super) fn cgroup(&self, watcher: &str, wid: u32) -> io::Result<Option<Cgroup>> {
-        let Some(path) = self.watcher_path(watcher) else { return Ok(None) };
+        let Some(path) = self.watcher_path(watcher) else {
+            return Ok(None);
+        };
         let path = path.join(wid.to_string());
         match Cgroup::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -86,7 +101,10 @@ impl Homes {
 
     /// The variable by which a worker and its children are known where there is no group.
     pub(super) fn mark(&self, worker: u64) -> (String, String) {
-        ("CIRCUS_WORKER".into(), format!("{}:{worker}", self.instance))
+        (
+            "CIRCUS_WORKER".into(),
+            format!("{}:{worker}", self.instance),
+        )
     }
 
     /// The home of a worker that has just been started.
@@ -100,8 +118,15 @@ impl Homes {
         }
         let (name, value) = self.mark(worker);
         let start_ticks = Process::read(pid)?.start_ticks;
-        let mark = Some(Mark { name, value: value.into() });
-        Ok(Home::Tree(Origin { pid, start_ticks, mark }))
+        let mark = Some(Mark {
+            name,
+            value: value.into(),
+        });
+        Ok(Home::Tree(Origin {
+            pid,
+            start_ticks,
+            mark,
+        }))
     }
 
     /// Stops or restarts the clocks of a whole watcher.
@@ -110,7 +135,9 @@ impl Homes {
     ///
     /// The kernel refuses.
     pub(super) fn freeze(&self, watcher: &str, frozen: bool) -> io::Result<()> {
-        let Some(path) = self.watcher_path(watcher) else { return Ok(()) };
+        let Some(path) = self.watcher_path(watcher) else {
+            return Ok(());
+        };
         match Cgroup::open(path) {
             Ok(group) if frozen => group.freeze(),
             Ok(group) => group.thaw(),
@@ -227,7 +254,9 @@ impl Home {
         let mut reached = Vec::new();
         for pid in members.into_iter().filter(|pid| Some(*pid) != except) {
             // Opened first and found again afterwards: so the number is still the same process's.
-            let Ok(pidfd) = Pidfd::open(pid) else { continue };
+            let Ok(pidfd) = Pidfd::open(pid) else {
+                continue;
+            };
             if self.has(pid)? && pidfd.signal(signal).is_ok() {
                 reached.push(pid.as_raw());
             }
@@ -238,9 +267,10 @@ impl Home {
     fn members(&self) -> io::Result<Vec<Pid>> {
         match self {
             Home::Cgroup(path) => Cgroup::open(path)?.procs(),
-            Home::Tree(origin) => {
-                Ok(tree::members(origin)?.into_iter().map(|process| process.pid).collect())
-            }
+            Home::Tree(origin) => Ok(tree::members(origin)?
+                .into_iter()
+                .map(|process| process.pid)
+                .collect()),
         }
     }
 

@@ -37,13 +37,24 @@ pub(super) fn start(level: &LogLevel, target: Option<&LogTarget>) -> io::Result<
             registry.with(journald()?.with_filter(filter)).try_init()
         }
         None | Some(LogTarget::Stderr) => {
-            let lines = fmt::layer().with_target(false).with_ansi(false).with_writer(io::stderr);
-            registry.with(lines.without_time().with_filter(filter)).try_init()
+            let lines = fmt::layer()
+                .with_target(false)
+                .with_ansi(false)
+                .with_writer(io::stderr);
+            registry
+                .with(lines.without_time().with_filter(filter))
+                .try_init()
         }
         Some(LogTarget::File(path)) => {
-            let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+            let file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .open(path)?;
             let lines = fmt::layer().with_target(false).with_ansi(false);
-            registry.with(lines.with_writer(Arc::new(file)).with_filter(filter)).try_init()
+            registry
+                .with(lines.with_writer(Arc::new(file)).with_filter(filter))
+                .try_init()
         }
     };
     // Somebody who embeds us logs in his own way already.
@@ -53,7 +64,9 @@ pub(super) fn start(level: &LogLevel, target: Option<&LogTarget>) -> io::Result<
 
 fn journald() -> io::Result<tracing_journald::Layer> {
     let layer = tracing_journald::layer()?;
-    Ok(layer.with_field_prefix(None).with_syslog_identifier("circusd".into()))
+    Ok(layer
+        .with_field_prefix(None)
+        .with_syslog_identifier("circusd".into()))
 }
 
 impl Reload {
@@ -74,7 +87,9 @@ fn targets(level: &LogLevel) -> Targets {
         };
         (part, filter(*level))
     });
-    Targets::new().with_default(filter(level.default)).with_targets(parts)
+    Targets::new()
+        .with_default(filter(level.default))
+        .with_targets(parts)
 }
 
 fn filter(level: config::Level) -> LevelFilter {
@@ -140,7 +155,10 @@ fn sentence(event: &Event, told: &types::Event) -> String {
     let what = match &event.kind {
         EventKind::Spawn { pid, wid, .. } => format!("process {wid} started, pid {pid}"),
         EventKind::Ready { pid, wid, after } => {
-            format!("process {wid} (pid {pid}) is ready after {}", seconds(after))
+            format!(
+                "process {wid} (pid {pid}) is ready after {}",
+                seconds(after)
+            )
         }
         EventKind::Reap { pid, wid, exit } => {
             let how = match exit.expected {
@@ -148,19 +166,38 @@ fn sentence(event: &Event, told: &types::Event) -> String {
                 false => "by itself",
             };
             let lived = seconds(&exit.runtime);
-            format!("process {wid} (pid {pid}) {} {how}, after {lived}", exit.status)
+            format!(
+                "process {wid} (pid {pid}) {} {how}, after {lived}",
+                exit.status
+            )
         }
-        EventKind::Kill { pid, wid, signal, by } => {
+        EventKind::Kill {
+            pid,
+            wid,
+            signal,
+            by,
+        } => {
             let signal = convert::signal_name(*signal);
-            format!("sent {signal} to process {wid} (pid {pid}): {}", by.as_str())
+            format!(
+                "sent {signal} to process {wid} (pid {pid}): {}",
+                by.as_str()
+            )
         }
         EventKind::SpawnFailed { wid, failure } => format!("process {wid}: {}", failure.error),
         EventKind::Start { pids, duration } => {
-            format!("started, {} processes after {}", pids.len(), seconds(duration))
+            format!(
+                "started, {} processes after {}",
+                pids.len(),
+                seconds(duration)
+            )
         }
         EventKind::Stop { duration, .. } => format!("stopped after {}", seconds(duration)),
         EventKind::Reload { pids, duration } => {
-            format!("reloaded, {} processes after {}", pids.len(), seconds(duration))
+            format!(
+                "reloaded, {} processes after {}",
+                pids.len(),
+                seconds(duration)
+            )
         }
         EventKind::Updated { keys } => format!("changed {}", keys.join(", ")),
         EventKind::Add => "added".into(),
@@ -171,7 +208,12 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         EventKind::HookFailure { hook, error, .. } => {
             format!("hook {} failed: {error}", hook.as_str())
         }
-        EventKind::Flapping { wid, attempts, window, retry_in } => format!(
+        EventKind::Flapping {
+            wid,
+            attempts,
+            window,
+            retry_in,
+        } => format!(
             "process {wid} ended {attempts} times within {}; the next attempt is in {}",
             seconds(window),
             seconds(retry_in)
@@ -179,7 +221,10 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         EventKind::GaveUp { wid: Some(wid), .. } => {
             format!("process {wid} ended too often and is not started any more")
         }
-        EventKind::GaveUp { wid: None, attempts } => {
+        EventKind::GaveUp {
+            wid: None,
+            attempts,
+        } => {
             format!("given up after {attempts} failed attempts to start a process")
         }
         EventKind::Freeze => "frozen".into(),

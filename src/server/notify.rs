@@ -31,7 +31,10 @@ fn status(core: &Supervisor) -> String {
         };
         if watcher.state() != WatcherState::Stopped {
             wanted += watcher.target();
-            run += watcher.workers().filter(|worker| worker.pid().is_some()).count();
+            run += watcher
+                .workers()
+                .filter(|worker| worker.pid().is_some())
+                .count();
         }
         if let Some(word) = word {
             others.push_str(&format!("; {} {word}", watcher.spec().name));

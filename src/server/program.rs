@@ -63,7 +63,10 @@ pub(super) fn command(
     };
     Ok(Command {
         program: program.into(),
-        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        env: env
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
         working_dir: Some(recipe.working_dir.clone()),
         uid: user.map(|user| user.uid),
         gid,
@@ -85,7 +88,9 @@ fn identify_user(identity: Option<&Identity>) -> Result<Option<users::User>, Spa
         Some(Identity::Name(name)) => users::user(name),
         Some(Identity::Id(uid)) => users::by_uid(Uid::from_raw(*uid)),
     };
-    found.map(Some).map_err(|error| lookup_failure("looking up its user", &error))
+    found
+        .map(Some)
+        .map_err(|error| lookup_failure("looking up its user", &error))
 }
 
 fn identify_group(identity: &Identity) -> Result<Gid, SpawnFailure> {
@@ -98,7 +103,8 @@ fn identify_group(identity: &Identity) -> Result<Gid, SpawnFailure> {
 }
 
 fn supplementary(user: &users::User, gid: Gid) -> Result<Vec<Gid>, SpawnFailure> {
-    user.groups(gid).map_err(|error| lookup_failure("looking up its groups", &error))
+    user.groups(gid)
+        .map_err(|error| lookup_failure("looking up its groups", &error))
 }
 
 /// A worker that runs as somebody else is at home there, unless the configuration says otherwise.
@@ -108,7 +114,8 @@ fn take_home(
     recipe: &Watcher,
 ) {
     let path = |path: &Option<std::path::PathBuf>| {
-        path.as_ref().map(|path| path.to_string_lossy().into_owned())
+        path.as_ref()
+            .map(|path| path.to_string_lossy().into_owned())
     };
     let theirs = [
         ("HOME", path(&user.home)),
@@ -131,13 +138,35 @@ fn rlimits(recipe: &Watcher, surroundings: &Surroundings) -> Vec<(Resource, u64,
         .iter()
         .map(|(resource, value)| {
             let value = value.unwrap_or(nix::libc::RLIM_INFINITY);
-            (resource.number(), value, value)
+            (kernel_resource(*resource), value, value)
         })
         .collect();
-    if limits.iter().all(|(resource, ..)| *resource != Resource::RLIMIT_NOFILE) {
+    if limits
+        .iter()
+        .all(|(resource, ..)| *resource != Resource::RLIMIT_NOFILE)
+    {
         limits.push(surroundings.descriptors);
     }
     limits
+}
+
+fn kernel_resource(resource: config::Resource) -> Resource {
+    match resource {
+        config::Resource::As => Resource::RLIMIT_AS,
+        config::Resource::Core => Resource::RLIMIT_CORE,
+        config::Resource::Cpu => Resource::RLIMIT_CPU,
+        config::Resource::Data => Resource::RLIMIT_DATA,
+        config::Resource::Fsize => Resource::RLIMIT_FSIZE,
+        config::Resource::Memlock => Resource::RLIMIT_MEMLOCK,
+        config::Resource::Msgqueue => Resource::RLIMIT_MSGQUEUE,
+        config::Resource::Nice => Resource::RLIMIT_NICE,
+        config::Resource::Nofile => Resource::RLIMIT_NOFILE,
+        config::Resource::Nproc => Resource::RLIMIT_NPROC,
+        config::Resource::Rtprio => Resource::RLIMIT_RTPRIO,
+        config::Resource::Rttime => Resource::RLIMIT_RTTIME,
+        config::Resource::Sigpending => Resource::RLIMIT_SIGPENDING,
+        config::Resource::Stack => Resource::RLIMIT_STACK,
+    }
 }
 
 /// Root's workers lose all capabilities but those that are named. Without root there is nothing
@@ -154,7 +183,10 @@ fn ioprio(priority: &config::IoPriority) -> Ioprio {
         config::IoClass::BestEffort => IoClass::BestEffort,
         config::IoClass::Realtime => IoClass::Realtime,
     };
-    Ioprio { class, level: priority.level }
+    Ioprio {
+        class,
+        level: priority.level,
+    }
 }
 
 /// A failure before the kernel was asked for a process.

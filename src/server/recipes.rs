@@ -30,7 +30,12 @@ impl Recipes {
     pub(super) fn update(&mut self, watchers: &[Watcher], changes: &[WatcherChange]) {
         let same: BTreeMap<&str, bool> = changes
             .iter()
-            .map(|change| (change.watcher.as_str(), matches!(change.change, Change::Live | Change::Unchanged)))
+            .map(|change| {
+                (
+                    change.watcher.as_str(),
+                    matches!(change.change, Change::Live | Change::Unchanged),
+                )
+            })
             .collect();
         for watcher in watchers {
             let kept = same.get(watcher.name.as_str()).copied().unwrap_or(false);
@@ -50,6 +55,7 @@ impl Recipes {
     pub(super) fn retain(&mut self, used: impl Fn(Revision) -> bool) {
         self.by_revision.retain(|revision, _| used(*revision));
         let kept = &self.by_revision;
-        self.current.retain(|_, revision| kept.contains_key(revision));
+        self.current
+            .retain(|_, revision| kept.contains_key(revision));
     }
 }

@@ -66,7 +66,10 @@ impl Driver {
         last: &mut Samples,
     ) -> Option<ProcessStats> {
         let process = stats::process(Pid::from_raw(pid)).ok()?;
-        let group = self.workers.cgroup(worker.id()).and_then(|path| Cgroup::open(path).ok());
+        let group = self
+            .workers
+            .cgroup(worker.id())
+            .and_then(|path| Cgroup::open(path).ok());
         let group = group.map(|group| stats::cgroup(&group));
         Some(ProcessStats {
             watcher: watcher.to_owned(),

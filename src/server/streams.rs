@@ -1,6 +1,7 @@
 //! Where the output of workers goes. A file is written by us, so that it can be turned over by
 //! size between two lines; everything else the worker writes to itself.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -8,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
-use std::cell::RefCell;
 
 use nix::fcntl::OFlag;
 
@@ -97,7 +97,10 @@ impl Streams {
         Ok(Streams {
             pipes: HashMap::new(),
             files: BTreeMap::new(),
-            null: OpenOptions::new().read(true).write(true).open("/dev/null")?,
+            null: OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open("/dev/null")?,
             journal_connected: journal::connected_to_journal(io::stderr()),
             next: 0,
         })
@@ -126,14 +129,23 @@ impl Streams {
             Some(Stream::Journal) => open_journal(watcher, priority),
             Some(Stream::Null) => Ok(Outlet::Null),
             Some(Stream::Stdout) => Ok(Outlet::AsStdout),
-            Some(Stream::File { path, max_bytes, backup_count }) => {
+            Some(Stream::File {
+                path,
+                max_bytes,
+                backup_count,
+            }) => {
                 let to = self.sink(path, *max_bytes, *backup_count)?;
                 self.pipe(to, watch, token)
             }
         }
     }
 
-    fn sink(&mut self, path: &Path, max_bytes: u64, backup_count: u32) -> io::Result<Rc<RefCell<Sink>>> {
+    fn sink(
+        &mut self,
+        path: &Path,
+        max_bytes: u64,
+        backup_count: u32,
+    ) -> io::Result<Rc<RefCell<Sink>>> {
         if let Some(sink) = self.files.get(path).and_then(Weak::upgrade) {
             let mut open = sink.borrow_mut();
             (open.max_bytes, open.backup_count) = (max_bytes, backup_count);
@@ -143,7 +155,14 @@ impl Streams {
         let file = open_file(path)?;
         let size = file.metadata()?.len();
         let (path, lost) = (path.to_owned(), 0);
-        let sink = Sink { path: path.clone(), file, size, max_bytes, backup_count, lost };
+        let sink = Sink {
+            path: path.clone(),
+            file,
+            size,
+            max_bytes,
+            backup_count,
+            lost,
+        };
         let sink = Rc::new(RefCell::new(sink));
         self.files.retain(|_, sink| sink.strong_count() > 0);
         self.files.insert(path, Rc::downgrade(&sink));
@@ -161,7 +180,14 @@ impl Streams {
         nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         self.next += 1;
         watch.add(&read, token(self.next), Interest::Read)?;
-        self.pipes.insert(self.next, Pipe { from: read.into(), to, partial: Vec::new() });
+        self.pipes.insert(
+            self.next,
+            Pipe {
+                from: read.into(),
+                to,
+                partial: Vec::new(),
+            },
+        );
         Ok(Outlet::Owned(write))
     }
 
@@ -180,7 +206,10 @@ impl Streams {
 
     /// Moves what a worker has written to its file.
     pub(super) fn pump(&mut self, id: u64, watch: &mut Watch) {
-        let ended = self.pipes.get_mut(&id).is_some_and(|pipe| pipe.pump() == Pumped::Ended);
+        let ended = self
+            .pipes
+            .get_mut(&id)
+            .is_some_and(|pipe| pipe.pump() == Pumped::Ended);
         if ended && let Some(pipe) = self.pipes.remove(&id) {
             // Not in the set any more means only that nobody would have been woken.
             let _ = watch.remove(&pipe.from);
@@ -224,7 +253,10 @@ impl Pipe {
 
     /// Writes whole lines, so that the lines of several workers in one file stay whole.
     fn take(&mut self, bytes: &[u8]) {
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
         let (lines, rest) = bytes.split_at(end);
         if !lines.is_empty() {
             self.partial.extend_from_slice(lines);
@@ -240,7 +272,9 @@ impl Pipe {
 
     fn finish(&mut self) {
         if !self.partial.is_empty() {
-            self.to.borrow_mut().write(&std::mem::take(&mut self.partial));
+            self.to
+                .borrow_mut()
+                .write(&std::mem::take(&mut self.partial));
         }
     }
 }
@@ -260,7 +294,9 @@ impl Sink {
             Err(error) => {
                 if self.lost == 0 {
                     let path = self.path.display();
-                    tracing::error!("failed to write to '{path}', output is lost until it works again: {error}");
+                    tracing::error!(
+                        "failed to write to '{path}', output is lost until it works again: {error}"
+                    );
                 }
                 self.lost += length;
             }
@@ -313,7 +349,12 @@ impl Sink {
 /// To append only, and not through a symbolic link: the directory may be one where others write.
 fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags.bits()).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(flags.bits())
+        .open(path)
 }
 
 fn open_journal(watcher: &str, priority: u8) -> io::Result<Outlet> {
@@ -331,7 +372,10 @@ mod tests {
     use super::*;
 
     fn sink(path: &Path, max_bytes: u64, backup_count: u32) -> Rc<RefCell<Sink>> {
-        Streams::new().unwrap().sink(path, max_bytes, backup_count).unwrap()
+        Streams::new()
+            .unwrap()
+            .sink(path, max_bytes, backup_count)
+            .unwrap()
     }
 
     #[test]
@@ -355,7 +399,11 @@ mod tests {
         let path = dir.path().join("web.log");
         let to = sink(&path, 0, 0);
         let nowhere = || File::open("/dev/null").unwrap();
-        let pipe = |to: &Rc<_>| Pipe { from: nowhere(), to: Rc::clone(to), partial: Vec::new() };
+        let pipe = |to: &Rc<_>| Pipe {
+            from: nowhere(),
+            to: Rc::clone(to),
+            partial: Vec::new(),
+        };
         let (mut one, mut two) = (pipe(&to), pipe(&to));
         one.take(b"on");
         two.take(b"two\n");

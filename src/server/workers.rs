@@ -92,7 +92,10 @@ impl Workers {
         match self.try_spawn(worker, watcher, wid, recipe, surroundings, watch) {
             Ok(pid) => {
                 self.spawns += 1;
-                Input::Spawned { worker, pid: pid.as_raw() }
+                Input::Spawned {
+                    worker,
+                    pid: pid.as_raw(),
+                }
             }
             Err(failure) => Input::SpawnFailed { worker, failure },
         }
@@ -110,13 +113,24 @@ impl Workers {
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
             let token = |id| PIPE << KIND_SHIFT | id;
-            let opened = self.streams.open(stream.as_ref(), watcher.as_str(), priority, watch, token);
+            let opened =
+                self.streams
+                    .open(stream.as_ref(), watcher.as_str(), priority, watch, token);
             opened.map_err(|error| program::failure(what, &error))
         };
-        let stdout = outlet(&expanded.stdout, PRIORITY_INFO, "opening its standard output")?;
-        let stderr = outlet(&expanded.stderr, PRIORITY_WARNING, "opening its standard error")?;
+        let stdout = outlet(
+            &expanded.stdout,
+            PRIORITY_INFO,
+            "opening its standard output",
+        )?;
+        let stderr = outlet(
+            &expanded.stderr,
+            PRIORITY_WARNING,
+            "opening its standard error",
+        )?;
         let stdin = self.streams.input(&recipe.stdin);
-        let stdin = stdin.map_err(|error| program::failure("opening its standard input", &error))?;
+        let stdin =
+            stdin.map_err(|error| program::failure("opening its standard input", &error))?;
         let mark = self.homes.mark(worker.0);
         let command = program::command(recipe, expanded, wid, mark, surroundings)?;
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
@@ -136,7 +150,11 @@ impl Workers {
         })?;
         let pid = child.pid;
         let home = self.homes.home(cgroup, pid, worker.0);
-        let watched = watch.add(&child.pidfd, PROCESS << KIND_SHIFT | worker.0, Interest::Read);
+        let watched = watch.add(
+            &child.pidfd,
+            PROCESS << KIND_SHIFT | worker.0,
+            Interest::Read,
+        );
         let home = match watched.and(home) {
             Ok(home) => home,
             Err(error) => {
@@ -147,7 +165,16 @@ impl Workers {
         };
         self.pids.insert(pid, worker);
         let (watcher, pidfd) = (watcher.clone(), Some(child.pidfd));
-        self.running.insert(worker, Running { watcher, pid, pidfd, home, events: None });
+        self.running.insert(
+            worker,
+            Running {
+                watcher,
+                pid,
+                pidfd,
+                home,
+                events: None,
+            },
+        );
         Ok(pid)
     }
 
@@ -159,9 +186,10 @@ impl Workers {
         signal: i32,
         recipients: Recipients,
     ) -> Input {
-        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            running.signal(signal, recipients)
-        });
+        let pids = self
+            .running
+            .get(&worker)
+            .map_or(Ok(Vec::new()), |running| running.signal(signal, recipients));
         self.signalled(worker, id, signal, pids)
     }
 
@@ -169,7 +197,11 @@ impl Workers {
     pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
         let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
             let found = running.home.kill()?;
-            Ok(if found { vec![running.pid.as_raw()] } else { Vec::new() })
+            Ok(if found {
+                vec![running.pid.as_raw()]
+            } else {
+                Vec::new()
+            })
         });
         self.signalled(worker, id, nix::libc::SIGKILL, pids)
     }
@@ -182,17 +214,26 @@ impl Workers {
         pids: io::Result<Vec<i32>>,
     ) -> Input {
         let pids = pids.unwrap_or_else(|error| {
-            let watcher = self.running.get(&worker).map_or("", |running| running.watcher.as_str());
+            let watcher = self
+                .running
+                .get(&worker)
+                .map_or("", |running| running.watcher.as_str());
             let signal = super::convert::signal_name(signal);
             tracing::warn!("{watcher}: failed to send {signal} to a process, going on: {error}");
             Vec::new()
         });
-        Input::Signalled { worker, signal: id, pids }
+        Input::Signalled {
+            worker,
+            signal: id,
+            pids,
+        }
     }
 
     /// Forgets a worker that is gone, or is to run on without us.
     pub(super) fn forget(&mut self, worker: WorkerId, watch: &mut Watch) {
-        let Some(running) = self.running.remove(&worker) else { return };
+        let Some(running) = self.running.remove(&worker) else {
+            return;
+        };
         if let Some(pidfd) = &running.pidfd {
             // It may have ended and been taken out already.
             let _ = watch.remove(pidfd);
@@ -224,7 +265,9 @@ impl Workers {
     }
 
     fn process_ended(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
-        let Some(running) = self.running.get_mut(&worker) else { return };
+        let Some(running) = self.running.get_mut(&worker) else {
+            return;
+        };
         let Some(pidfd) = &running.pidfd else { return };
         let status = match pidfd.try_wait() {
             Ok(None) => return,
@@ -240,21 +283,35 @@ impl Workers {
         if !emptied {
             self.await_empty(worker, watch);
         }
-        inputs.push(Input::Exited { worker, status, emptied });
+        inputs.push(Input::Exited {
+            worker,
+            status,
+            emptied,
+        });
     }
 
     fn is_empty(&self, worker: WorkerId) -> bool {
-        let Some(running) = self.running.get(&worker) else { return true };
-        running.home.is_empty(|pid| self.pids.contains_key(&pid)).unwrap_or_else(|error| {
-            tracing::warn!("{}: failed to look for what is left of a process: {error}", running.watcher);
-            false
-        })
+        let Some(running) = self.running.get(&worker) else {
+            return true;
+        };
+        running
+            .home
+            .is_empty(|pid| self.pids.contains_key(&pid))
+            .unwrap_or_else(|error| {
+                tracing::warn!(
+                    "{}: failed to look for what is left of a process: {error}",
+                    running.watcher
+                );
+                false
+            })
     }
 
     /// Has us told when a worker's group is empty.
     fn await_empty(&mut self, worker: WorkerId, watch: &mut Watch) {
         self.leaving.push(worker);
-        let Some(running) = self.running.get_mut(&worker) else { return };
+        let Some(running) = self.running.get_mut(&worker) else {
+            return;
+        };
         let events = running.home.events().and_then(|events| {
             if let Some(events) = &events {
                 watch.add(events, GROUP << KIND_SHIFT | worker.0, Interest::Priority)?;
@@ -264,7 +321,10 @@ impl Workers {
         match events {
             Ok(events) => running.events = events,
             Err(error) => {
-                tracing::warn!("{}: failed to watch over a cgroup: {error}", running.watcher);
+                tracing::warn!(
+                    "{}: failed to watch over a cgroup: {error}",
+                    running.watcher
+                );
             }
         }
     }
@@ -300,8 +360,12 @@ impl Workers {
 
     /// Looks at the trees of ended workers again.
     pub(super) fn look_again(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) {
-        let empty: Vec<WorkerId> =
-            self.leaving.iter().copied().filter(|worker| self.is_empty(*worker)).collect();
+        let empty: Vec<WorkerId> = self
+            .leaving
+            .iter()
+            .copied()
+            .filter(|worker| self.is_empty(*worker))
+            .collect();
         for worker in empty {
             self.leaving.retain(|leaving| *leaving != worker);
             if let Some(events) = self.running.get_mut(&worker).and_then(|w| w.events.take()) {
@@ -329,15 +393,24 @@ impl Running {
 fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {
     match status {
         pidfd::ExitStatus::Exited(code) => ExitStatus::Exited(code),
-        pidfd::ExitStatus::Signaled { signal, dumped: false } => ExitStatus::Signaled(signal),
-        pidfd::ExitStatus::Signaled { signal, dumped: true } => ExitStatus::Dumped(signal),
+        pidfd::ExitStatus::Signaled {
+            signal,
+            dumped: false,
+        } => ExitStatus::Signaled(signal),
+        pidfd::ExitStatus::Signaled {
+            signal,
+            dumped: true,
+        } => ExitStatus::Dumped(signal),
     }
 }
 
 /// Ends a process that we cannot watch over, and waits for it.
 fn end_unheard(pidfd: &Pidfd) {
     let _ = pidfd.signal(nix::libc::SIGKILL);
-    let mut fds = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
+    let mut fds = [nix::poll::PollFd::new(
+        pidfd.as_fd(),
+        nix::poll::PollFlags::POLLIN,
+    )];
     // The kernel ends it in no time; a second is for a machine that is not itself.
     let _ = nix::poll::poll(&mut fds, 1000_u16);
     let _ = pidfd.try_wait();

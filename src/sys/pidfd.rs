@@ -192,3 +192,109 @@ impl From<Pidfd> for OwnedFd {
         pidfd.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+
+    use nix::unistd::pipe;
+
+    use crate::sys::spawn::{Child, spawn};
+    use crate::sys::testing::{script, wait, wait_pidfd};
+
+    /// A shell with a child in its group; both hold the pipe, and have started when this returns.
+    fn group_of_two() -> (Child, File) {
+        let (read, write) = pipe().unwrap();
+        let text = "sh -c 'echo; exec sleep 1000' & sleep 1000";
+        let child = spawn(&script(text), &[(write.as_fd(), 1)], None).unwrap();
+        let mut read = File::from(read);
+        read.read_exact(&mut [0]).unwrap();
+        (child, read)
+    }
+
+    fn errno(result: io::Result<()>) -> Option<i32> {
+        result.unwrap_err().raw_os_error()
+    }
+
+    #[test]
+    fn an_end_is_told_once_with_its_cause() {
+        for (text, expected) in [
+            ("exit 0", ExitStatus::Exited(0)),
+            ("exit 255", ExitStatus::Exited(255)),
+            ("kill -TERM $$", killed_by(libc::SIGTERM)),
+            // Beyond the signals that have names.
+            (
+                "kill -s RTMIN+3 $$ 2>/dev/null || kill -37 $$",
+                killed_by(37),
+            ),
+        ] {
+            let child = spawn(&script(text), &[], None).unwrap();
+            assert_eq!(wait(&child), expected, "{text}");
+            let again = child.pidfd.try_wait().unwrap_err();
+            assert_eq!(again.raw_os_error(), Some(libc::ECHILD));
+        }
+    }
+
+    fn killed_by(signal: i32) -> ExitStatus {
+        ExitStatus::Signaled {
+            signal,
+            dumped: false,
+        }
+    }
+
+    #[test]
+    fn who_runs_has_no_end_and_a_zombie_takes_signals() {
+        let child = spawn(&script("exec sleep 1000"), &[], None).unwrap();
+        assert_eq!(child.pidfd.try_wait().unwrap(), None);
+        assert_eq!(child.pidfd.pid().unwrap(), child.pid);
+        child.pidfd.signal(libc::SIGKILL).unwrap();
+        wait_pidfd(&child.pidfd);
+        child.pidfd.signal(libc::SIGTERM).unwrap();
+        assert_eq!(wait(&child), killed_by(libc::SIGKILL));
+        assert_eq!(errno(child.pidfd.signal(0)), Some(libc::ESRCH));
+        assert_eq!(
+            child.pidfd.pid().unwrap_err().raw_os_error(),
+            Some(libc::ESRCH)
+        );
+        assert_eq!(
+            Pidfd::open(child.pid).unwrap_err().raw_os_error(),
+            Some(libc::ESRCH)
+        );
+    }
+
+    #[test]
+    fn a_signal_that_does_not_exist_is_refused() {
+        let child = spawn(&script("exec sleep 1000"), &[], None).unwrap();
+        assert_eq!(errno(child.pidfd.signal(65)), Some(libc::EINVAL));
+        assert_eq!(errno(child.pidfd.signal_group(65)), Some(libc::EINVAL));
+        child.pidfd.signal(libc::SIGKILL).unwrap();
+        wait(&child);
+    }
+
+    #[test]
+    fn a_group_is_signalled_whole_in_either_way() {
+        for signal in [Pidfd::signal_group, Pidfd::signal_group_by_number] {
+            let (child, mut pipe) = group_of_two();
+            signal(&child.pidfd, libc::SIGKILL).unwrap();
+            assert_eq!(pipe.read(&mut [0]).unwrap(), 0, "nobody is left to write");
+            assert_eq!(wait(&child), killed_by(libc::SIGKILL));
+            // By its number it is not even tried.
+            assert_eq!(
+                errno(child.pidfd.signal_group_by_number(libc::SIGKILL)),
+                Some(libc::ESRCH)
+            );
+        }
+    }
+
+    #[test]
+    fn another_process_is_signalled_but_not_waited_for() {
+        let us = Pidfd::open(Pid::this()).unwrap();
+        us.signal(0).unwrap();
+        assert_eq!(
+            us.try_wait().unwrap_err().raw_os_error(),
+            Some(libc::ECHILD)
+        );
+    }
+}

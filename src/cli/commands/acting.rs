@@ -19,8 +19,9 @@ pub(super) static COMMANDS: [Command; 10] = [
     Command {
         name: "start",
         about: "Start watchers",
-        details: "Returns when every process is ready, or says why one is not. A watcher that runs \
-already is left as it is. A name or a pattern also starts what has autostart = false.",
+        details: "Returns when every process is ready, or says why one is not. A watcher that \
+            runs already is left as it is. A name or a pattern also starts what has autostart = \
+            false.",
         examples: &[
             Example {
                 line: "start",
@@ -41,8 +42,9 @@ already is left as it is. A name or a pattern also starts what has autostart = f
     Command {
         name: "stop",
         about: "Stop watchers",
-        details: "Each process gets the stop signal of its watcher, and after graceful_timeout its whole \
-tree is killed. Returns when all of them are gone. The watchers stay stopped until somebody starts them.",
+        details: "Each process gets the stop signal of its watcher, and after graceful_timeout \
+            its whole tree is killed. Returns when all of them are gone. The watchers stay \
+            stopped until somebody starts them.",
         examples: &[
             Example {
                 line: "stop web",
@@ -63,8 +65,8 @@ tree is killed. Returns when all of them are gone. The watchers stay stopped unt
     Command {
         name: "restart",
         about: "Stop watchers and start them again",
-        details: "All processes of a watcher go before the new ones come. To replace them without an \
-interruption, see reload.",
+        details: "All processes of a watcher go before the new ones come. To replace them without \
+            an interruption, see reload.",
         examples: &[Example {
             line: "restart web",
             says: "the watcher web",
@@ -79,9 +81,9 @@ interruption, see reload.",
     Command {
         name: "reload",
         about: "Replace the processes of watchers without stopping the service",
-        details: "New processes are started and must be ready before the old ones go; where the first new \
-one fails, the old ones stay and the command fails. A watcher with send_hup gets SIGHUP instead. To read the configuration \
-files again, see reloadconfig.",
+        details: "New processes are started and must be ready before the old ones go; where the \
+            first new one fails, the old ones stay and the command fails. A watcher with send_hup \
+            gets SIGHUP instead. To read the configuration files again, see reloadconfig.",
         examples: &[
             Example {
                 line: "reload web",
@@ -110,8 +112,8 @@ files again, see reloadconfig.",
     Command {
         name: "incr",
         about: "Give a watcher more processes",
-        details: "Prints how many it shall have now. A watcher that is stopped starts nothing; it has \
-the new number when it is started.",
+        details: "Prints how many it shall have now. A watcher that is stopped starts nothing; it \
+            has the new number when it is started.",
         examples: &[
             Example {
                 line: "incr web",
@@ -153,8 +155,8 @@ the new number when it is started.",
     Command {
         name: "signal",
         about: "Send a signal to the processes of a watcher",
-        details: "Prints the process ids that got the signal. Nothing else happens: a process that the signal \
-ends is replaced as after any other death.",
+        details: "Prints the process ids that got the signal. Nothing else happens: a process \
+            that the signal ends is replaced as after any other death.",
         examples: &[
             Example {
                 line: "signal web usr1",
@@ -196,8 +198,9 @@ ends is replaced as after any other death.",
     Command {
         name: "kill",
         about: "End processes of a watcher; the watcher replaces them",
-        details: "The stop signal, then after the grace SIGKILL for the whole tree of each process. Prints the process ids. The \
-watcher starts new ones in their places; to have fewer processes, see decr and stop.",
+        details: "The stop signal, then after the grace SIGKILL for the whole tree of each \
+            process. Prints the process ids. The watcher starts new ones in their places; to have \
+            fewer processes, see decr and stop.",
         examples: &[
             Example {
                 line: "kill web",
@@ -232,8 +235,9 @@ watcher starts new ones in their places; to have fewer processes, see decr and s
     Command {
         name: "freeze",
         about: "Halt all processes of watchers where they stand",
-        details: "The processes keep their memory, sockets and files and get no CPU until thaw. Prints the \
-watchers that are frozen. Refused where circusd has no cgroups to do it with.",
+        details: "The processes keep their memory, sockets and files and get no CPU until thaw. \
+            Prints the watchers that are frozen. Refused where circusd has no cgroups to do it \
+            with.",
         examples: &[Example {
             line: "freeze 'batch*'",
             says: "a group of watchers",

@@ -11,9 +11,10 @@ pub(super) static COMMANDS: [Command; 5] = [
     Command {
         name: "add",
         about: "Add a watcher",
-        details: "Its options are those of the configuration file. A value is read as JSON where it is JSON, else as text: \
-numprocesses=4 is a number, graceful_timeout=5s a text. The program and its arguments stand behind --. The watcher is \
-stopped until it is started.",
+        details: "Its options are those of the configuration file. A value is read as JSON where \
+            it is JSON, else as text: numprocesses=4 is a number, graceful_timeout=5s a text. The \
+            program and its arguments stand behind --. The watcher is stopped until it is \
+            started.",
         examples: &[
             Example {
                 line: "add sleeper numprocesses=2 --start -- sleep 1000",
@@ -78,11 +79,12 @@ stopped until it is started.",
     Command {
         name: "set",
         about: "Change options of a watcher",
-        details: "All of them or none. A value is read as JSON where it is JSON, else as text. One entry of a \
-table is set by a dotted key (env.LANG=C); null takes an option back to its value from the files. What was set holds until \
-the daemon starts anew.\n\n\
-Where an option cannot change under a running process, the processes are replaced, and the command \
-returns when that is done. Circus's form, KEY VALUE, is understood too.",
+        details: "All of them or none. A value is read as JSON where it is JSON, else as text. \
+            One entry of a table is set by a dotted key (env.LANG=C); null takes an option back \
+            to its value from the files. What was set holds until the daemon starts anew.\n\n\
+            Where an option cannot change under a running process, the processes are replaced, \
+            and the command returns when that is done. Circus's form, KEY VALUE, is understood \
+            too.",
         examples: &[
             Example {
                 line: "set web graceful_timeout=10s numprocesses=4",
@@ -115,8 +117,8 @@ returns when that is done. Circus's form, KEY VALUE, is understood too.",
     Command {
         name: "reloadconfig",
         about: "Read the configuration files again and do what they say",
-        details: "Watchers come, go, change or are reloaded; what has not changed is not touched. A mistake in a \
-file changes nothing. Prints what it did to each watcher.",
+        details: "Watchers come, go, change or are reloaded; what has not changed is not touched. \
+            A mistake in a file changes nothing. Prints what it did to each watcher.",
         examples: &[
             Example {
                 line: "reloadconfig --dry-run",
@@ -137,8 +139,9 @@ file changes nothing. Prints what it did to each watcher.",
     Command {
         name: "validate",
         about: "Check the configuration files without a daemon",
-        details: "Reads everything that circusd would read, starts nothing and asks no daemon. Every error is told with its \
-file, line and column, the line itself, and what was probably meant.",
+        details: "Reads everything that circusd would read, starts nothing and asks no daemon. \
+            Every error is told with its file, line and column, the line itself, and what was \
+            probably meant.",
         examples: &[
             Example {
                 line: "validate",

@@ -10,8 +10,9 @@ pub(super) static COMMANDS: [Command; 2] = [
     Command {
         name: "quit",
         about: "Stop all watchers and the daemon",
-        details: "Returns when every process is gone. Under systemd, `systemctl stop circusd` does the same. In \
-the shell of circusctl, exit leaves the shell and quit ends the daemon.",
+        details: "Returns when every process is gone. Under systemd, `systemctl stop circusd` \
+            does the same. In the shell of circusctl, exit leaves the shell and quit ends the \
+            daemon.",
         examples: &[Example {
             line: "quit",
             says: "stop everything",
@@ -26,8 +27,8 @@ the shell of circusctl, exit leaves the shell and quit ends the daemon.",
     Command {
         name: "help",
         about: "Explain a command, or a key of the configuration",
-        details: "`help config` lists the keys; `help config KEY` says what one of them means, its default, and what a \
-change does to running processes.",
+        details: "`help config` lists the keys; `help config KEY` says what one of them means, \
+            its default, and what a change does to running processes.",
         examples: &[
             Example {
                 line: "help",

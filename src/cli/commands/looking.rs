@@ -17,12 +17,13 @@ pub(super) static COMMANDS: [Command; 11] = [
     Command {
         name: "status",
         about: "Show the state of the watchers, and why one is not simply running",
-        details: "Without a name: one line for each watcher, with its state, how many of its processes are \
-ready, how often it had to be restarted, the age of its oldest process and its pids. Under a watcher that is not simply running \
-stands why, and when circusd will try again.\n\n\
-With names: the whole of each watcher, every process on a line of its own.\n\n\
-The exit code tells whether the question was answered, not whether the watchers run; a script asks \
-for `--json` and reads `state`.",
+        details: "Without a name: one line for each watcher, with its state, how many of its \
+            processes are ready, how often it had to be restarted, the age of its oldest process \
+            and its pids. Under a watcher that is not simply running stands why, and when circusd \
+            will try again.\n\n\
+            With names: the whole of each watcher, every process on a line of its own.\n\n\
+            The exit code tells whether the question was answered, not whether the watchers run; \
+            a script asks for `--json` and reads `state`.",
         examples: &[
             Example {
                 line: "status",
@@ -47,8 +48,8 @@ for `--json` and reads `state`.",
     Command {
         name: "list",
         about: "List the watchers, or the pids of one of them",
-        details: "Without a name: the watchers, one on a line, in the order in which they start. With \
-a name or pattern: the process ids of those watchers, one on a line.",
+        details: "Without a name: the watchers, one on a line, in the order in which they start. \
+            With a name or pattern: the process ids of those watchers, one on a line.",
         examples: &[
             Example {
                 line: "list",
@@ -69,9 +70,9 @@ a name or pattern: the process ids of those watchers, one on a line.",
     Command {
         name: "numprocesses",
         about: "Show how many processes there are, or set how many a watcher shall have",
-        details: "Without a number: how many processes the watcher has now, or all watchers together. With a \
-number: the watcher gets or loses processes until it has that many, and the command returns when they \
-are ready or gone.",
+        details: "Without a number: how many processes the watcher has now, or all watchers \
+            together. With a number: the watcher gets or loses processes until it has that many, \
+            and the command returns when they are ready or gone.",
         examples: &[
             Example {
                 line: "numprocesses",
@@ -111,9 +112,10 @@ are ready or gone.",
     Command {
         name: "stats",
         about: "Show what the processes use: CPU, memory, tasks, descriptors",
-        details: "CPU% is measured between two samples, 100 being one CPU, so it is known from the second \
-sample on; CPU is the time used since the start. MEMORY is the resident set of the process, TREE that of \
-everything in its cgroup, where memory is accounted. The command ends after one sample unless it is given an interval.",
+        details: "CPU% is measured between two samples, 100 being one CPU, so it is known from \
+            the second sample on; CPU is the time used since the start. MEMORY is the resident \
+            set of the process, TREE that of everything in its cgroup, where memory is accounted. \
+            The command ends after one sample unless it is given an interval.",
         examples: &[
             Example {
                 line: "stats web",
@@ -142,7 +144,7 @@ everything in its cgroup, where memory is accounted. The command ends after one 
         name: "dstats",
         about: "Show what the daemon itself uses and has done",
         details: "What circusd itself takes of the machine, without its workers, and what it has \
-done since it was started.",
+            done since it was started.",
         examples: &[Example {
             line: "dstats",
             says: "the daemon's own figures",
@@ -157,7 +159,8 @@ done since it was started.",
     Command {
         name: "get",
         about: "Show some options of a watcher",
-        details: "The values in force, in the form in which `set`, `add` and the configuration file take them.",
+        details: "The values in force, in the form in which `set`, `add` and the configuration \
+            file take them.",
         examples: &[Example {
             line: "get web numprocesses graceful_timeout",
             says: "two options of the watcher web",
@@ -175,8 +178,8 @@ done since it was started.",
     Command {
         name: "options",
         about: "Show all options of a watcher",
-        details: "The values in force. With --origin every value is shown with the file and line, the flag, \
-the variable or the call that it comes from.",
+        details: "The values in force. With --origin every value is shown with the file and line, \
+            the flag, the variable or the call that it comes from.",
         examples: &[
             Example {
                 line: "options web",
@@ -221,12 +224,13 @@ the variable or the call that it comes from.",
     Command {
         name: "listen",
         about: "Print events as they happen, one on a line",
-        details: "A topic is watcher.NAME.ACTION or circusd.ACTION. A pattern is read from both ends: its \
-first part is the scope, its last the action, what lies between is the watcher's name; each may be a glob, and a \
-missing name is any: `watcher.web.*`, `*.spawn`, `circusd.*`.\n\n\
-Events are numbered without gaps. With --since the stream continues exactly behind an event that was \
-seen before, also over a restart of the daemon; what is no longer in the log is told as a gap. The cursor of \
-an event is printed with --json.",
+        details: "A topic is watcher.NAME.ACTION or circusd.ACTION. A pattern is read from both \
+            ends: its first part is the scope, its last the action, what lies between is the \
+            watcher's name; each may be a glob, and a missing name is any: `watcher.web.*`, \
+            `*.spawn`, `circusd.*`.\n\n\
+            Events are numbered without gaps. With --since the stream continues exactly behind an \
+            event that was seen before, also over a restart of the daemon; what is no longer in \
+            the log is told as a gap. The cursor of an event is printed with --json.",
         examples: &[
             Example {
                 line: "listen",
@@ -262,7 +266,8 @@ an event is printed with --json.",
     Command {
         name: "version",
         about: "Show the version of circusctl and of the daemon",
-        details: "The two may differ between an upgrade and the daemon's next start. `circusctl --version` does not ask the daemon.",
+        details: "The two may differ between an upgrade and the daemon's next start. `circusctl \
+            --version` does not ask the daemon.",
         examples: &[Example {
             line: "version",
             says: "both versions",
@@ -323,15 +328,16 @@ fn get(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
 fn options(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
     let name = text(matches, "name").unwrap_or_default();
     Ok(vec![if matches.get_flag("origin") {
-        Call::new("GetSettings").with("names", vec![format!("watcher.{name}")])
+        Call::new("GetSettings").with("names", vec![format!("watcher.{name}.*")])
     } else {
         Call::new("Get").with("watcher", name)
     }])
 }
 
 fn globaloptions(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
-    let names = text(matches, "option").map(|option| vec![option]);
-    Ok(vec![Call::new("GetSettings").with_some("names", names)])
+    let option = text(matches, "option").unwrap_or_else(|| "*".to_owned());
+    let names = vec![format!("circusd.{option}")];
+    Ok(vec![Call::new("GetSettings").with("names", names)])
 }
 
 fn listen(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {

@@ -1,10 +1,14 @@
 //! Compares what is generated with what is in the repository; with `CIRCUSD_BLESS=1` in the
 //! environment, writes it there.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use clap_complete::Shell;
 
 use super::*;
 use crate::cli::commands;
@@ -79,9 +83,7 @@ fn run(program: &str, args: &[&str], name: &str, text: &str) -> Option<Output> {
         .stdin(Stdio::null());
     match command.output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            crate::skip::skip(format_args!(
-                "{name} is not checked, there is no {program} here"
-            ));
+            crate::skip::skip(format!("{name} is not checked, there is no {program} here"));
             None
         }
         output => Some(output.unwrap()),
@@ -131,5 +133,56 @@ fn the_completions_are_read_by_their_shells() {
                 "{program}: {said}"
             );
         }
+    }
+}
+
+/// What `program` offers behind `circusctl stop w` when `script` is run after the completions; the
+/// daemon that is asked has the watchers `web` and `worker`.
+fn offered(program: &str, shell: Shell, script: &str) -> Option<Vec<String>> {
+    let directory = tempfile::tempdir().unwrap();
+    let circusctl = directory.path().join("circusctl");
+    fs::write(&circusctl, "#!/bin/sh\necho web\necho worker\n").unwrap();
+    fs::set_permissions(&circusctl, Permissions::from_mode(0o755)).unwrap();
+    let mut path = OsString::from(directory.path());
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let script = format!("{}\n{script}", completions(shell));
+    let mut command = Command::new(program);
+    command
+        .args(["-c", &script])
+        .env("PATH", path)
+        .env("HOME", directory.path());
+    match command.stdin(Stdio::null()).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            crate::skip::skip(format!("there is no {program} here"));
+            None
+        }
+        output => {
+            let output = String::from_utf8(output.unwrap().stdout).unwrap();
+            Some(output.split_whitespace().map(str::to_owned).collect())
+        }
+    }
+}
+
+#[test]
+fn the_completions_offer_the_names_of_watchers() {
+    let bash = "COMP_WORDS=(circusctl stop w); COMP_CWORD=2; _circusctl circusctl w stop; \
+                echo \"${COMPREPLY[@]}\"";
+    if let Some(offered) = offered("bash", Shell::Bash, bash) {
+        assert_eq!(offered, ["web", "worker"]);
+    }
+    if let Some(offered) = offered("fish", Shell::Fish, "complete -C 'circusctl stop w'") {
+        assert_eq!(offered, ["web", "worker"]);
+    }
+    let zsh = completions(Shell::Zsh);
+    for arg in [
+        &commands::find("stop").unwrap().args[0],
+        &commands::find("incr").unwrap().args[0],
+    ] {
+        assert!(
+            zsh.contains(&format!("{}:_circusctl_watchers' \\\n", arg.help)),
+            "{}",
+            arg.help
+        );
     }
 }

@@ -41,6 +41,12 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// The text given for `arg`, if it was; `None` for a command that has no such argument.
+    fn text(&self, arg: &str) -> Option<&str> {
+        let text: Option<&String> = self.matches.try_get_one(arg).ok()?;
+        text.map(String::as_str)
+    }
+
     /// Whether the argument `arg` was given; `false` for a command that has no such argument.
     fn given(&self, arg: &str) -> bool {
         matches!(self.matches.try_contains_id(arg), Ok(true))

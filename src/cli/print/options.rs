@@ -8,9 +8,6 @@ use crate::api::reply;
 use crate::api::types::Setting;
 use crate::cli::command::Parameters;
 
-/// The section whose keys are named without it.
-const DAEMON: &str = "circusd";
-
 /// The options of a watcher, with `--origin` where each of them comes from.
 pub fn options(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
     if reply.contains_key("settings") {
@@ -26,23 +23,25 @@ pub fn options(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
 
 /// Settings, with `--origin` where each of them comes from.
 pub fn settings(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
-    let settings = read::<reply::GetSettings>(reply)?.settings;
+    let mut settings = read::<reply::GetSettings>(reply)?.settings;
+    if let Some(watcher) = view.text("name") {
+        // The pattern that we asked for takes in the watcher `web.old` with `web`.
+        settings.retain(|setting| setting.section == format!("watcher.{watcher}"));
+    }
     if !view.given("origin") {
-        let line = |setting: &Setting| format!("{} = {}", name(setting), value(setting));
+        let line = |setting: &Setting| format!("{} = {}", key(setting), value(setting));
         return Ok(lines(settings.iter().map(line)));
     }
-    let row = |setting: &Setting| vec![name(setting), value(setting), origin(setting)];
+    let row = |setting: &Setting| vec![key(setting).to_owned(), value(setting), origin(setting)];
     let rows = settings.iter().map(row).collect();
     Ok(table(&["OPTION", "VALUE", "ORIGIN"], &[], rows))
 }
 
-fn name(setting: &Setting) -> String {
-    match setting.section.as_str() {
-        DAEMON => setting.name.clone(),
-        // A watcher's keys were asked for by its name, which need not be said again.
-        section if section.starts_with("watcher.") => setting.name.clone(),
-        section => format!("{section}.{}", setting.name),
-    }
+/// The name without the section, which was asked for and need not be said again.
+fn key(setting: &Setting) -> &str {
+    let key = setting.name.strip_prefix(&setting.section);
+    key.and_then(|key| key.strip_prefix('.'))
+        .unwrap_or(&setting.name)
 }
 
 fn value(setting: &Setting) -> String {

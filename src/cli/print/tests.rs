@@ -197,15 +197,19 @@ fn options_are_in_the_form_in_which_they_are_set() {
         json!({"options": {"cmd": ["a", "b"], "graceful_timeout": "30s", "umask": null}}),
         "cmd = [\"a\",\"b\"]\ngraceful_timeout = \"30s\"\numask = null\n",
     );
-    let setting = |name: &str, value: Value, origin: &str, source: Option<&str>| {
+}
+
+#[test]
+fn settings_are_named_within_their_section_and_say_where_they_come_from() {
+    let setting = |section: &str, key: &str, value: Value, origin: &str, source: Option<&str>| {
         json!({
-            "name": name, "section": "circusd", "value": value, "origin": origin,
+            "name": format!("{section}.{key}"), "section": section, "value": value, "origin": origin,
             "source": source, "on_change": "live", "description": "…",
         })
     };
     let settings = json!({"settings": [
-        setting("log_level", json!("debug"), "command_line", None),
-        setting("event_buffer", json!(10), "drop_in", Some("/etc/circusd/conf.d/a.toml:3")),
+        setting("circusd", "log_level", json!("debug"), "command_line", None),
+        setting("circusd", "event_buffer", json!(10), "drop_in", Some("/etc/circusd/conf.d/a.toml:3:1")),
     ]});
     check(
         "globaloptions",
@@ -218,8 +222,17 @@ fn options_are_in_the_form_in_which_they_are_set() {
         "\
 OPTION        VALUE    ORIGIN
 log_level     \"debug\"  command line
-event_buffer  10       drop in /etc/circusd/conf.d/a.toml:3
+event_buffer  10       drop in /etc/circusd/conf.d/a.toml:3:1
 ",
+    );
+    let settings = json!({"settings": [
+        setting("watcher.web", "env.LANG", json!("C"), "api", None),
+        setting("watcher.web.old", "cmd", json!("x"), "api", None),
+    ]});
+    check(
+        "options web --origin",
+        settings,
+        "OPTION    VALUE  ORIGIN\nenv.LANG  \"C\"    api\n",
     );
 }
 

@@ -1,6 +1,7 @@
 //! `circusctl` without a command: commands line by line, on a terminal with completion and history.
 //!
-//! Every line goes the way of a command line. Only `exit` is the shell's own, and only `quit` is
+//! Every line goes the way of a command line; on a terminal each is a process of its own, so that
+//! Ctrl-C ends the command and not the shell. Only `exit` is the shell's own, and only `quit` is
 //! asked about first, because in any other shell it would leave the shell.
 
 mod complete;
@@ -11,16 +12,21 @@ mod tests;
 use std::env;
 use std::fs;
 use std::io::{self, IsTerminal, stdin};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
+use signal_hook::consts::SIGINT;
 
 use self::complete::Completion;
-use super::Extras;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::output::{Stream, emit};
 use super::parser::Globals;
 use super::run::{self, Line};
 
@@ -32,16 +38,16 @@ const QUESTION: &str = "Stop all watchers and the daemon? [y/N] ";
 const HISTORY: usize = 1000;
 
 /// Reads commands until there are no more; `globals` are the flags for all of them.
-pub(super) fn run(globals: &Globals, extras: &Extras) -> Exit {
+pub(super) fn run(globals: &Globals) -> Exit {
     if stdin().is_terminal() {
-        on_terminal(globals, extras).unwrap_or_else(|failure| run::tell(&failure, globals.json))
+        on_terminal(globals).unwrap_or_else(|failure| run::tell(&failure, globals.json))
     } else {
-        from_pipe(globals, extras)
+        from_pipe(globals)
     }
 }
 
 /// Does every line of standard input, up to the first that fails.
-fn from_pipe(globals: &Globals, extras: &Extras) -> Exit {
+fn from_pipe(globals: &Globals) -> Exit {
     for line in stdin().lines() {
         let done = line
             .map_err(Failure::Read)
@@ -49,7 +55,7 @@ fn from_pipe(globals: &Globals, extras: &Extras) -> Exit {
         let exit = match done {
             Ok(Step::Nothing) => Exit::Success,
             Ok(Step::Leave) => return Exit::Success,
-            Ok(Step::Do(line)) => execute(&line, extras),
+            Ok(Step::Do(line)) => execute(&line),
             Err(failure) => run::tell(&failure, globals.json),
         };
         if exit != Exit::Success {
@@ -62,8 +68,12 @@ fn from_pipe(globals: &Globals, extras: &Extras) -> Exit {
 /// The editor of the interactive shell.
 type Lines = Editor<Completion, FileHistory>;
 
-fn on_terminal(globals: &Globals, extras: &Extras) -> Result<Exit, Failure> {
+fn on_terminal(globals: &Globals) -> Result<Exit, Failure> {
     let mut lines = editor(globals)?;
+    // With a handler, even one that does nothing, Ctrl-C does not end us; a handler, unlike being
+    // ignored, is not inherited by the commands (execve(2)).
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGINT, interrupted).map_err(Failure::Read)?;
     loop {
         let typed = match lines.readline(PROMPT) {
             Ok(typed) => typed,
@@ -78,7 +88,7 @@ fn on_terminal(globals: &Globals, extras: &Extras) -> Result<Exit, Failure> {
             Ok(Step::Leave) => return Ok(Exit::Success),
             Ok(Step::Do(line)) => {
                 if !line.stops_the_daemon() || confirmed(&mut lines)? {
-                    execute(&line, extras);
+                    in_process_of_its_own(&typed, globals)?;
                 }
             }
             Err(failure) => {
@@ -88,11 +98,24 @@ fn on_terminal(globals: &Globals, extras: &Extras) -> Result<Exit, Failure> {
     }
 }
 
-fn execute(line: &Line, extras: &Extras) -> Exit {
-    match run::execute(line, extras) {
+fn execute(line: &Line) -> Exit {
+    match run::execute(line) {
         Ok(()) => Exit::Success,
         Err(failure) => run::tell(&failure, line.globals.json),
     }
+}
+
+/// Does what `typed` says and waits for it; how it ends, it has told itself.
+fn in_process_of_its_own(typed: &str, globals: &Globals) -> Result<(), Failure> {
+    let words = shlex::split(typed).ok_or(Failure::OpenQuote)?;
+    // Not by path: the program may have been replaced since.
+    let mut command = Command::new("/proc/self/exe");
+    let ended = command.args(globals.words()).args(words).status();
+    if ended.map_err(Failure::Read)?.signal().is_some() {
+        // The terminal has echoed ^C and nothing behind it.
+        emit(Stream::Out, "\n")?;
+    }
+    Ok(())
 }
 
 /// What a line asks for.
@@ -155,7 +178,7 @@ fn editor(globals: &Globals) -> Result<Lines, Failure> {
     Ok(lines)
 }
 
-/// Keeps `typed` at once, because a command that is interrupted ends the shell with it.
+/// Keeps `typed` at once, because the terminal may go away at any time.
 fn remember(lines: &mut Lines, typed: &str) {
     if typed.trim().is_empty() || !matches!(lines.add_history_entry(typed), Ok(true)) {
         return;

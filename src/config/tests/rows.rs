@@ -123,6 +123,7 @@ fn every_row_says_what_it_is() {
     for row in rows() {
         let description = row.description();
         assert!(description.ends_with('.'), "{}: '{description}'", row.key);
+        assert!(!description.contains('`'), "{}: '{description}'", row.key);
         assert!(!description.contains("  "), "{}: '{description}'", row.key);
         let same = row
             .section

@@ -129,7 +129,7 @@ fn every_error_of_every_file_is_told_at_once() {
              has only letters, digits and _ . : @ -",
             "etc/circusd/conf.d/b.toml:2:9: watcher.b.umask: expected a string of octal digits, \
              such as \"0022\", found an integer",
-            "--set circusd.log_level: circusd.log_level: expected one of 'error', 'warn', 'info', \
+            "--set: circusd.log_level: expected one of 'error', 'warn', 'info', \
              'debug', 'trace', found 'loud'",
             "--set nonsense: expected KEY=VALUE",
             "etc/circusd/conf.d/b.toml:1:10: watcher.b.cmd: required, and not set",
@@ -266,4 +266,30 @@ fn a_hundred_thousand_brackets_and_other_garbage_are_errors() {
     }
     let deep = format!("x-deep = {}", "[".repeat(100_000));
     assert!(!errors_of(&deep).is_empty());
+}
+
+/// Input of any kind is never a panic, and half a file is a file too.
+#[test]
+fn every_beginning_of_a_file_is_taken_or_refused() {
+    let text = "\"x-é\" = [1.5, 1979-05-27]\n[circusd]\nstop_timeout = \"1h 30min\"\n[env.\"w*\"]\n\
+                A = \"$(circus.env.HOME)\"\n[watcher.web]\ncmd = 'a \"b c\" $(circus.wid)'\n\
+                rlimits = { nofile = 0x10, core = \"unlimited\" }\nflapping = false\n\
+                stdout = { file = \"x-$(circus.wid)\" }\n[access]\nadmin = [\"@é\", 0]\n";
+    let machine = Machine::new();
+    for end in (0..=text.len()).filter(|end| text.is_char_boundary(*end)) {
+        machine.write("etc/circusd/circusd.toml", &text[..end]);
+        if let Err(errors) = machine.try_load() {
+            assert!(!errors.to_string().is_empty());
+        }
+    }
+    machine.load();
+}
+
+#[test]
+fn a_watcher_written_twice_in_a_file_is_an_error() {
+    let web = "[watcher.web]\ncmd = \"web\"\n";
+    assert_eq!(
+        errors_of(&format!("{web}{web}")),
+        ["3:10: duplicate key 'web'", "4:1: duplicate key 'cmd'"]
+    );
 }

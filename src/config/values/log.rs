@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-use crate::config::kind::{Kind, Problem, Read, choices, no_such_word, text};
+use crate::config::kind::{Kind, Problem, Read, no_such_word, text};
 use crate::config::node::{Node, Value};
+use crate::config::shapes::choices;
 use crate::config::variables::Context;
 
 choices! {

@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::config::diagnostic::nearest;
-use crate::config::kind::{
-    Kind, Problem, Read, choices, no_such_word, not_available, or_variable, plain, record,
-};
+use crate::config::kind::{Kind, Problem, Read, no_such_word, not_available, or_variable, plain};
 use crate::config::node::{Node, Value};
+use crate::config::shapes::{choices, record};
 use crate::config::variables::Context;
 
 /// More than any service has processors or the daemon may have processes by default.

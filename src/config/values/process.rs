@@ -6,8 +6,9 @@ use nix::sys::signal::Signal as Named;
 use serde_json::{Value as Json, json};
 
 use crate::config::diagnostic::nearest;
-use crate::config::kind::{Kind, Problem, Read, choices, collect, or_variable, plain, text};
+use crate::config::kind::{Kind, Problem, Read, collect, or_variable, plain, text};
 use crate::config::node::{Entry, Node, Value};
+use crate::config::shapes::choices;
 use crate::config::values::Bytes;
 use crate::config::variables::Context;
 

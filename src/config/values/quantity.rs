@@ -83,7 +83,7 @@ impl Kind for Duration {
 /// "30" was probably meant as "30s", and "5m" as "5min".
 fn with_unit(text: &str) -> Option<String> {
     let text = text.trim();
-    ["s", "in"]
+    ["in", "s"]
         .iter()
         .map(|unit| format!("{text}{unit}"))
         .find(|candidate| parse_duration(candidate).is_some())

@@ -3,8 +3,9 @@
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 
-use crate::config::kind::{Kind, Problem, Read, no_such_word, not_available, record, text};
+use crate::config::kind::{Kind, Problem, Read, no_such_word, not_available, text};
 use crate::config::node::{Node, Value};
+use crate::config::shapes::record;
 use crate::config::variables::Context;
 
 use super::{Bytes, TemplatePath};
@@ -12,7 +13,7 @@ use super::{Bytes, TemplatePath};
 record! {
     /// A file that output is appended to, turned over when it has grown too large.
     pub struct FileOutput("a table", switch: false) {
-        /// The path; `$(circus.wid)` makes it one for each process.
+        /// The path; $(circus.wid) makes it one for each process.
         file: TemplatePath = TemplatePath::default();
         /// The size at which the file is turned over; 0: never.
         max_bytes: Bytes = Bytes(0);
@@ -79,6 +80,10 @@ impl Kind for Output {
         let mut file = FileOutput::schema();
         file["required"] = json!(["file"]);
         json!({"anyOf": [{"enum": OUTPUTS}, file]})
+    }
+
+    fn fields() -> &'static [(&'static str, &'static str)] {
+        FileOutput::fields()
     }
 
     fn anchor(node: &mut Node) {

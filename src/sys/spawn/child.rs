@@ -50,6 +50,7 @@ pub(super) extern "C" fn enter(plan: *mut c_void) -> c_int {
 /// All steps in the one order that works:
 ///
 /// * the cgroup, the OOM score, limits, groups and user while we still have the power to set them;
+/// * a descriptor table of its own before anything is opened or changed in it;
 /// * the descriptors before a limit on their number comes into force, and after the last file was opened;
 /// * the bounding set before the change of user, which takes the power to change it; the other sets after it;
 /// * the directory after all of that, so that it is entered with the worker's permissions;
@@ -62,6 +63,7 @@ unsafe fn run(plan: &Plan) -> Result<Infallible, Failure> {
     // SAFETY: as ours; every pointer handed on points into the plan.
     unsafe {
         enter_cgroup(plan)?;
+        unshare_descriptors(plan)?;
         reset_signals()?;
         check(Stage::StartingSession, libc::syscall(libc::SYS_setsid))?;
         set_scheduling(plan)?;
@@ -130,6 +132,23 @@ unsafe fn enter_cgroup(plan: &Plan) -> Result<(), Failure> {
     // SAFETY: "0" is whoever writes (cgroups(7)); one byte of a constant.
     let r = unsafe { libc::syscall(libc::SYS_write, fd, b"0".as_ptr(), 1_usize) };
     check(Stage::EnteringCgroup, r).map(drop)
+}
+
+/// Until here the table is the parent's own: nothing of it may be changed, whatever fails.
+unsafe fn unshare_descriptors(plan: &Plan) -> Result<(), Failure> {
+    let Some(last) = plan.descriptors.last_shared else {
+        return Ok(());
+    };
+    // SAFETY: numbers only; the flag makes it our copy that is cut off.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            last + 1,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_UNSHARE,
+        )
+    };
+    check(Stage::ClosingDescriptors, r).map(drop)
 }
 
 unsafe fn reset_signals() -> Result<(), Failure> {

@@ -35,24 +35,26 @@ pub enum Method {
 /// The method for this machine, found out at the first call.
 pub fn method() -> Method {
     static METHOD: OnceLock<Method> = OnceLock::new();
-    *METHOD.get_or_init(|| {
-        if !HAS_CLONE3 {
-            return Method::Clone;
-        }
-        // The argument is wrong on purpose, so that nothing is made: a kernel that knows the call and the
-        // flag gets as far as looking up the descriptor.
-        let args = CloneArgs {
-            flags: CLONE_INTO_CGROUP,
-            exit_signal: libc::SIGCHLD as u64,
-            cgroup: i32::MAX as u64,
-            ..CloneArgs::default()
-        };
-        match clone3_that_fails(&args) {
-            libc::EBADF => Method::Clone3IntoCgroup,
-            libc::ENOSYS | libc::EPERM => Method::Clone,
-            _ => Method::Clone3,
-        }
-    })
+    *METHOD.get_or_init(find_method)
+}
+
+fn find_method() -> Method {
+    if !HAS_CLONE3 {
+        return Method::Clone;
+    }
+    // The argument is wrong on purpose, so that nothing is made: a kernel that knows the call and the
+    // flag gets as far as looking up the descriptor.
+    let args = CloneArgs {
+        flags: CLONE_INTO_CGROUP,
+        exit_signal: libc::SIGCHLD as u64,
+        cgroup: i32::MAX as u64,
+        ..CloneArgs::default()
+    };
+    match clone3_that_fails(&args) {
+        libc::EBADF => Method::Clone3IntoCgroup,
+        libc::ENOSYS | libc::EPERM => Method::Clone,
+        _ => Method::Clone3,
+    }
 }
 
 /// The kernel's `struct clone_args`, version 2 (Linux 5.7).
@@ -144,10 +146,18 @@ fn bury(pidfd: &Pidfd) {
     }
 }
 
+fn flags(plan: &Plan) -> c_int {
+    let always = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    match plan.descriptors.last_shared {
+        Some(_) => always | libc::CLONE_FILES,
+        None => always,
+    }
+}
+
 fn clone3(stack: &Stack, plan: &Plan, cgroup: Option<&Cgroup>) -> io::Result<(libc::pid_t, Pidfd)> {
     let mut pidfd: c_int = -1;
     let mut args = CloneArgs {
-        flags: (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD) as u64,
+        flags: flags(plan) as u64,
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
         stack: stack.bottom() as u64,
@@ -171,7 +181,7 @@ fn clone3(stack: &Stack, plan: &Plan, cgroup: Option<&Cgroup>) -> io::Result<(li
 
 fn clone(stack: &Stack, plan: &Plan) -> io::Result<(libc::pid_t, Pidfd)> {
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let flags = flags(plan) | libc::SIGCHLD;
     let argument: *mut c_void = ptr::from_ref(plan).cast_mut().cast();
     // SAFETY: as for clone3; libc's clone takes the top of the stack, and with CLONE_PIDFD the kernel writes
     // the descriptor where `parent_tid` points.
@@ -379,5 +389,59 @@ impl Drop for Dumpable {
             // SAFETY: a number only.
             unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has the kernel refuse clone3 in this thread, as the filters of containers do.
+    fn refuse_clone3(errno: c_int) {
+        let code = |bits: u32| bits as u16;
+        let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+        let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
+        let equal = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+        let answer = code(libc::BPF_RET | libc::BPF_K);
+        let refusal = libc::SECCOMP_RET_ERRNO | errno as u32;
+        let mut filter = [
+            // The number of the call is the first of `struct seccomp_data`.
+            step(load, 0, 0, 0),
+            step(equal, libc::SYS_clone3 as u32, 0, 1),
+            step(answer, refusal, 0, 0),
+            step(answer, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ];
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        // SAFETY: the kernel copies the filter, which is as long as is said; both calls are this thread's.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            let mode = libc::SECCOMP_MODE_FILTER;
+            assert_eq!(
+                libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program),
+                0
+            );
+        }
+    }
+
+    #[test]
+    fn where_clone3_is_refused_clone_is_taken() {
+        for errno in [libc::ENOSYS, libc::EPERM] {
+            let refused = std::thread::spawn(move || {
+                refuse_clone3(errno);
+                find_method()
+            });
+            assert_eq!(refused.join().unwrap(), Method::Clone, "{errno}");
+        }
+    }
+
+    #[test]
+    fn trying_leaves_no_process_behind() {
+        let children = || std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        let before = children();
+        eprintln!("measured: processes are made by {:?}", find_method());
+        assert_eq!(children(), before);
     }
 }

@@ -1,7 +1,7 @@
 //! Starts a process: one call, all that belongs to it, and either it runs the program or there is none.
 //!
 //! The child is made by `clone3` with `CLONE_VM | CLONE_VFORK`, so what a start costs does not grow with
-//! our memory, and is born in its cgroup. Everything is prepared before (`plan.rs`), and the child
+//! our memory, nor (`staging.rs`) with our open files, and is born in its cgroup. Everything is prepared before (`plan.rs`), and the child
 //! (`child.rs`) does nothing but system calls, because it borrows our memory until it executes.
 //!
 //! This never waits for the program to be ready, never restarts it and keeps no list of what it started.
@@ -10,6 +10,7 @@ mod child;
 mod clone;
 mod path;
 mod plan;
+mod staging;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use super::cgroup::Cgroup;
 use super::pidfd::Pidfd;
 
 pub use clone::{Method, method};
+pub use staging::reserve;
 
 /// What to run, and as what.
 ///

@@ -13,6 +13,7 @@ use std::ptr;
 use nix::sys::resource::Resource;
 use nix::unistd::{Gid, getgroups, getresgid, getresuid};
 
+use super::staging::Staged;
 use super::{Command, Ioprio, Method, Stage, path};
 use crate::sys::cgroup::Cgroup;
 
@@ -217,7 +218,10 @@ pub(super) struct Descriptors {
     pub(super) above: RawFd,
     /// First and last of each range to close, none of which holds a target.
     pub(super) closed: Vec<(libc::c_uint, libc::c_uint)>,
+    /// The last number of our table that the child has a use for; `None` when it needs all of them.
+    pub(super) last_shared: Option<RawFd>,
     _null: Option<OwnedFd>,
+    _staged: Option<Staged>,
 }
 
 impl Descriptors {
@@ -233,12 +237,16 @@ impl Descriptors {
         if twice || targets.iter().any(|&to| !(0..RawFd::MAX).contains(&to)) {
             return Err((Stage::Preparing, io::Error::from_raw_os_error(libc::EINVAL)));
         }
+        // From here on the numbers are those the child will see.
+        let staged = Staged::put(&mut wanted);
         let above = targets.last().map_or(0, |last| last + 1);
         Ok(Self {
             moves: UnsafeCell::new(moves(&wanted, &targets)),
             above,
             closed: gaps(&targets),
+            last_shared: staged.as_ref().map(Staged::last),
             _null: null,
+            _staged: staged,
         })
     }
 }

@@ -1,0 +1,318 @@
+//! From a configuration to a running daemon, and to its exit code.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use nix::unistd::Gid;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook_tokio::Signals;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::clock::Clock;
+use super::connection::{Connection, Shared, turn_away};
+use super::driver::{self, Driver, Ended};
+use super::events::SharedLog;
+use super::homes::Homes;
+use super::program::Surroundings;
+use super::recipes::Recipes;
+use super::state::State;
+use super::streams::Streams;
+use super::workers::Workers;
+use super::{convert, journal};
+use crate::config::{Circusd, Identity, SocketPath, Sources, Store};
+use crate::core::{ExitReason, Supervisor};
+use crate::sys::socket::{self, Address, Listening};
+use crate::sys::{abilities, limits, users};
+
+/// How long nobody is accepted after the table of descriptors was found full, and not even the
+/// reserve helped.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many clients may wait to be accepted; the kernel has its own upper bound.
+const BACKLOG: i32 = 4096;
+
+/// How the daemon is to run.
+#[derive(Debug)]
+pub struct Options {
+    /// Where the configuration comes from.
+    pub sources: Sources,
+}
+
+/// The exit codes of `circusd`; see sysexits.h(3head) for those above 63.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitCode {
+    /// A clean stop.
+    Stopped = 0,
+    /// Anything else that kept it from running.
+    Failed = 1,
+    /// A critical watcher has given up.
+    Critical = 70,
+    /// The configuration is wrong.
+    Config = 78,
+    /// Stopped at once by a second SIGINT.
+    Interrupted = 130,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Runs a daemon in the foreground until it has ended. What keeps it from running is told to
+/// `complain`, one sentence or list of errors at a time.
+pub fn run(options: Options, complain: impl Fn(&str)) -> ExitCode {
+    let store = match Store::load(options.sources) {
+        Ok(store) => store,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return ExitCode::Config;
+        }
+    };
+    match start(store) {
+        Ok(ended) => code(ended),
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::Failed
+        }
+    }
+}
+
+fn code(ended: Ended) -> ExitCode {
+    if ended.left > 0 {
+        tracing::error!(
+            "{} processes could not be ended and are left behind",
+            ended.left
+        );
+    }
+    match ended.why {
+        ExitReason::Asked if ended.left > 0 => ExitCode::Failed,
+        ExitReason::Asked => ExitCode::Stopped,
+        ExitReason::AskedAtOnce => ExitCode::Interrupted,
+        ExitReason::Critical => ExitCode::Critical,
+    }
+}
+
+/// What keeps the daemon from running, as a sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+struct StartError {
+    what: String,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: impl Into<String>,
+) -> impl FnOnce(E) -> StartError {
+    move |source| StartError {
+        what: what.into(),
+        source: source.into(),
+    }
+}
+
+fn start(store: Store) -> Result<Ended, StartError> {
+    let circusd = store.config().circusd.clone();
+    if let Some(umask) = circusd.umask {
+        nix::sys::stat::umask(Mode::from_bits_truncate(umask.0));
+    }
+    let target = circusd.log_target.as_ref();
+    let log = journal::start(&circusd.log_level, target);
+    let reload_log = log.map_err(because("failed to open the log"))?;
+    let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
+    let listening = listen(&circusd)?;
+    let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose();
+    let _pidfile = _pidfile.map_err(because("failed to write the pidfile"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(because("failed to set up the loop"))?;
+    let Listening { listener, file } = listening;
+    let ended = LocalSet::new().block_on(&runtime, serve(store, state, listener, reload_log));
+    if let Some(file) = file
+        && let Err(error) = file.remove()
+    {
+        tracing::warn!("failed to remove the socket: {error}");
+    }
+    ended
+}
+
+fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
+    let address = match &circusd.socket {
+        SocketPath::Path(path) => Address::Path(path.clone()),
+        SocketPath::Abstract(name) => Address::Abstract(name.as_bytes().to_vec()),
+    };
+    let group = match &circusd.socket_group {
+        Some(Identity::Id(gid)) => Some(Gid::from_raw(*gid)),
+        Some(Identity::Name(name)) => {
+            Some(users::group(name).map_err(because("failed to find the group of the socket"))?)
+        }
+        // Only who could give the socket away tries to: circus is a group of the system's daemon.
+        None if nix::unistd::geteuid().is_root() => users::group("circus").ok(),
+        None => None,
+    };
+    let (mode, group) = match &address {
+        Address::Path(_) => (Some(Mode::from_bits_truncate(circusd.socket_mode.0)), group),
+        // An abstract name has neither; who may connect is then a matter of [access] alone.
+        Address::Abstract(_) => (None, None),
+    };
+    socket::listen(&address, mode, group, BACKLOG).map_err(because("failed to listen"))
+}
+
+/// The socket as clients name it.
+fn socket_text(socket: &SocketPath) -> String {
+    match socket {
+        SocketPath::Path(path) => path.to_string_lossy().into_owned(),
+        SocketPath::Abstract(name) => format!("@{name}"),
+    }
+}
+
+/// The file with our pid, for as long as this lives.
+struct Pidfile(PathBuf);
+
+impl Pidfile {
+    fn write(path: &Path) -> io::Result<Pidfile> {
+        std::fs::write(path, format!("{}\n", std::process::id()))?;
+        Ok(Pidfile(path.to_owned()))
+    }
+}
+
+impl Drop for Pidfile {
+    fn drop(&mut self) {
+        // It may be gone already; nobody is served by a complaint.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+async fn serve(
+    store: Store,
+    state: State,
+    listener: std::os::unix::net::UnixListener,
+    reload_log: journal::Reload,
+) -> Result<Ended, StartError> {
+    let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2]);
+    let signals = signals.map_err(because("failed to listen to signals"))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(because("failed to listen"))?;
+    let listener = UnixListener::from_std(listener).map_err(because("failed to listen"))?;
+    let circusd = &store.config().circusd;
+    let (asks, asked) = mpsc::unbounded_channel();
+    let shared = Shared {
+        asks,
+        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
+        connections: Rc::new(Cell::new(0)),
+        connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
+        message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
+    };
+    let mut driver = assemble(store, &state, shared.clone(), reload_log)?;
+    driver.boot();
+    tokio::task::spawn_local(accept(listener, shared));
+    Ok(driver.run(signals, asked).await)
+}
+
+fn assemble(
+    store: Store,
+    state: &State,
+    shared: Shared,
+    reload_log: journal::Reload,
+) -> Result<Driver, StartError> {
+    let descriptors =
+        limits::raise_descriptors().map_err(because("failed to raise the limit on descriptors"))?;
+    let abilities = abilities::probe();
+    for missing in abilities.missing() {
+        tracing::info!("{missing}");
+    }
+    for warning in store.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let circusd = &store.config().circusd;
+    let base = match circusd.cgroups {
+        true => abilities.cgroup_base.as_deref().ok(),
+        false => None,
+    };
+    let clock = Clock::start();
+    let surroundings = Surroundings {
+        instance: state.instance.clone(),
+        socket: socket_text(&circusd.socket),
+        descriptors: descriptors.for_workers(),
+        oom_score_adj: None,
+    };
+    let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
+    Ok(Driver {
+        core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
+        clock,
+        workers: Workers::new(Homes::new(base, &state.instance), streams),
+        watch: driver::watch().map_err(because("failed to set up the loop"))?,
+        recipes: Recipes::default(),
+        log: Rc::clone(&shared.log),
+        surroundings,
+        shared,
+        requests: 0,
+        waiting: std::collections::BTreeMap::new(),
+        inputs: Vec::new(),
+        more: false,
+        ended: None,
+        reload_log,
+        store,
+    })
+}
+
+impl Driver {
+    /// Tells core of the configuration; the watchers that start with the daemon start.
+    fn boot(&mut self) {
+        self.recipes.update(&self.store.config().watchers, &[]);
+        let command = self.apply_command(&self.store);
+        self.ask_core(command);
+    }
+}
+
+/// Takes in clients. One descriptor is kept in reserve, so that with a full table a client can
+/// still be told, rather than be left waiting.
+async fn accept(listener: UnixListener, shared: Shared) {
+    let mut reserve = File::open("/dev/null").ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => admit(stream, &shared),
+            Err(error) if is_full(&error) => {
+                drop(reserve.take());
+                if let Ok((stream, _)) = listener.accept().await {
+                    turn_away(&stream, shared.connections.get());
+                }
+                reserve = File::open("/dev/null").ok();
+                if reserve.is_none() {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            // The client went away while it waited; see accept(2) for what else may pass.
+            Err(error) => tracing::debug!("failed to accept a client: {error}"),
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(
+        error.raw_os_error(),
+        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
+    )
+}
+
+fn admit(stream: tokio::net::UnixStream, shared: &Shared) {
+    let limit = shared.connections_max.get();
+    if shared.connections.get() >= limit {
+        return turn_away(&stream, limit);
+    }
+    match socket::peer(&stream) {
+        Ok(peer) => {
+            tokio::task::spawn_local(Connection::new(stream, peer, shared.clone()).serve());
+        }
+        Err(error) => tracing::warn!("failed to tell who a client is, closed it: {error}"),
+    }
+}
