@@ -44,21 +44,15 @@ pub fn raise_descriptors() -> io::Result<Descriptors> {
 mod tests {
     use super::*;
     use crate::sys::pidfd::ExitStatus;
-    use crate::sys::spawn::{Command, spawn};
-    use crate::sys::testing::{script, wait};
+    use crate::sys::spawn::spawn;
+    use crate::sys::testing::{alone, script, wait};
 
     #[test]
     fn ours_is_raised_and_workers_get_the_old_one() {
-        // The limit is the whole process's, so this test runs itself again in one of its own.
-        const MARK: &str = "CIRCUSD_TEST_LIMITS";
-        if std::env::var_os(MARK).is_none() {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            let name = "sys::limits::tests::ours_is_raised_and_workers_get_the_old_one";
-            command.argv.extend([name.into(), "--exact".into()]);
-            command.env.push((MARK.into(), "1".into()));
-            command.rlimits = vec![(Resource::RLIMIT_NOFILE, 64, 256)];
-            let child = spawn(&command, &[], None).unwrap();
-            assert_eq!(wait(&child), ExitStatus::Exited(0));
+        if !alone(
+            "sys::limits::tests::ours_is_raised_and_workers_get_the_old_one",
+            vec![(Resource::RLIMIT_NOFILE, 64, 256)],
+        ) {
             return;
         }
         let limits = raise_descriptors().unwrap();
