@@ -1,8 +1,8 @@
 //! The limit on our own descriptors.
 //!
-//! A daemon with thousands of workers needs more than the usual soft limit of 1024. Workers do not: one that uses
-//! select(2) breaks beyond it (systemd's `file-hierarchy` of limits leaves it at 1024 for that reason), so
-//! they get the old one back.
+//! A daemon with thousands of workers needs more than the usual soft limit of 1024. Workers do not, and one that
+//! uses select(2) breaks with a descriptor beyond it, so they get the old limit back (systemd keeps its services
+//! at 1024 for that reason: systemd.exec(5), `LimitNOFILE=`).
 
 use std::io;
 
