@@ -343,7 +343,10 @@ impl Supervisor {
         self.insert(spec.clone());
         let mut tickets = Vec::new();
         if start {
-            self.with_watcher(&spec.name, |watcher, ctx| watcher.want_up(ctx));
+            self.with_watcher(&spec.name, |watcher, ctx| {
+                watcher.want_up(ctx);
+                watcher.release(ctx);
+            });
             tickets.push((spec.name.clone(), Goal::Up("start")));
         }
         Ok(Waiting {

@@ -22,9 +22,7 @@ impl Watcher {
             self.wanted = Wanted::Up;
             self.leave_wave();
         }
-        self.trouble = None;
-        self.restarts = 0;
-        self.forgive();
+        self.errand = Some(Errand::Start);
         if self.phase == Phase::Stopped {
             self.since = ctx.now;
         }
@@ -66,15 +64,14 @@ impl Watcher {
         match self.phase {
             Phase::Up(_) if self.wanted == Wanted::Up => {
                 self.leave_wave();
-                self.trouble = None;
                 self.errand = Some(errand);
             }
-            _ => {
-                let stopping = matches!(self.phase, Phase::Up(_));
+            // It was on its way to a stop in a wave: what runs is to be replaced all the same.
+            Phase::Up(_) => {
                 self.want_up(ctx);
-                // It was on its way to a stop in a wave: what runs is to be replaced all the same.
-                self.errand = stopping.then_some(errand);
+                self.errand = Some(errand);
             }
+            _ => self.want_up(ctx),
         }
     }
 
@@ -84,10 +81,14 @@ impl Watcher {
         let Some(errand) = self.errand.take() else {
             return;
         };
+        self.trouble = None;
+        self.forgive();
         if !matches!(self.phase, Phase::Up(_)) {
+            self.restarts = 0;
             return;
         }
         match errand {
+            Errand::Start => self.restarts = 0,
             Errand::Restart => {
                 self.must_stop = true;
                 self.restarts = 0;
@@ -98,7 +99,6 @@ impl Watcher {
     }
 
     fn hang_up(&mut self, ctx: &mut Context) {
-        self.forgive();
         for id in self.select(|worker| worker.runs() && !worker.going()) {
             self.send(id, SIGHUP, Recipients::Process, By::Reload, None, ctx);
         }

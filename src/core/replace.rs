@@ -12,7 +12,6 @@ impl Watcher {
     /// Begins to replace all processes.
     pub(super) fn begin_reload(&mut self, mode: ReloadMode, ctx: &mut Context) {
         self.generation += 1;
-        self.forgive();
         self.reload = Some(Reload {
             mode,
             generation: self.generation,

@@ -84,6 +84,8 @@ pub(super) enum Wanted {
 /// What an operator asked of a pool that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Errand {
+    /// Only what is missing is started.
+    Start,
     Restart,
     /// By what they are replaced.
     Reload(ReloadMode),
