@@ -150,9 +150,7 @@ impl Watcher {
                     self.set_hook_trouble(Hook::BeforeStart, answer, ctx.now);
                     self.phase = Phase::Stopped;
                     self.since = ctx.now;
-                    if self.wanted == Wanted::Up {
-                        self.wanted = Wanted::Down;
-                    }
+                    self.refuse();
                 }
             },
             Phase::Up(Up::AfterStart(id)) if id == hook => match answer {
@@ -160,10 +158,7 @@ impl Watcher {
                 HookAnswer::False(_) | HookAnswer::Failed(_) => {
                     self.set_hook_trouble(Hook::AfterStart, answer, ctx.now);
                     self.phase = Phase::Up(Up::Filling);
-                    if self.wanted == Wanted::Up {
-                        self.wanted = Wanted::Down;
-                        self.held = false;
-                    }
+                    self.refuse();
                 }
             },
             Phase::BeforeStop(id) if id == hook => self.phase = Phase::Stopping,
@@ -174,6 +169,14 @@ impl Watcher {
             | Phase::BeforeStop(_)
             | Phase::Stopping
             | Phase::AfterStop(_) => {}
+        }
+    }
+
+    /// A hook has decided that it does not run, whatever waits in a wave.
+    fn refuse(&mut self) {
+        self.leave_wave();
+        if self.wanted == Wanted::Up {
+            self.wanted = Wanted::Down;
         }
     }
 

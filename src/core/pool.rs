@@ -297,7 +297,7 @@ impl Watcher {
     /// Tells what has been reached.
     fn settle(&mut self, ctx: &mut Context) {
         let target = self.target();
-        let whole = self.tally.ready() >= target && self.tally.fresh(Standing::Unready) == 0;
+        let whole = self.whole();
         if whole && self.wanted == Wanted::Up {
             self.trouble = None;
             // There is nothing left that was given up.
@@ -325,6 +325,12 @@ impl Watcher {
                 ctx,
             );
         }
+    }
+
+    /// Whether everything that is to run is ready, or has done its work.
+    pub(super) fn whole(&self) -> bool {
+        self.tally.ready() + self.places.finished() >= self.target()
+            && self.tally.fresh(Standing::Unready) == 0
     }
 
     /// The start has succeeded.
@@ -497,6 +503,7 @@ impl Watcher {
     /// Counts a failed spawn, and decides whether and when to go on. The trouble is set already.
     pub(super) fn spawn_failed(&mut self, ctx: &mut Context) {
         self.gate.proven = false;
+        let replacing = self.reload.is_some() || self.serves();
         self.fail_reload(ctx);
         // What was asked for together fails together, and counts once.
         if self.gate.closed_until.is_some_and(|until| until > ctx.now) || self.gate.given_up {
@@ -504,7 +511,7 @@ impl Watcher {
         }
         self.gate.failures += 1;
         let attempts = self.gate.failures;
-        if self.spec.max_retry.is_some_and(|max| attempts >= max) && !self.serves() {
+        if self.spec.max_retry.is_some_and(|max| attempts >= max) && !replacing {
             self.gate.given_up = true;
             for id in self.pending(Life::is_pending) {
                 self.dismiss(id, Farewell::new(By::Scale, &self.spec), ctx);
@@ -518,7 +525,7 @@ impl Watcher {
         self.gate.closed_until = Some(ctx.now + pause);
     }
 
-    /// Whether what could not be started is only a replacement of what still runs.
+    /// Whether what could not be started is only to replace what still runs.
     fn serves(&self) -> bool {
         self.tally.old(Standing::Ready) > 0
     }

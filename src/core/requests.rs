@@ -259,10 +259,8 @@ impl Watcher {
         if let Some(trouble) = &self.trouble {
             return Some(Err(trouble.refusal.clone()));
         }
-        let whole = self.tally.ready() >= self.target();
-        let whole = whole && self.tally.fresh(Standing::Unready) == 0;
         // A frozen pool gets nothing new; to wait for it would be to wait for somebody's thaw.
-        (up == Up::Started && whole || self.frozen).then_some(Ok(()))
+        (up == Up::Started && self.whole() || self.frozen).then_some(Ok(()))
     }
 
     fn verdict_settled(&self) -> Option<Result<(), Refusal>> {
