@@ -81,6 +81,9 @@ impl Watcher {
         let Some(errand) = self.errand.take() else {
             return;
         };
+        if self.wanted != Wanted::Up {
+            return;
+        }
         self.trouble = None;
         self.forgive();
         if !matches!(self.phase, Phase::Up(_)) {

@@ -30,7 +30,8 @@ impl Watcher {
                 self.since = ctx.now;
             }
             Phase::Up(_) if self.going_down() => self.begin_stop(ctx),
-            Phase::Up(_) if self.finished() => {
+            // Unless somebody is about to want something of it.
+            Phase::Up(_) if self.errand.is_none() && self.finished() => {
                 self.wanted = Wanted::Down;
                 let text = match self.exits.back() {
                     Some(exit) => format!("its work is done: the last process {}", exit.status),

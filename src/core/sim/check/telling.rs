@@ -198,6 +198,10 @@ impl Checker {
             "before_reap comes before reap",
             "{worker:?}"
         );
+        if expected {
+            // It ended by itself in the moment in which it was told to: its place starts anew.
+            self.pace.fresh(name, wid);
+        }
         worker.reap_told = true;
         Ok(())
     }

@@ -31,6 +31,7 @@ impl Checker {
     pub(super) fn emptied(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.emptied = true;
+            self.step.ended.insert(id);
         }
     }
 
