@@ -29,7 +29,7 @@ use super::{convert, journal};
 use crate::config::{Circusd, Identity, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, limits, users};
+use crate::sys::{abilities, limits, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
@@ -121,6 +121,8 @@ fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 }
 
 fn start(store: Store) -> Result<Ended, StartError> {
+    // Before anything else opens descriptors: a start then costs the same however many there are.
+    spawn::reserve().map_err(because("failed to set up the table of descriptors"))?;
     let circusd = store.config().circusd.clone();
     if let Some(umask) = circusd.umask {
         nix::sys::stat::umask(Mode::from_bits_truncate(umask.0));
