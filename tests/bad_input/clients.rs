@@ -90,7 +90,10 @@ fn a_client_that_leaves_in_the_middle_of_a_long_stop() {
         (daemon_stats(&daemon)["connections"] == 2).then_some(())
     });
     assert_eq!(daemon.status("stubborn")["state"], "stopping");
-    let killed = daemon.call("Signal", json!({"watcher": "stubborn", "signal": "SIGKILL"}));
+    let killed = daemon.call(
+        "Signal",
+        json!({"watcher": "stubborn", "signal": "SIGKILL"}),
+    );
     assert!(killed.is_ok(), "{killed:?}");
     events.wait("watcher.stubborn.stop");
     assert_eq!(daemon.status("stubborn")["state"], "stopped");
@@ -112,7 +115,10 @@ fn a_client_that_only_listens_on_is_still_answered() {
         .shutdown(std::net::Shutdown::Write)
         .expect("a socket can be closed by half");
     events.wait("watcher.stubborn.kill");
-    let killed = daemon.call("Signal", json!({"watcher": "stubborn", "signal": "SIGKILL"}));
+    let killed = daemon.call(
+        "Signal",
+        json!({"watcher": "stubborn", "signal": "SIGKILL"}),
+    );
     assert!(killed.is_ok(), "{killed:?}");
     let stopped = connection.receive_reply().expect("the stop is answered");
     assert_eq!(stopped["changes"][0]["watcher"], "stubborn", "{stopped}");
@@ -133,7 +139,10 @@ fn what_is_sent_during_a_long_call_is_answered_after_it() {
     for _ in 0..100 {
         connection.send_call("List", json!({}), false);
     }
-    let killed = daemon.call("Signal", json!({"watcher": "stubborn", "signal": "SIGKILL"}));
+    let killed = daemon.call(
+        "Signal",
+        json!({"watcher": "stubborn", "signal": "SIGKILL"}),
+    );
     assert!(killed.is_ok(), "{killed:?}");
     let stopped = connection.receive_reply().expect("the stop is answered");
     assert_eq!(stopped["changes"][0]["watcher"], "stubborn", "{stopped}");

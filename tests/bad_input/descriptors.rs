@@ -6,8 +6,8 @@ use serde_json::json;
 use super::common::{Connection, Daemon, Home, eventually};
 use super::{assert_alive, daemon_stats};
 
-/// Room for the daemon itself and some ten clients or workers.
-const DESCRIPTORS: u32 = 40;
+/// Room for the daemon itself and some twenty clients or workers.
+const DESCRIPTORS: u32 = 64;
 
 /// Tries again for as long as a test may last.
 const CONFIG: &str = r#"
