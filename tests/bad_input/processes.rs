@@ -76,7 +76,7 @@ fn what_a_crashed_worker_leaves_is_ended_before_its_successor_is_told() {
     fs::write(home.path("leave.sh"), script).expect("a file can be written");
     fs::write(home.path("crash"), "").expect("a file can be written");
     home.configure(&format!(
-        "[watcher.w]\ncmd = ['/bin/sh', 'leave.sh']\nworking_dir = '{}'\n",
+        "[watcher.w]\ncmd = ['/bin/sh', 'leave.sh']\nworking_dir = '{}'\ngraceful_timeout = '1s'\n",
         home.root().display()
     ));
     let daemon = home.start();
