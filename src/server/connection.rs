@@ -5,12 +5,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::descriptors::Budget;
 use super::events::SharedLog;
 use super::stats::Samples;
 use crate::api::frame::{Call, Frames, Reply, Terminator, encode};
@@ -21,6 +24,10 @@ use crate::sys::socket::Peer;
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// How much of what follows a call is read while that call is carried out. It is read to see the
+/// client go; one that sends more than this is believed to be there.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// How many progress replies may wait for a client; further ones are left out, as the next tells
 /// more.
@@ -54,6 +61,7 @@ pub(super) enum Answer {
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) asks: mpsc::UnboundedSender<Ask>,
+    pub(super) budget: Budget,
     pub(super) log: Rc<SharedLog>,
     pub(super) connections: Rc<Cell<usize>>,
     /// A connection is over.
@@ -129,7 +137,7 @@ impl Connection {
     }
 
     async fn converse(&mut self) -> io::Result<()> {
-        while self.receive().await? {
+        while self.receive().await? > 0 {
             while let Some(frame) = self.frames.next() {
                 match frame {
                     Ok(call) => self.handle(call).await?,
@@ -143,22 +151,22 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once; false at the end of the stream, or of the daemon.
-    async fn receive(&mut self) -> io::Result<bool> {
+    /// Reads once; says how much, 0 at the end of the stream, or of the daemon. May be dropped at any
+    /// point: nothing is lost.
+    async fn receive(&mut self) -> io::Result<usize> {
         let log = Rc::clone(&self.shared.log);
         loop {
             tokio::select! {
                 biased;
                 readable = self.stream.readable() => readable?,
-                () = log.ended() => return Ok(false),
+                () = log.ended() => return Ok(0),
             }
             // On the stack, so that a silent connection holds no buffer.
             let mut buffer = [0; READ_BYTES];
             match self.stream.try_read(&mut buffer) {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    self.frames.push(&buffer[..n]);
-                    return Ok(true);
+                Ok(read) => {
+                    self.frames.push(&buffer[..read]);
+                    return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -194,17 +202,21 @@ impl Connection {
         if let Err(error) = method.check_more(more) {
             return refuse(error);
         }
-        self.ask(method, more, terminator).await
+        // Who wants no answer may have gone before the call is carried out.
+        let stays = !call.oneway;
+        self.ask(method, more, stays, terminator).await
     }
 
     async fn ask(
         &mut self,
         method: Method,
         more: bool,
+        stays: bool,
         terminator: Terminator,
     ) -> io::Result<Option<Vec<u8>>> {
         loop {
-            match self.ask_once(method.clone(), more, terminator).await? {
+            let answer = self.ask_once(method.clone(), more, stays, terminator);
+            match answer.await? {
                 None => return Ok(None),
                 Some(Answer::Last(answer)) => return Ok(Some(answer)),
                 Some(Answer::Subscribed(first, filter, after)) => {
@@ -224,12 +236,16 @@ impl Connection {
         }
     }
 
-    /// Gives one call to the loop and waits for what it says; `None` if the daemon ends, or the
-    /// client has gone.
+    /// Gives one call to the loop and waits for what it says; `None` if the daemon ends.
+    ///
+    /// # Errors
+    ///
+    /// The client has gone, while it should have stayed.
     async fn ask_once(
         &mut self,
         method: Method,
         more: bool,
+        stays: bool,
         terminator: Terminator,
     ) -> io::Result<Option<Answer>> {
         let (answer, mut answered) = oneshot::channel();
@@ -245,11 +261,20 @@ impl Connection {
         if self.shared.asks.send(ask).is_err() {
             return Ok(None);
         }
+        let mut ahead = if stays { AHEAD_BYTES_MAX } else { 0 };
         loop {
             tokio::select! {
                 biased;
                 Some(step) = steps.recv() => self.stream.write_all(&step).await?,
                 answer = &mut answered => return Ok(answer.ok()),
+                read = self.receive(), if ahead > 0 => {
+                    ahead = match read? {
+                        0 if hung_up(&self.stream) => return Err(io::ErrorKind::BrokenPipe.into()),
+                        // It has said all it has to say, and waits for the answer.
+                        0 => 0,
+                        read => ahead.saturating_sub(read),
+                    };
+                }
             }
         }
     }
@@ -292,6 +317,14 @@ impl Drop for Listening {
     fn drop(&mut self) {
         self.0.with(|log| log.subscribers -= 1);
     }
+}
+
+/// Whether the other end can neither send nor receive: it is closed, and not only by half.
+fn hung_up(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let asked = poll(&mut fds, PollTimeout::ZERO);
+    let events = fds[0].revents().unwrap_or(PollFlags::empty());
+    asked.is_ok() && events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
 }
 
 /// Waits until the other end has gone. What it sends meanwhile is thrown away: a client that has

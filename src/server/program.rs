@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
 use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
@@ -198,10 +199,21 @@ pub(super) fn failure(stage: &str, error: &io::Error) -> SpawnFailure {
     }
 }
 
+/// The same, with the file that it is about.
+pub(super) fn failure_at(stage: &str, file: Option<&Path>, error: &io::Error) -> SpawnFailure {
+    let mut failure = failure(stage, error);
+    if let Some(file) = file {
+        failure.error = format!("failed to start: {stage} '{}': {error}", file.display());
+    }
+    failure
+}
+
 fn lookup_failure(stage: &str, error: &users::LookupError) -> SpawnFailure {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let cause = cause.unwrap_or_default();
     SpawnFailure {
         stage: stage.to_owned(),
         errno: 0,
-        error: format!("failed to start: {stage}: {error}"),
+        error: format!("failed to start: {stage}: {error}{cause}"),
     }
 }
