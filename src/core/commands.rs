@@ -77,7 +77,7 @@ impl Supervisor {
     fn check_set(&self, spec: &WatcherSpec) -> Result<(), Refusal> {
         self.check(std::slice::from_ref(&spec.name))?;
         let before = self.find(&spec.name)?.spec.numprocesses as usize;
-        self.check_processes(self.asked_for() - before + spec.numprocesses as usize)
+        self.check_growth(before, spec.numprocesses as usize)
     }
 
     fn accept(&mut self, request: &Request) -> Result<Waiting, Refusal> {
@@ -245,7 +245,7 @@ impl Supervisor {
         if watcher.spec.singleton && wanted > 1 {
             return Err(Refusal::Singleton(name.clone()));
         }
-        self.check_processes(self.asked_for() - now as usize + wanted as usize)?;
+        self.check_growth(watcher.spec.numprocesses as usize, wanted as usize)?;
         self.with_watcher(name, |watcher, ctx| {
             watcher.spec.numprocesses = wanted;
             if wanted != now as u32 {
@@ -269,6 +269,14 @@ impl Supervisor {
             .values()
             .map(|watcher| watcher.spec.numprocesses as usize)
             .sum()
+    }
+
+    /// Fewer are always allowed, even where a lowered limit is passed already.
+    fn check_growth(&self, before: usize, after: usize) -> Result<(), Refusal> {
+        match after > before {
+            true => self.check_processes(self.asked_for() - before + after),
+            false => Ok(()),
+        }
     }
 
     fn check_processes(&self, number: usize) -> Result<(), Refusal> {
@@ -343,7 +351,10 @@ impl Supervisor {
         self.insert(spec.clone());
         let mut tickets = Vec::new();
         if start {
-            self.with_watcher(&spec.name, |watcher, ctx| watcher.want_up(ctx));
+            self.with_watcher(&spec.name, |watcher, ctx| {
+                watcher.want_up(ctx);
+                watcher.release(ctx);
+            });
             tickets.push((spec.name.clone(), Goal::Up("start")));
         }
         Ok(Waiting {
@@ -424,6 +435,11 @@ impl Supervisor {
                     new.push(name);
                 }
                 continue;
+            }
+            // It was about to be removed, and is wanted again.
+            let revived = self.with_watcher(&name, |watcher, _| watcher.revive()) == Some(true);
+            if revived && spec.autostart {
+                new.push(name.clone());
             }
             let changed = self.with_watcher(&name, |watcher, ctx| match watcher.spec == *spec {
                 true => None,
@@ -514,6 +530,16 @@ impl Watcher {
             Effect::Live => Some(Goal::Settled),
         };
         (effect, goal)
+    }
+
+    /// Takes back a removal; says whether there was one.
+    fn revive(&mut self) -> bool {
+        let removed = self.wanted == Wanted::Gone;
+        if removed {
+            self.wanted = Wanted::Down;
+            self.must_stop = matches!(self.phase, Phase::Up(_));
+        }
+        removed
     }
 
     fn abandon_all(&mut self, ctx: &mut super::context::Context) {

@@ -56,6 +56,7 @@ impl Watcher {
                 ctx.cancel_hook(hook);
                 return self.discard(id, ctx);
             }
+            Life::Allowed => return self.discard(id, ctx),
             Life::AfterSpawn(hook) => ctx.cancel_hook(hook),
             Life::Spawning | Life::Starting | Life::Running => {}
             Life::Stopping | Life::BeforeReap(_) | Life::AfterReap(_) | Life::Reaped => return,
@@ -149,6 +150,7 @@ impl Watcher {
             }
             Life::Running
             | Life::BeforeSpawn(_)
+            | Life::Allowed
             | Life::Spawning
             | Life::AfterSpawn(_)
             | Life::Stopping
@@ -270,7 +272,9 @@ impl Watcher {
         let Some(exit) = &worker.exit else {
             return Vacancy::Free;
         };
-        if exit.expected || !matches!(self.phase, Phase::Up(_)) {
+        // The place of one that was to be replaced is not its successor's.
+        let over = exit.expected || worker.outdated.is_some();
+        if over || !matches!(self.phase, Phase::Up(_)) {
             self.histories.remove(&worker.wid);
             return Vacancy::Free;
         }
@@ -353,7 +357,12 @@ impl Watcher {
         match worker.life {
             Life::BeforeSpawn(hook) | Life::AfterSpawn(hook) => ctx.cancel_hook(hook),
             Life::BeforeReap(hook) | Life::AfterReap(hook) => ctx.cancel_hook(hook),
-            Life::Spawning | Life::Starting | Life::Running | Life::Stopping | Life::Reaped => {}
+            Life::Allowed
+            | Life::Spawning
+            | Life::Starting
+            | Life::Running
+            | Life::Stopping
+            | Life::Reaped => {}
         }
         self.drop_signals(id, ctx);
         let Some(worker) = self.workers.remove(&id) else {
@@ -363,7 +372,7 @@ impl Watcher {
         self.places.leave(worker.wid, Vacancy::Free, ctx.now);
         ctx.timers.set(Timer::Worker(id), None);
         ctx.owners.remove(&id);
-        if !matches!(worker.life, Life::BeforeSpawn(_)) {
+        if !worker.life.is_pending() {
             ctx.act(Action::Abandon { worker: id });
         }
     }

@@ -17,19 +17,25 @@ const SIGHUP: i32 = 1;
 impl Watcher {
     /// An operator wants it to run. What was given up is tried again.
     pub(super) fn want_up(&mut self, ctx: &Context) {
-        self.wanted = Wanted::Up;
-        self.leave_wave();
-        self.trouble = None;
-        self.restarts = 0;
+        // What is to be removed is not wanted back by a start; the removal answers it.
+        if self.wanted != Wanted::Gone {
+            self.wanted = Wanted::Up;
+            self.leave_wave();
+        }
+        self.errand = Some(Errand::Start);
+        if self.phase == Phase::Stopped {
+            self.since = ctx.now;
+        }
+    }
+
+    /// What was given up is tried again, and what was held need not wait.
+    pub(super) fn forgive(&mut self) {
         self.places.forgive();
         self.histories.clear();
         self.gate = Gate {
             last: self.gate.last,
             ..Gate::default()
         };
-        if self.phase == Phase::Stopped {
-            self.since = ctx.now;
-        }
     }
 
     /// An operator wants it stopped.
@@ -58,15 +64,14 @@ impl Watcher {
         match self.phase {
             Phase::Up(_) if self.wanted == Wanted::Up => {
                 self.leave_wave();
-                self.trouble = None;
                 self.errand = Some(errand);
             }
-            _ => {
-                let stopping = matches!(self.phase, Phase::Up(_));
+            // It was on its way to a stop in a wave: what runs is to be replaced all the same.
+            Phase::Up(_) => {
                 self.want_up(ctx);
-                // It was on its way to a stop in a wave: what runs is to be replaced all the same.
-                self.errand = stopping.then_some(errand);
+                self.errand = Some(errand);
             }
+            _ => self.want_up(ctx),
         }
     }
 
@@ -76,10 +81,17 @@ impl Watcher {
         let Some(errand) = self.errand.take() else {
             return;
         };
+        if self.wanted != Wanted::Up {
+            return;
+        }
+        self.trouble = None;
+        self.forgive();
         if !matches!(self.phase, Phase::Up(_)) {
+            self.restarts = 0;
             return;
         }
         match errand {
+            Errand::Start => self.restarts = 0,
             Errand::Restart => {
                 self.must_stop = true;
                 self.restarts = 0;

@@ -30,7 +30,8 @@ impl Watcher {
                 self.since = ctx.now;
             }
             Phase::Up(_) if self.going_down() => self.begin_stop(ctx),
-            Phase::Up(_) if self.finished() => {
+            // Unless somebody is about to want something of it.
+            Phase::Up(_) if self.errand.is_none() && self.finished() => {
                 self.wanted = Wanted::Down;
                 let text = match self.exits.back() {
                     Some(exit) => format!("its work is done: the last process {}", exit.status),
@@ -150,9 +151,7 @@ impl Watcher {
                     self.set_hook_trouble(Hook::BeforeStart, answer, ctx.now);
                     self.phase = Phase::Stopped;
                     self.since = ctx.now;
-                    if self.wanted == Wanted::Up {
-                        self.wanted = Wanted::Down;
-                    }
+                    self.refuse();
                 }
             },
             Phase::Up(Up::AfterStart(id)) if id == hook => match answer {
@@ -160,10 +159,7 @@ impl Watcher {
                 HookAnswer::False(_) | HookAnswer::Failed(_) => {
                     self.set_hook_trouble(Hook::AfterStart, answer, ctx.now);
                     self.phase = Phase::Up(Up::Filling);
-                    if self.wanted == Wanted::Up {
-                        self.wanted = Wanted::Down;
-                        self.held = false;
-                    }
+                    self.refuse();
                 }
             },
             Phase::BeforeStop(id) if id == hook => self.phase = Phase::Stopping,
@@ -174,6 +170,14 @@ impl Watcher {
             | Phase::BeforeStop(_)
             | Phase::Stopping
             | Phase::AfterStop(_) => {}
+        }
+    }
+
+    /// A hook has decided that it does not run, whatever waits in a wave.
+    fn refuse(&mut self) {
+        self.leave_wave();
+        if self.wanted == Wanted::Up {
+            self.wanted = Wanted::Down;
         }
     }
 
@@ -220,21 +224,37 @@ impl Watcher {
                 Life::BeforeReap(hook) => {
                     ctx.cancel_hook(hook);
                     self.tell_reaped(id, ctx);
+                    self.kill_leftovers(id, ctx);
                 }
                 Life::AfterReap(hook) => {
                     ctx.cancel_hook(hook);
                     self.change(id, |worker| worker.life = Life::Reaped);
                     self.part_with(id, ctx);
+                    self.kill_leftovers(id, ctx);
                 }
                 Life::Stopping => self.kill_tree(id, ctx),
-                Life::Reaped if !self.workers[&id].emptied => self.kill_tree(id, ctx),
-                Life::Reaped => {}
+                Life::Reaped => self.kill_leftovers(id, ctx),
+                // It was told to end before, and is killed as soon as it is there.
+                Life::Spawning if self.workers[&id].stop.is_some() => {
+                    let now = ctx.now;
+                    self.change(id, |worker| {
+                        worker.stop.as_mut().map(|stop| stop.kill_at = now)
+                    });
+                }
                 Life::BeforeSpawn(_)
+                | Life::Allowed
                 | Life::Spawning
                 | Life::AfterSpawn(_)
                 | Life::Starting
                 | Life::Running => self.dismiss(id, at_once, ctx),
             }
+        }
+    }
+
+    /// Does not wait for the grace of what a process has left behind.
+    fn kill_leftovers(&mut self, id: WorkerId, ctx: &mut Context) {
+        if self.workers.get(&id).is_some_and(|worker| !worker.emptied) {
+            self.kill_tree(id, ctx);
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::context::{Context, Purpose};
 use super::endings::Farewell;
 use super::timers::Timer;
-use super::watcher::{Phase, Up, Watcher};
+use super::watcher::{Phase, Up, Wanted, Watcher};
 use super::worker::{Class, Life, Standing, Worker};
 use super::{
     Action, By, Cause, EventKind, Hook, HookAnswer, Readiness, ReloadMode, SpawnFailure, Time,
@@ -98,10 +98,14 @@ impl Watcher {
     pub(super) fn reconcile_pool(&mut self, ctx: &mut Context) {
         self.places.wake(ctx.now);
         self.trim(ctx);
-        self.fill(ctx);
+        // One that waits for its turn to stop keeps what it has.
+        if self.wanted == Wanted::Up {
+            self.fill(ctx);
+        }
         self.retire(ctx);
         self.settle(ctx);
-        let wake = self.next_attempt();
+        // A moment that has passed waits for something else, which will be told.
+        let wake = self.next_attempt().filter(|at| *at > ctx.now);
         ctx.timers.set(Timer::Pool(self.spec.name.clone()), wake);
     }
 
@@ -110,7 +114,8 @@ impl Watcher {
         if self.gate.given_up || self.frozen {
             return None;
         }
-        let missing = self.taken() < self.target();
+        let missing =
+            self.taken() < self.target() || !self.pending(|life| life == Life::Allowed).is_empty();
         let gate = if missing { self.gate_opens() } else { None };
         match (gate, self.places.next_wake()) {
             (Some(gate), Some(place)) => Some(gate.min(place)),
@@ -172,24 +177,44 @@ impl Watcher {
     fn fill(&mut self, ctx: &mut Context) {
         let target = self.target();
         let limit = match self.mode() {
-            ReloadMode::NewFirst => target.saturating_mul(2),
+            // As many more as there are to be replaced, and never more than twice as many.
+            ReloadMode::NewFirst => target.saturating_add(self.tally.old_total().min(target)),
             ReloadMode::Sequential => target,
         };
         while self.taken() < target && self.tally.total() < limit && self.may_spawn(ctx.now) {
             self.spawn(ctx);
         }
+        for id in self.pending(|life| life == Life::Allowed) {
+            let asked = self.tally.total() - self.pending(Life::is_pending).len();
+            if asked < limit && self.gate_open(ctx.now) {
+                self.change(id, |worker| worker.life = Life::Spawning);
+                self.ask_kernel(&self.workers[&id], ctx);
+            }
+        }
+    }
+
+    /// The workers that the kernel was not asked for yet, because of the hook before.
+    fn pending(&self, wanted: impl Fn(Life) -> bool) -> Vec<WorkerId> {
+        match self.tally.fresh(Standing::Unready) + self.tally.old(Standing::Unready) {
+            0 => Vec::new(),
+            _ => self.select(|worker| wanted(worker.life)),
+        }
+    }
+
+    fn gate_open(&self, now: Time) -> bool {
+        // A process born into a frozen group would never reach its program.
+        !self.frozen && !self.gate.given_up && self.gate_opens().is_none_or(|at| at <= now)
     }
 
     fn may_spawn(&self, now: Time) -> bool {
-        // A process born into a frozen group would never reach its program.
-        if self.frozen || self.gate.given_up || self.gate_opens().is_some_and(|at| at > now) {
+        if !self.gate_open(now) {
             return false;
         }
         self.gate.proven
             || !self.workers.values().any(|w| {
                 matches!(
                     w.life,
-                    Life::Spawning | Life::BeforeSpawn(_) | Life::AfterSpawn(_)
+                    Life::Spawning | Life::BeforeSpawn(_) | Life::Allowed | Life::AfterSpawn(_)
                 )
             })
     }
@@ -247,13 +272,14 @@ impl Watcher {
         let ready = self.tally.fresh(Standing::Ready);
         let closed = self.places.closed();
         let go = match self.mode() {
-            ReloadMode::NewFirst if self.reload.is_some() && ready + closed < self.target() => 0,
+            ReloadMode::NewFirst if self.reload.is_some() && ready + closed < self.target() => {
+                // Until all are ready the old ones serve, but never more of them than asked.
+                staying.saturating_sub(self.target())
+            }
             ReloadMode::NewFirst => (ready + closed + staying).saturating_sub(self.target()),
             // One at a time, and only when nobody else is out of service.
             ReloadMode::Sequential => {
-                let whole = self.tally.fresh(Standing::Unready) == 0
-                    && self.tally.going() == 0
-                    && self.places.held() == 0;
+                let whole = self.tally.ready() + closed >= self.target() && self.tally.going() == 0;
                 usize::from(whole && !self.gate.given_up && !self.frozen)
             }
         };
@@ -270,9 +296,12 @@ impl Watcher {
     /// Tells what has been reached.
     fn settle(&mut self, ctx: &mut Context) {
         let target = self.target();
-        let whole = self.tally.ready() >= target && self.tally.fresh(Standing::Unready) == 0;
-        if whole {
+        let whole = self.whole();
+        if whole && self.wanted == Wanted::Up {
             self.trouble = None;
+            // There is nothing left that was given up.
+            self.gate.given_up = false;
+            self.gate.failures = 0;
             if self.phase == Phase::Up(Up::Filling) {
                 match self.ask(Hook::AfterStart, ctx) {
                     Some(hook) => self.phase = Phase::Up(Up::AfterStart(hook)),
@@ -297,6 +326,12 @@ impl Watcher {
         }
     }
 
+    /// Whether everything that is to run is ready, or has done its work.
+    pub(super) fn whole(&self) -> bool {
+        self.tally.ready() + self.places.finished() >= self.target()
+            && self.tally.fresh(Standing::Unready) == 0
+    }
+
     /// The start has succeeded.
     pub(super) fn started(&mut self, ctx: &mut Context) {
         self.phase = Phase::Up(Up::Started);
@@ -318,10 +353,7 @@ impl Watcher {
         ctx: &mut Context,
     ) {
         if *answer == HookAnswer::True {
-            self.change(id, |worker| worker.life = Life::Spawning);
-            if let Some(worker) = self.workers.get(&id) {
-                self.ask_kernel(worker, ctx);
-            }
+            self.change(id, |worker| worker.life = Life::Allowed);
             return;
         }
         self.discard(id, ctx);
@@ -402,19 +434,27 @@ impl Watcher {
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
-        if worker.stop.is_some() || !worker.runs() {
-            return;
-        }
         let (now, wid, pid, started) = (ctx.now, worker.wid, worker.pid, worker.started);
-        let pending = matches!(worker.life, Life::AfterSpawn(_));
+        let life = match worker.life {
+            // It says so before the hook has spoken: it counts from the hook's answer on.
+            Life::AfterSpawn(hook) => Life::AfterSpawn(hook),
+            Life::Starting if worker.stop.is_none() => Life::Running,
+            // Nobody asked, or nobody cares any more.
+            Life::BeforeSpawn(_)
+            | Life::Allowed
+            | Life::Spawning
+            | Life::Starting
+            | Life::Running
+            | Life::Stopping
+            | Life::BeforeReap(_)
+            | Life::AfterReap(_)
+            | Life::Reaped => return,
+        };
         self.change(id, |worker| {
             worker.ready = worker.ready.or(Some(now));
-            // It says so before the hook has spoken: it counts from the hook's answer on.
-            if !pending {
-                worker.life = Life::Running;
-            }
+            worker.life = life;
         });
-        if pending {
+        if life != Life::Running {
             return;
         }
         self.gate.failures = 0;
@@ -462,6 +502,7 @@ impl Watcher {
     /// Counts a failed spawn, and decides whether and when to go on. The trouble is set already.
     pub(super) fn spawn_failed(&mut self, ctx: &mut Context) {
         self.gate.proven = false;
+        let replacing = self.reload.is_some() || self.serves();
         self.fail_reload(ctx);
         // What was asked for together fails together, and counts once.
         if self.gate.closed_until.is_some_and(|until| until > ctx.now) || self.gate.given_up {
@@ -469,8 +510,11 @@ impl Watcher {
         }
         self.gate.failures += 1;
         let attempts = self.gate.failures;
-        if self.spec.max_retry.is_some_and(|max| attempts >= max) && !self.serves() {
+        if self.spec.max_retry.is_some_and(|max| attempts >= max) && !replacing {
             self.gate.given_up = true;
+            for id in self.pending(Life::is_pending) {
+                self.dismiss(id, Farewell::new(By::Scale, &self.spec), ctx);
+            }
             return self.give_up(None, attempts, ctx);
         }
         let growth = attempts - 1;
@@ -480,7 +524,7 @@ impl Watcher {
         self.gate.closed_until = Some(ctx.now + pause);
     }
 
-    /// Whether what could not be started is only a replacement of what still runs.
+    /// Whether what could not be started is only to replace what still runs.
     fn serves(&self) -> bool {
         self.tally.old(Standing::Ready) > 0
     }
@@ -507,7 +551,7 @@ impl Watcher {
             .leave(worker.wid, super::place::Vacancy::Free, ctx.now);
         ctx.timers.set(Timer::Worker(id), None);
         ctx.owners.remove(&id);
-        if !matches!(worker.life, Life::BeforeSpawn(_)) {
+        if !worker.life.is_pending() {
             ctx.act(Action::Forget { worker: id });
         }
     }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::endings::Farewell;
-use super::pool::{Gate, Reload};
+use super::pool::Reload;
 use super::timers::Timer;
 use super::watcher::Watcher;
 use super::worker::Life;
@@ -12,11 +12,6 @@ impl Watcher {
     /// Begins to replace all processes.
     pub(super) fn begin_reload(&mut self, mode: ReloadMode, ctx: &mut Context) {
         self.generation += 1;
-        self.gate = Gate {
-            last: self.gate.last,
-            ..Gate::default()
-        };
-        self.places.forgive();
         self.reload = Some(Reload {
             mode,
             generation: self.generation,

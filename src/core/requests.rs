@@ -3,7 +3,9 @@
 use super::context::Context;
 use super::watcher::{Phase, Up, Wanted, Watcher};
 use super::worker::Standing;
-use super::{Action, Change, Name, Progress, Refusal, Reply, RequestId, SignalId, WorkerId};
+use super::{
+    Action, Cause, Change, Name, Progress, Reason, Refusal, Reply, RequestId, SignalId, WorkerId,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many requests may wait for one watcher; one more is refused, so that a client that floods
@@ -187,10 +189,8 @@ impl Watcher {
         ctx: &mut Context,
     ) {
         for ticket in std::mem::take(&mut self.tickets) {
-            let result = match ticket.goal {
-                Goal::Down(_) | Goal::Removed | Goal::Gone(_) | Goal::Signals(..) => Ok(()),
-                Goal::Up(_) | Goal::Reloaded(_) | Goal::Settled => Err(refusal.clone()),
-            };
+            let result = self.verdict(&ticket.goal);
+            let result = result.unwrap_or_else(|| Err(refusal.clone()));
             requests.close_one(self.outcome(&ticket, result), ctx);
         }
     }
@@ -217,7 +217,7 @@ impl Watcher {
                 .iter()
                 .all(|id| !self.workers.contains_key(id))
                 .then_some(Ok(())),
-            Goal::Removed => None,
+            Goal::Removed => (self.removed || self.wanted != Wanted::Gone).then_some(Ok(())),
             Goal::Signals(open, _) => open.is_empty().then_some(Ok(())),
         }
     }
@@ -226,8 +226,24 @@ impl Watcher {
         if self.wanted == Wanted::Up {
             return None;
         }
-        let refusal = self.trouble.as_ref().map(|trouble| trouble.refusal.clone());
-        Some(Err(refusal.unwrap_or(Refusal::ShuttingDown)))
+        Some(Err(match (&self.trouble, self.wanted) {
+            (Some(trouble), Wanted::Up | Wanted::Down) => trouble.refusal.clone(),
+            (None, Wanted::Up | Wanted::Down) => self.overruled("it was stopped meanwhile"),
+            (_, Wanted::Gone) => self.overruled("it was removed meanwhile"),
+        }))
+    }
+
+    /// The answer to who wanted something else than what somebody wanted after him.
+    pub(super) fn overruled(&self, text: &str) -> Refusal {
+        Refusal::StartFailed {
+            watcher: self.spec.name.clone(),
+            reason: Reason {
+                cause: Cause::Operator,
+                text: text.into(),
+                since: self.since,
+                next_attempt: None,
+            },
+        }
     }
 
     fn verdict_up(&self) -> Option<Result<(), Refusal>> {
@@ -243,10 +259,8 @@ impl Watcher {
         if let Some(trouble) = &self.trouble {
             return Some(Err(trouble.refusal.clone()));
         }
-        let whole = self.tally.ready() >= self.target();
-        let whole = whole && self.tally.fresh(Standing::Unready) == 0;
         // A frozen pool gets nothing new; to wait for it would be to wait for somebody's thaw.
-        (up == Up::Started && whole || self.frozen).then_some(Ok(()))
+        (up == Up::Started && self.whole() || self.frozen).then_some(Ok(()))
     }
 
     fn verdict_settled(&self) -> Option<Result<(), Refusal>> {

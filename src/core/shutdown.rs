@@ -28,6 +28,10 @@ impl Ending {
     pub(super) fn begun(self) -> bool {
         self != Ending::NotBegun
     }
+
+    pub(super) fn over(self) -> bool {
+        self == Ending::Over
+    }
 }
 
 impl Supervisor {

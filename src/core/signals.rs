@@ -2,6 +2,7 @@
 
 use super::context::{Context, Purpose};
 use super::watcher::Watcher;
+use super::worker::Worker;
 use super::{
     Action, By, EventKind, Hook, HookAnswer, HookId, Recipients, RequestId, SignalId, WorkerId,
 };
@@ -101,6 +102,12 @@ impl Watcher {
             return;
         };
         match (run.step, answer) {
+            // It has ended meanwhile.
+            (Step::Before(_), HookAnswer::True)
+                if !self.workers.get(&run.worker).is_some_and(Worker::runs) =>
+            {
+                self.signal_over(id, &[]);
+            }
             (Step::Before(_), HookAnswer::True) => {
                 run.step = Step::Sent;
                 let SignalRun {

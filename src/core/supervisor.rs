@@ -70,14 +70,24 @@ impl Supervisor {
             self.ctx.now
         );
         self.ctx.now = now;
+        if self.ending.over() {
+            return Vec::new();
+        }
         for input in inputs {
             self.record(input);
         }
-        while let Some(timer) = self.ctx.timers.pop(now) {
-            self.due(timer);
+        loop {
+            while let Some(timer) = self.ctx.timers.pop(now) {
+                self.due(timer);
+            }
+            if !self.ending.over() {
+                self.pursue();
+            }
+            // What was decided may be due at once: a limit of no time at all.
+            if self.next_deadline().is_none_or(|next| next > now) {
+                return std::mem::take(&mut self.ctx.actions);
+            }
         }
-        self.pursue();
-        std::mem::take(&mut self.ctx.actions)
     }
 
     /// When [`Supervisor::handle`] wants to be called again if nothing else happens.
@@ -270,8 +280,9 @@ impl Supervisor {
             return;
         };
         self.ctx.timers.set(Timer::Pool(name.clone()), None);
+        watcher.removed = true;
         watcher.emit(EventKind::Remove, &mut self.ctx);
-        let refusal = Refusal::NoSuchWatcher(name.clone());
+        let refusal = watcher.overruled("it was removed meanwhile");
         watcher.close_tickets(&refusal, &mut self.requests, &mut self.ctx);
         self.ctx.act(Action::Removed {
             watcher: name.clone(),

@@ -63,6 +63,8 @@ pub struct Watcher {
     pub(super) trouble: Option<Trouble>,
     pub(super) restarts: u64,
     pub(super) exits: VecDeque<Exit>,
+    /// It is no more; only its last answers are given.
+    pub(super) removed: bool,
     /// How often it has come to a stop.
     pub(super) stops: u64,
     /// The pids told of by the coming `stop` event.
@@ -82,6 +84,8 @@ pub(super) enum Wanted {
 /// What an operator asked of a pool that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Errand {
+    /// Only what is missing is started.
+    Start,
     Restart,
     /// By what they are replaced.
     Reload(ReloadMode),
@@ -162,6 +166,7 @@ impl Watcher {
             trouble: None,
             restarts: 0,
             exits: VecDeque::new(),
+            removed: false,
             stops: 0,
             stopped_pids: Vec::new(),
             tickets: Vec::new(),

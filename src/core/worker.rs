@@ -40,6 +40,8 @@ pub struct Worker {
 pub(super) enum Life {
     /// The hook is asked whether it may be.
     BeforeSpawn(HookId),
+    /// The hook has said yes; the kernel is asked if it is still wanted.
+    Allowed,
     /// The kernel is asked for it.
     Spawning,
     /// It runs; the hook is asked whether it may go on.
@@ -56,6 +58,13 @@ pub(super) enum Life {
     AfterReap(HookId),
     /// All was said; what is left of its tree is on its way out.
     Reaped,
+}
+
+impl Life {
+    /// The kernel was not asked for it yet.
+    pub(super) fn is_pending(self) -> bool {
+        matches!(self, Life::BeforeSpawn(_) | Life::Allowed)
+    }
 }
 
 /// That, why and until when a process is asked to end.
@@ -101,9 +110,11 @@ impl Worker {
     pub(super) fn class(&self) -> Class {
         let standing = match self.life {
             _ if self.stop.is_some() => Standing::Going,
-            Life::BeforeSpawn(_) | Life::Spawning | Life::AfterSpawn(_) | Life::Starting => {
-                Standing::Unready
-            }
+            Life::BeforeSpawn(_)
+            | Life::Allowed
+            | Life::Spawning
+            | Life::AfterSpawn(_)
+            | Life::Starting => Standing::Unready,
             Life::Running => Standing::Ready,
             Life::Stopping | Life::BeforeReap(_) | Life::AfterReap(_) | Life::Reaped => {
                 Standing::Going
@@ -166,7 +177,7 @@ impl Worker {
     #[must_use]
     pub fn state(&self) -> ProcessState {
         match self.life {
-            Life::BeforeSpawn(_) | Life::Spawning => ProcessState::Spawning,
+            Life::BeforeSpawn(_) | Life::Allowed | Life::Spawning => ProcessState::Spawning,
             _ if self.stop.is_some() => ProcessState::Stopping,
             Life::AfterSpawn(_) | Life::Starting => ProcessState::Starting,
             Life::Running => ProcessState::Running,

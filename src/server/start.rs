@@ -12,7 +12,7 @@ use nix::unistd::Gid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_tokio::Signals;
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
@@ -29,11 +29,14 @@ use super::{convert, journal};
 use crate::config::{Circusd, Identity, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, caps, limits, users};
+use crate::sys::{abilities, caps, limits, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the end of the daemon waits for clients to take their last answers.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// How many clients may wait to be accepted; the kernel has its own upper bound.
 const BACKLOG: i32 = 4096;
@@ -118,6 +121,8 @@ fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 }
 
 fn start(store: Store) -> Result<Ended, StartError> {
+    // Before anything else opens descriptors: a start then costs the same however many there are.
+    spawn::reserve().map_err(because("failed to set up the table of descriptors"))?;
     let circusd = store.config().circusd.clone();
     if let Some(umask) = circusd.umask {
         nix::sys::stat::umask(Mode::from_bits_truncate(umask.0));
@@ -208,13 +213,18 @@ async fn serve(
         asks,
         log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
         connections: Rc::new(Cell::new(0)),
+        closed: Rc::new(Notify::new()),
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
         message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
     };
     let mut driver = assemble(store, &state, shared.clone(), reload_log)?;
     driver.boot();
-    tokio::task::spawn_local(accept(listener, shared));
-    Ok(driver.run(signals, asked).await)
+    let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
+    let ended = driver.run(signals, asked).await;
+    accepting.abort();
+    // Who does not read is not waited for any longer; all others have their answers by then.
+    let _ = tokio::time::timeout(FAREWELL_MAX, shared.farewell()).await;
+    Ok(ended)
 }
 
 fn assemble(

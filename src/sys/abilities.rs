@@ -191,7 +191,7 @@ mod tests {
         assert!(
             into_cgroup(Method::Clone, true).is_err() && into_cgroup(Method::Clone, false).is_ok()
         );
-        assert!(journal(Path::new("/nonexistent")).is_err());
+        assert!(journal(Path::new("/proc/none")).is_err());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The limit on our own descriptors.
 //!
-//! A daemon with thousands of workers needs more than the usual soft limit of 1024. Workers do not: one that uses
-//! select(2) breaks beyond it (systemd's `file-hierarchy` of limits leaves it at 1024 for that reason), so
-//! they get the old one back.
+//! A daemon with thousands of workers needs more than the usual soft limit of 1024. Workers do not, and one that
+//! uses select(2) breaks with a descriptor beyond it, so they get the old limit back (systemd keeps its services
+//! at 1024 for that reason: systemd.exec(5), `LimitNOFILE=`).
 
 use std::io;
 
@@ -44,21 +44,15 @@ pub fn raise_descriptors() -> io::Result<Descriptors> {
 mod tests {
     use super::*;
     use crate::sys::pidfd::ExitStatus;
-    use crate::sys::spawn::{Command, spawn};
-    use crate::sys::testing::{script, wait};
+    use crate::sys::spawn::spawn;
+    use crate::sys::testing::{alone, script, wait};
 
     #[test]
     fn ours_is_raised_and_workers_get_the_old_one() {
-        // The limit is the whole process's, so this test runs itself again in one of its own.
-        const MARK: &str = "CIRCUSD_TEST_LIMITS";
-        if std::env::var_os(MARK).is_none() {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            let name = "sys::limits::tests::ours_is_raised_and_workers_get_the_old_one";
-            command.argv.extend([name.into(), "--exact".into()]);
-            command.env.push((MARK.into(), "1".into()));
-            command.rlimits = vec![(Resource::RLIMIT_NOFILE, 64, 256)];
-            let child = spawn(&command, &[], None).unwrap();
-            assert_eq!(wait(&child), ExitStatus::Exited(0));
+        if !alone(
+            "sys::limits::tests::ours_is_raised_and_workers_get_the_old_one",
+            vec![(Resource::RLIMIT_NOFILE, 64, 256)],
+        ) {
             return;
         }
         let limits = raise_descriptors().unwrap();

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::Resource;
 use std::os::fd::AsFd;
 
 use super::cgroup::{self, Cgroup};
 use super::pidfd::{ExitStatus, Pidfd};
-use super::spawn::{Child, Command};
+use super::spawn::{Child, Command, spawn};
 
 /// How long anything may take that must happen: a slow machine is no reason to fail.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,6 +51,27 @@ pub(super) fn script(text: &str) -> Command {
         .env
         .push(("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()));
     command
+}
+
+/// For a test that changes or asks what belongs to the whole process: runs the test `name` again in a process of
+/// its own, with `rlimits`. True in there; false, once that has passed, outside.
+pub(super) fn alone(name: &str, rlimits: Vec<(Resource, u64, u64)>) -> bool {
+    const MARK: &str = "CIRCUSD_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.argv.extend([name.into(), "--exact".into()]);
+    command.env.push((MARK.into(), "1".into()));
+    command.rlimits = rlimits;
+    let stderr = std::io::stderr();
+    let child = spawn(&command, &[(stderr.as_fd(), 1), (stderr.as_fd(), 2)], None).unwrap();
+    assert_eq!(
+        wait(&child),
+        ExitStatus::Exited(0),
+        "{name} failed in a process of its own"
+    );
+    false
 }
 
 /// Waits for the end of a child and takes it.

@@ -6,10 +6,13 @@
 
 mod books;
 mod hooks;
+mod looks;
 mod pace;
 mod requests;
 mod rest;
+mod spawns;
 mod telling;
+mod wishes;
 mod workers;
 
 use super::super::{

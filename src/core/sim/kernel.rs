@@ -4,18 +4,14 @@
 //! tells of one process; of different processes it keeps none. It knows no watcher's spec.
 
 use super::agenda::{Agenda, Dice, Due};
-use crate::core::{
-    Action, ExitStatus, HookId, Input, Name, Recipients, SignalId, SpawnFailure, Time, WorkerId,
-};
+use super::process::{Process, Temper, draw};
+use crate::core::{Action, ExitStatus, HookId, Input, Name, SpawnFailure, Time, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The longest that anything takes that the kernel has to do; SIGKILL and the telling of it
 /// together take at most three times as long.
 pub(super) const SLOWEST: Duration = Duration::from_millis(400);
-
-/// What ends a process that does not ignore it. The others are handled and survived.
-const FATAL: [i32; 5] = [2, 3, 9, 10, 15];
 
 /// What happens to a process without the supervisor knowing at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,48 +37,16 @@ pub(super) enum Because {
     Kill,
 }
 
-#[derive(Debug)]
-struct Process {
-    watcher: Name,
-    pid: i32,
-    born: bool,
-    dead: bool,
-    fails: Option<i32>,
-    /// How long it takes to end when told to; `None`: it does not.
-    obeys: Option<Duration>,
-    life: Option<(Duration, ExitStatus)>,
-    descendants: Vec<i32>,
-    /// What it will do when it thaws.
-    held: Option<Happening>,
-    /// Nothing about it is told before this.
-    told: Time,
-}
-
-impl Process {
-    fn alive(&self) -> bool {
-        self.born && !self.dead
-    }
-}
-
 /// All processes there are.
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
-    processes: BTreeMap<WorkerId, Process>,
-    frozen: BTreeSet<Name>,
+    pub(super) processes: BTreeMap<WorkerId, Process>,
+    pub(super) frozen: BTreeSet<Name>,
     tempers: BTreeMap<Name, Temper>,
     abandoned: BTreeSet<WorkerId>,
     silenced: BTreeSet<HookId>,
     next_pid: i32,
     healthy: bool,
-}
-
-/// What the processes of one watcher are like as a rule.
-#[derive(Debug, Clone, Copy)]
-enum Temper {
-    Steady,
-    Mixed,
-    Crashing,
-    Unstartable,
 }
 
 impl Kernel {
@@ -166,16 +130,10 @@ impl Kernel {
         dice: &mut Dice,
     ) {
         self.next_pid += 1;
-        let temper = *self.tempers.entry(watcher.clone()).or_insert_with(|| {
-            dice.pick(&[
-                Temper::Steady,
-                Temper::Steady,
-                Temper::Mixed,
-                Temper::Mixed,
-                Temper::Crashing,
-                Temper::Unstartable,
-            ])
-        });
+        let temper = *self
+            .tempers
+            .entry(watcher.clone())
+            .or_insert_with(|| Temper::any(dice));
         let mut process = draw(temper, self.healthy, dice);
         process.watcher = watcher.clone();
         process.pid = 1000 + self.next_pid;
@@ -237,7 +195,7 @@ impl Kernel {
         self.tell(now, worker, Input::Spawned { worker, pid }, out);
     }
 
-    fn die(
+    pub(super) fn die(
         &mut self,
         now: Time,
         worker: WorkerId,
@@ -288,134 +246,8 @@ impl Kernel {
         }
     }
 
-    fn signal(
-        &mut self,
-        now: Time,
-        worker: WorkerId,
-        id: SignalId,
-        what: (i32, Recipients),
-        out: &mut Agenda,
-        dice: &mut Dice,
-    ) {
-        let (signal, recipients) = what;
-        if dice.percent(4) {
-            self.die(
-                now,
-                worker,
-                (ExitStatus::Exited(0), Because::Itself),
-                out,
-                dice,
-            );
-        }
-        let mut pids = Vec::new();
-        if let Some(process) = self.processes.get(&worker) {
-            let (main, others) = match recipients {
-                Recipients::Process => (true, false),
-                Recipients::Children => (false, true),
-                Recipients::Tree => (true, true),
-            };
-            let fatal = FATAL.contains(&signal);
-            let because = if signal == 9 {
-                Because::Kill
-            } else {
-                Because::Signal
-            };
-            let patience = if signal == 9 {
-                Some(Duration::ZERO)
-            } else {
-                process.obeys
-            };
-            if main && process.alive() {
-                pids.push(process.pid);
-                if let (true, Some(wait)) = (fatal, patience) {
-                    let status = dice.pick(&[
-                        ExitStatus::Signaled(signal),
-                        ExitStatus::Exited(0),
-                        ExitStatus::Exited(1),
-                    ]);
-                    out.put(
-                        now + wait,
-                        Due::Kernel(Happening::Dies(worker, status, because)),
-                    );
-                }
-            }
-            if others && process.born && !process.descendants.is_empty() {
-                pids.extend(&process.descendants);
-                if let (true, Some(wait)) = (fatal, patience) {
-                    out.put(now + wait, Due::Kernel(Happening::Clears(worker)));
-                }
-            }
-        }
-        let heard = if pids.is_empty() {
-            now
-        } else {
-            now + dice.delay(SLOWEST)
-        };
-        self.tell(
-            heard,
-            worker,
-            Input::Signalled {
-                worker,
-                signal: id,
-                pids,
-            },
-            out,
-        );
-    }
-
-    fn kill_tree(
-        &mut self,
-        now: Time,
-        worker: WorkerId,
-        id: SignalId,
-        out: &mut Agenda,
-        dice: &mut Dice,
-    ) {
-        let mut pids = Vec::new();
-        if let Some(process) = self.processes.get(&worker).filter(|p| p.born) {
-            pids.extend(process.alive().then_some(process.pid));
-            pids.extend(&process.descendants);
-            let ends = now + dice.delay(SLOWEST);
-            if process.alive() {
-                let dies = Happening::Dies(worker, ExitStatus::Signaled(9), Because::Kill);
-                out.put(ends, Due::Kernel(dies));
-            }
-            out.put(
-                ends + dice.delay(SLOWEST),
-                Due::Kernel(Happening::Clears(worker)),
-            );
-        }
-        self.tell(
-            now,
-            worker,
-            Input::Signalled {
-                worker,
-                signal: id,
-                pids,
-            },
-            out,
-        );
-    }
-
-    fn freeze(&mut self, now: Time, watcher: &Name, frozen: bool, out: &mut Agenda) {
-        if frozen {
-            self.frozen.insert(watcher.clone());
-            return;
-        }
-        self.frozen.remove(watcher);
-        for process in self
-            .processes
-            .values_mut()
-            .filter(|p| p.watcher == *watcher)
-        {
-            if let Some(held) = process.held.take() {
-                out.put(now, Due::Kernel(held));
-            }
-        }
-    }
-
     /// Tells the supervisor, but not before what it was told of this worker earlier.
-    fn tell(&mut self, at: Time, worker: WorkerId, input: Input, out: &mut Agenda) {
+    pub(super) fn tell(&mut self, at: Time, worker: WorkerId, input: Input, out: &mut Agenda) {
         let at = match self.processes.get_mut(&worker) {
             Some(process) => {
                 process.told = process.told.max(at);
@@ -424,51 +256,5 @@ impl Kernel {
             None => at,
         };
         out.put(at, Due::Tell(input));
-    }
-}
-
-/// A process that is about to be.
-fn draw(temper: Temper, healthy: bool, dice: &mut Dice) -> Process {
-    let crashes = match temper {
-        _ if healthy => 0,
-        Temper::Steady => 3,
-        Temper::Mixed | Temper::Unstartable => 35,
-        Temper::Crashing => 90,
-    };
-    let unstartable = match temper {
-        _ if healthy => 0,
-        Temper::Steady => 1,
-        Temper::Mixed | Temper::Crashing => 10,
-        Temper::Unstartable => 90,
-    };
-    let life = dice.percent(crashes).then(|| {
-        let after = dice.millis(&[0, 0, 1, 50, 500, 1000, 5000, 30_000]);
-        let how = [
-            ExitStatus::Exited(0),
-            ExitStatus::Exited(1),
-            ExitStatus::Signaled(11),
-            ExitStatus::Dumped(6),
-            ExitStatus::Unknown,
-        ];
-        (after, dice.pick(&how))
-    });
-    let obeys = (healthy || dice.percent(80)).then(|| dice.millis(&[0, 0, 0, 1, 100, 1000, 4000]));
-    Process {
-        watcher: Name::from(""),
-        pid: 0,
-        born: false,
-        dead: false,
-        fails: dice
-            .percent(unstartable)
-            .then(|| dice.pick(&[2, 11, 12, 13])),
-        obeys,
-        life,
-        descendants: if !healthy && dice.percent(20) {
-            vec![0]
-        } else {
-            Vec::new()
-        },
-        held: None,
-        told: Time::ZERO,
     }
 }

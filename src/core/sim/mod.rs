@@ -24,6 +24,8 @@ mod check;
 mod kernel;
 mod operator;
 mod outside;
+mod process;
+mod signals;
 mod story;
 mod world;
 

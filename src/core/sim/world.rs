@@ -187,6 +187,7 @@ impl World {
         }
         let next = self.supervisor.next_deadline();
         self.checker.step(self.now, &inputs, &actions, next)?;
+        self.checker.looks(&self.supervisor)?;
         for action in actions {
             self.kernel
                 .carry_out(self.now, &action, &mut self.agenda, &mut self.dice);

@@ -130,7 +130,7 @@ fn a_name_is_one_directory() {
 #[test]
 fn a_program_that_cannot_start_leaves_the_group_empty() {
     let Some(group) = group("failed") else { return };
-    spawn(&Command::new("/nonexistent"), &[], Some(&group)).unwrap_err();
+    spawn(&Command::new("/proc/none"), &[], Some(&group)).unwrap_err();
     assert!(!group.is_populated().unwrap());
     assert_eq!(group.remove().unwrap(), Removal::Done);
 }

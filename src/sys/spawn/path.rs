@@ -116,7 +116,7 @@ mod tests {
         put(&dir.path().join("tool"), 0o755);
         let found = find(
             Path::new("tool"),
-            &with_path("/nonexistent:"),
+            &with_path("/proc/none:"),
             Some(dir.path()),
         );
         assert_eq!(found.unwrap(), Path::new("./tool"));

@@ -10,7 +10,7 @@ use nix::unistd::pipe;
 use super::*;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::spawn::{Child, Command, spawn};
-use crate::sys::testing::{script, wait, wait_pidfd};
+use crate::sys::testing::{alone, script, wait, wait_pidfd};
 
 /// Starts `text`, which writes a line for each process that is to be waited for, and reads `lines` of
 /// them; the rest of the pipe's life tells who still lives.
@@ -147,15 +147,10 @@ fn a_softer_signal_reaches_each_once() {
 
 #[test]
 fn orphans_are_waited_for_and_workers_are_not() {
-    // Children are the whole process's, so this test runs itself again in one of its own.
-    const MARK: &str = "CIRCUSD_TEST_ORPHANS";
-    if std::env::var_os(MARK).is_none() {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let name = "sys::tree::tests::orphans_are_waited_for_and_workers_are_not";
-        command.argv.extend([name.into(), "--exact".into()]);
-        command.env.push((MARK.into(), "1".into()));
-        let child = spawn(&command, &[], None).unwrap();
-        assert_eq!(wait(&child), ExitStatus::Exited(0));
+    if !alone(
+        "sys::tree::tests::orphans_are_waited_for_and_workers_are_not",
+        Vec::new(),
+    ) {
         return;
     }
     become_subreaper().unwrap();
@@ -187,6 +182,10 @@ fn orphans_are_waited_for_and_workers_are_not() {
 
 #[test]
 fn a_thousand_children_are_listed_at_the_cost_of_a_thousand() {
+    let name = "sys::tree::tests::a_thousand_children_are_listed_at_the_cost_of_a_thousand";
+    if !alone(name, Vec::new()) {
+        return;
+    }
     let mut command = script("exec sleep 1000");
     command.program = "/bin/sleep".into();
     command.argv = vec!["sleep".into(), "1000".into()];

@@ -125,8 +125,10 @@ impl Checker {
         if let Some((least, most)) = bounds {
             let ran = now.since(hook.at);
             self.step.may_time_out += u32::from(ran >= least);
-            // A stop of whatever kind that comes at the same moment wins.
-            let alone = self.step.only_time_passed && self.ending.is_none();
+            // A stop of whatever kind that comes at the same moment wins, and so does giving up when
+            // a process is not ready in time at that very moment.
+            let before = hook.point == Hook::BeforeSpawn;
+            let alone = self.step.only_time_passed && self.ending.is_none() && !before;
             self.step.must_time_out |= alone && ran >= most;
             if ran >= least {
                 self.conclude(&hook, None);

@@ -1,6 +1,6 @@
 //! Requests: each is answered exactly once, in time, and truthfully as far as the books know.
 
-use super::books::Asked;
+use super::books::{Asked, Watch};
 use super::{Checker, Verdict, ensure};
 use crate::core::{Action, Change, Command, Name, Progress, Refusal, Reply, Request, RequestId};
 use std::collections::BTreeSet;
@@ -59,19 +59,7 @@ impl Checker {
                 asked.contradicted |= refusal.is_none() && contradicts(&request.command, stopped);
             }
         }
-        // What fails on the spot, or is overruled in the same moment, was accepted all the same.
-        let ended = self.ending.is_some();
-        let tried = !ended
-            && matches!(
-                refusal,
-                Some(
-                    Refusal::ShuttingDown
-                        | Refusal::StartFailed { .. }
-                        | Refusal::HookFailed { .. }
-                        | Refusal::HookRefused { .. }
-                )
-            );
-        if refusal.is_none() || tried {
+        if refusal.is_none_or(|refusal| !self.is_refusal(&request.command, refusal)) {
             self.accept(&request.command);
         }
         let stops = matches!(request.command, Command::Stop(_)) && request.wait;
@@ -86,6 +74,30 @@ impl Checker {
         };
         self.requests.insert(request.id, asked);
         Ok(())
+    }
+
+    /// Whether this means that nothing was begun; else it was begun, and failed on the spot or was
+    /// overruled in the same moment.
+    fn is_refusal(&self, command: &Command, refusal: &Refusal) -> bool {
+        let there = |name: &Name| self.watchers.get(name).is_some_and(Watch::is_there);
+        match (refusal, command) {
+            (Refusal::NoSuchWatcher(_), _) => !names(command).into_iter().all(there),
+            (Refusal::WatcherExists(_), Command::Add { spec, .. }) => {
+                self.watchers.contains_key(&spec.name)
+            }
+            (Refusal::WatcherExists(_), _)
+            | (
+                Refusal::StartFailed { .. }
+                | Refusal::HookRefused { .. }
+                | Refusal::HookFailed { .. },
+                _,
+            ) => false,
+            (Refusal::ShuttingDown, _) => self.ending.is_some(),
+            (
+                Refusal::NoSuchProcess { .. } | Refusal::Singleton(_) | Refusal::TooMany { .. },
+                _,
+            ) => true,
+        }
     }
 
     /// Whether what names nothing is refused, and nothing else for that reason.

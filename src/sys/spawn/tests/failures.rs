@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::sys::testing::alone;
 
 /// Starts what cannot be started, by every method; checks that no process is left of it.
 pub(super) fn failure(command: &Command) -> (Stage, Option<i32>) {
@@ -149,7 +150,7 @@ fn each_failure_names_its_stage() {
         failure(&command)
     };
     assert_eq!(
-        failure(&Command::new("/nonexistent")),
+        failure(&Command::new("/proc/none")),
         (Stage::Executing, Some(libc::ENOENT))
     );
     assert_eq!(
@@ -169,13 +170,13 @@ fn each_failure_names_its_stage() {
         (Stage::Executing, Some(libc::ENOEXEC))
     );
     let orphan = dir.path().join("orphan");
-    put_program(&orphan, "#!/nonexistent/interpreter\n");
+    put_program(&orphan, "#!/proc/none/interpreter\n");
     assert_eq!(
         failure(&Command::new(&orphan)),
         (Stage::Executing, Some(libc::ENOENT))
     );
     assert_eq!(
-        with(|c| c.working_dir = Some("/nonexistent".into())),
+        with(|c| c.working_dir = Some("/proc/none".into())),
         (Stage::ChangingDirectory, Some(libc::ENOENT))
     );
     assert_eq!(
@@ -265,16 +266,10 @@ fn a_cgroup_closed_to_us_is_refused() {
 
 #[test]
 fn a_full_descriptor_table_is_told_as_such() {
-    // The limit is the whole process's, so this test runs itself again in one of its own.
-    const MARK: &str = "CIRCUSD_TEST_FULL_TABLE";
-    if std::env::var_os(MARK).is_none() {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let name = "sys::spawn::tests::failures::a_full_descriptor_table_is_told_as_such";
-        command.argv.extend([name.into(), "--exact".into()]);
-        command.env.push((MARK.into(), "1".into()));
-        command.rlimits = vec![(Resource::RLIMIT_NOFILE, 40, 40)];
-        let child = spawn(&command, &[], None).unwrap();
-        assert_eq!(testing::wait(&child), ExitStatus::Exited(0));
+    if !alone(
+        "sys::spawn::tests::failures::a_full_descriptor_table_is_told_as_such",
+        vec![(Resource::RLIMIT_NOFILE, 40, 40)],
+    ) {
         return;
     }
     let null = File::open("/dev/null").unwrap();
