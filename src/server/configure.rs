@@ -130,7 +130,15 @@ impl Driver {
         let Some(watcher) = self.core.watcher(name) else {
             return;
         };
-        let wanted = u64::from(watcher.spec().numprocesses);
+        let wanted = watcher.spec().numprocesses;
+        let configured = self.store.config().watcher(name.as_str());
+        // A number that was refused, or asked for in vain, is nobody's wish: the files still decide.
+        if configured
+            .is_some_and(|configured| convert::numprocesses(configured.numprocesses) == wanted)
+        {
+            return;
+        }
+        let wanted = u64::from(wanted);
         let mut options = types::Object::new();
         options.insert("numprocesses".into(), wanted.into());
         match self.store.set(name.as_str(), &options) {

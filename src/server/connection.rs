@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::events::SharedLog;
 use super::stats::Samples;
@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) asks: mpsc::UnboundedSender<Ask>,
     pub(super) log: Rc<SharedLog>,
     pub(super) connections: Rc<Cell<usize>>,
+    /// A connection is over.
+    pub(super) closed: Rc<Notify>,
     pub(super) connections_max: Rc<Cell<usize>>,
     pub(super) message_bytes_max: Rc<Cell<usize>>,
 }
@@ -72,11 +74,36 @@ pub(super) struct Connection {
 
 /// Counts a connection for as long as it lives.
 #[derive(Debug)]
-struct Counted(Rc<Cell<usize>>);
+struct Counted {
+    connections: Rc<Cell<usize>>,
+    closed: Rc<Notify>,
+}
+
+impl Counted {
+    fn new(shared: &Shared) -> Counted {
+        shared.connections.set(shared.connections.get() + 1);
+        Counted {
+            connections: Rc::clone(&shared.connections),
+            closed: Rc::clone(&shared.closed),
+        }
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.connections.set(self.connections.get() - 1);
+        self.closed.notify_waiters();
+    }
+}
+
+impl Shared {
+    /// Tells all clients that there is nothing more to come, and waits until each has taken what
+    /// there is for it, or has gone.
+    pub(super) async fn farewell(&self) {
+        self.log.end();
+        while self.connections.get() > 0 {
+            self.closed.notified().await;
+        }
     }
 }
 
@@ -96,10 +123,7 @@ impl Connection {
     /// Serves the client until it goes. Dropping the future closes the connection; a call that the
     /// loop has accepted is carried out all the same.
     pub(super) async fn serve(mut self) {
-        self.shared
-            .connections
-            .set(self.shared.connections.get() + 1);
-        let _counted = Counted(Rc::clone(&self.shared.connections));
+        let _counted = Counted::new(&self.shared);
         // A connection that breaks is the client's affair; there is nobody left to tell.
         let _ = self.converse().await;
     }
@@ -119,10 +143,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once; false at the end of the stream.
+    /// Reads once; false at the end of the stream, or of the daemon.
     async fn receive(&mut self) -> io::Result<bool> {
+        let log = Rc::clone(&self.shared.log);
         loop {
-            self.stream.readable().await?;
+            tokio::select! {
+                biased;
+                readable = self.stream.readable() => readable?,
+                () = log.ended() => return Ok(false),
+            }
             // On the stack, so that a silent connection holds no buffer.
             let mut buffer = [0; READ_BYTES];
             match self.stream.try_read(&mut buffer) {
@@ -187,6 +216,7 @@ impl Connection {
                     self.stream.write_all(&sample).await?;
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
+                        () = self.shared.log.ended() => return Ok(None),
                         gone = closed(&self.stream) => return gone.map(|()| None),
                     }
                 }
@@ -224,7 +254,7 @@ impl Connection {
         }
     }
 
-    /// Sends events until the client goes.
+    /// Sends events until the client goes, or the daemon ends.
     async fn listen(
         &mut self,
         filter: &Filter,
@@ -239,8 +269,12 @@ impl Connection {
             position = log.with(|log| log.collect(position, filter, terminator, &mut batch));
             if batch.is_empty() {
                 tokio::select! {
+                    // News first: the last events come before the end.
+                    biased;
                     () = log.news() => {}
                     gone = closed(&self.stream) => return gone,
+                    // The last events have been sent.
+                    () = log.ended() => return Ok(()),
                 }
                 continue;
             }

@@ -68,7 +68,7 @@ pub(super) fn spec(watcher: &config::Watcher, revision: Revision) -> WatcherSpec
 }
 
 /// `auto` is the number of CPUs that the daemon may use: affinity and quota count.
-fn numprocesses(number: config::NumProcesses) -> u32 {
+pub(super) fn numprocesses(number: config::NumProcesses) -> u32 {
     match number {
         config::NumProcesses::Count(count) => count,
         config::NumProcesses::Auto => std::thread::available_parallelism()

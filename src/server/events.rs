@@ -3,7 +3,7 @@
 //! Nobody has a queue of his own. A subscriber is a position in the log; who reads too slowly finds
 //! that his position is no longer there, is told which numbers he missed, and goes on behind them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -37,6 +37,9 @@ pub(super) struct EventLog {
 pub(super) struct SharedLog {
     log: RefCell<EventLog>,
     news: Notify,
+    /// No event will follow: the daemon has ended.
+    over: Cell<bool>,
+    end: Notify,
 }
 
 #[derive(Debug)]
@@ -75,6 +78,8 @@ impl SharedLog {
         Rc::new(SharedLog {
             log: RefCell::new(log),
             news: Notify::new(),
+            over: Cell::new(false),
+            end: Notify::new(),
         })
     }
 
@@ -82,6 +87,20 @@ impl SharedLog {
     pub(super) fn push(&self, event: &types::Event, watcher: Option<Name>, action: &'static str) {
         self.log.borrow_mut().push(event, watcher, action);
         self.news.notify_waiters();
+    }
+
+    /// Says to all who wait for anything that nothing more will come.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+        self.end.notify_waiters();
+    }
+
+    /// Waits until the daemon has ended.
+    pub(super) async fn ended(&self) {
+        // Nothing can happen between the look and the wait: there is one thread.
+        if !self.over.get() {
+            self.end.notified().await;
+        }
     }
 
     /// Waits for an event that comes after this call.

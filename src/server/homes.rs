@@ -10,13 +10,14 @@
 //! others may have groups there too. A place's group is reused by the next process there, so a
 //! respawn neither makes nor removes a directory.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::sys::cgroup::{self, Cgroup, Events};
+use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 use crate::sys::tree::{self, Mark, Origin};
@@ -42,6 +43,12 @@ const RESERVED: [&str; 12] = [
 pub(super) struct Homes {
     root: Option<PathBuf>,
     instance: String,
+    /// Groups to which `cgroup.kill` was written, and that are still there.
+    ///
+    /// Linux (seen on 6.18) counts these kills for each group, so that none escapes who is forked
+    /// meanwhile, and compares the count of the group a process is cloned from with that of the
+    /// group it is cloned into. Into a group that was killed once, nobody can be cloned alive.
+    killed: BTreeSet<PathBuf>,
 }
 
 /// The home of one worker.
@@ -63,6 +70,7 @@ impl Homes {
         Homes {
             root,
             instance: instance.to_owned(),
+            killed: BTreeSet::new(),
         }
     }
 
@@ -80,16 +88,23 @@ impl Homes {
         Some(self.root.as_ref()?.join("watchers").join(name))
     }
 
-    /// The group of a place, made if it is not there.
+    /// The group of a place, made if it is not there, and anew if it was killed.
     ///
     /// # Errors
     ///
-    /// It cannot be made.
-    pub(super) fn cgroup(&self, watcher: &str, wid: u32) -> io::Result<Option<Cgroup>> {
+    /// It cannot be made, or not anew as somebody still lives there.
+    pub(super) fn cgroup(&mut self, watcher: &str, wid: u32) -> io::Result<Option<Cgroup>> {
         let Some(path) = self.watcher_path(watcher) else {
             return Ok(None);
         };
         let path = path.join(wid.to_string());
+        if self.killed.contains(&path) {
+            match Cgroup::open(&path).and_then(|group| group.remove()) {
+                Ok(Removal::Busy) => return Err(Errno::EBUSY.into()),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(Removal::Done) | Err(_) => self.killed.remove(&path),
+            };
+        }
         match Cgroup::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(&path)?;
@@ -146,10 +161,24 @@ impl Homes {
         }
     }
 
+    /// Kills everything in a home. Says whether there was somebody to kill.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, or some processes may not be killed by us.
+    pub(super) fn kill(&mut self, home: &Home) -> io::Result<bool> {
+        if let Home::Cgroup(path) = home {
+            self.killed.insert(path.clone());
+        }
+        home.kill()
+    }
+
     /// Removes the groups of a watcher of which nothing runs.
-    pub(super) fn remove_watcher(&self, watcher: &str) {
-        if let Some(path) = self.watcher_path(watcher) {
-            remove(path);
+    pub(super) fn remove_watcher(&mut self, watcher: &str) {
+        if let Some(path) = self.watcher_path(watcher)
+            && remove(path.clone())
+        {
+            self.killed.retain(|killed| !killed.starts_with(&path));
         }
     }
 
@@ -164,13 +193,18 @@ impl Homes {
     }
 }
 
-fn remove(path: PathBuf) {
+/// Says whether it is gone.
+fn remove(path: PathBuf) -> bool {
     let removed = Cgroup::open(&path).and_then(|group| group.remove());
     match removed {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // Somebody still lives in there (`rm --nostop`), or it is no longer ours.
-        Err(error) => tracing::debug!("left the cgroup '{}': {error}", path.display()),
+        Ok(Removal::Done) => true,
+        // Somebody still lives in there (`rm --nostop`).
+        Ok(Removal::Busy) => false,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => {
+            tracing::debug!("left the cgroup '{}': {error}", path.display());
+            false
+        }
     }
 }
 
@@ -221,12 +255,8 @@ impl Home {
         }
     }
 
-    /// Kills everything. Says whether there was somebody to kill.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses, or some processes may not be killed by us.
-    pub(super) fn kill(&self) -> io::Result<bool> {
+    /// Kills everything; see [`Homes::kill`].
+    fn kill(&self) -> io::Result<bool> {
         match self {
             Home::Cgroup(path) => {
                 let group = Cgroup::open(path)?;

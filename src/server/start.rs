@@ -12,7 +12,7 @@ use nix::unistd::Gid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_tokio::Signals;
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
@@ -34,6 +34,9 @@ use crate::sys::{abilities, limits, spawn, users};
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the end of the daemon waits for clients to take their last answers.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// How many clients may wait to be accepted; the kernel has its own upper bound.
 const BACKLOG: i32 = 4096;
@@ -210,13 +213,18 @@ async fn serve(
         asks,
         log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
         connections: Rc::new(Cell::new(0)),
+        closed: Rc::new(Notify::new()),
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
         message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
     };
     let mut driver = assemble(store, &state, shared.clone(), reload_log)?;
     driver.boot();
-    tokio::task::spawn_local(accept(listener, shared));
-    Ok(driver.run(signals, asked).await)
+    let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
+    let ended = driver.run(signals, asked).await;
+    accepting.abort();
+    // Who does not read is not waited for any longer; all others have their answers by then.
+    let _ = tokio::time::timeout(FAREWELL_MAX, shared.farewell()).await;
+    Ok(ended)
 }
 
 fn assemble(

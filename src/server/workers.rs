@@ -196,7 +196,7 @@ impl Workers {
     /// Kills everything of a worker.
     pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
         let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = running.home.kill()?;
+            let found = self.homes.kill(&running.home)?;
             Ok(if found {
                 vec![running.pid.as_raw()]
             } else {

@@ -12,6 +12,7 @@
 
 mod client;
 mod daemon;
+pub(crate) mod facts;
 mod home;
 mod skip;
 

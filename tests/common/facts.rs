@@ -1,0 +1,124 @@
+//! What tests read out of replies, events and `/proc`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Daemon, Events, Home, eventually, skip};
+
+/// The pids of a watcher's processes, as `Status` tells them.
+pub(crate) fn pids(status: &Value) -> BTreeSet<u64> {
+    let processes = status["processes"].as_array().expect("a list of processes");
+    let pid = |process: &Value| process["pid"].as_u64().expect("a process has a pid");
+    processes.iter().map(pid).collect()
+}
+
+/// The places of a watcher's processes.
+pub(crate) fn wids(status: &Value) -> BTreeSet<u64> {
+    let processes = status["processes"].as_array().expect("a list of processes");
+    let wid = |process: &Value| process["wid"].as_u64().expect("a process has a wid");
+    processes.iter().map(wid).collect()
+}
+
+/// The pid that an event is about.
+pub(crate) fn pid_of(event: &Value) -> u64 {
+    let pid = &event["data"]["process_pid"];
+    pid.as_u64()
+        .unwrap_or_else(|| panic!("an event of a process: {event}"))
+}
+
+/// Whether this process runs: it is there, and more than a zombie.
+pub(crate) fn runs(pid: u64) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, Some('Z' | 'X'))
+}
+
+/// Waits until a worker has written a whole line there; returns the first.
+pub(crate) fn line_of(path: &Path) -> String {
+    eventually(&format!("a line in {}", path.display()), || {
+        let text = fs::read_to_string(path).ok()?;
+        text.split_once('\n').map(|(line, _)| line.to_owned())
+    })
+}
+
+/// Waits until a worker has written a number there.
+pub(crate) fn number_of(path: &Path) -> u64 {
+    let line = line_of(path);
+    line.trim()
+        .parse()
+        .unwrap_or_else(|error| panic!("'{line}': {error}"))
+}
+
+/// All that the daemon has told since it was started, up to now.
+pub(crate) fn history(daemon: &Daemon) -> Vec<Value> {
+    let now = daemon.subscribe().opening["cursor"].clone();
+    let now = now.as_str().expect("a subscription begins with a cursor");
+    let (instance, last) = now.rsplit_once(':').expect("a cursor is INSTANCE:SEQ");
+    let last: u64 = last.parse().expect("a cursor ends with a number");
+    let mut events = daemon.subscribe_with(json!({"since": format!("{instance}:0")}));
+    (0..last).map(|_| events.next()).collect()
+}
+
+/// The topics of events, without `watcher.` in front.
+pub(crate) fn topics(events: &[Value]) -> Vec<&str> {
+    events
+        .iter()
+        .map(|event| event["topic"].as_str().expect("an event has a topic"))
+        .map(|topic| topic.strip_prefix("watcher.").unwrap_or(topic))
+        .collect()
+}
+
+/// Everything that comes before an event that this call brings about: what was still to be told.
+///
+/// The watcher it adds for that is removed again, unheard.
+pub(crate) fn told_until_now(daemon: &Daemon, events: &mut Events) -> Vec<Value> {
+    let marker = json!({"watcher": "end-marker", "options": {"cmd": "true"}});
+    daemon.call("Add", marker).expect("a watcher can be added");
+    let mut told = Vec::new();
+    loop {
+        let event = events.next();
+        if event["topic"] == "watcher.end-marker.add" {
+            break;
+        }
+        told.push(event);
+    }
+    let marker = json!({"watcher": "end-marker"});
+    daemon.call("Remove", marker).expect("it can be removed");
+    events.wait("watcher.end-marker.remove");
+    told
+}
+
+/// Runs `check` with a daemon that gives workers cgroups, where they can be had, and with one that
+/// does not.
+pub(crate) fn in_each_mode(config: &str, check: impl Fn(&mut Daemon)) {
+    let mut daemon = Daemon::start(config);
+    if has_cgroups(&daemon) {
+        check(&mut daemon);
+    } else {
+        skip("no cgroup can be made here");
+    }
+    drop(daemon);
+    check(&mut without_cgroups(&Home::new(config)));
+}
+
+/// Starts the daemon of `home` as one that makes no cgroups.
+pub(crate) fn without_cgroups(home: &std::sync::Arc<Home>) -> Daemon {
+    home.start_with(|circusd| {
+        circusd.args(["--set", "circusd.cgroups=false"]);
+    })
+}
+
+/// Whether the daemon gives each worker a cgroup: without them nothing can be frozen.
+pub(crate) fn has_cgroups(daemon: &Daemon) -> bool {
+    daemon
+        .call("Freeze", json!({"watchers": "nobody-is-called-so*"}))
+        .is_ok()
+}

@@ -1,0 +1,219 @@
+//! Who gets a signal that an operator sends.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::facts::{in_each_mode, line_of, number_of, pid_of, pids};
+use common::{Connection, Daemon, eventually};
+use serde_json::{Value, json};
+
+/// A worker with a child; each notes every SIGUSR1 in a file of its own.
+const FAMILY: &str = r#"
+[watcher.web]
+cmd = ["sh", "worker.sh"]
+working_dir = ".."
+graceful_timeout = 0
+autostart = false
+"#;
+
+const WORKER: &str = r#"
+note() { trap "echo told >> $HOME/$1.told" USR1; echo $$ > $HOME/$1; while :; do sleep 0.05; done; }
+case $1 in
+child) note child.$CIRCUS_WID ;;
+*) sh worker.sh child & note main.$CIRCUS_WID ;;
+esac
+"#;
+
+/// Starts the family; the pids of the worker and of its child.
+fn start(daemon: &Daemon) -> (u64, u64) {
+    let home = daemon.home();
+    std::fs::write(home.path("worker.sh"), WORKER).expect("a script can be written");
+    daemon
+        .call("Start", json!({"watchers": "web"}))
+        .expect("it starts");
+    let child = number_of(&home.path("child.1"));
+    (number_of(&home.path("main.1")), child)
+}
+
+fn reached(reply: &Value) -> BTreeSet<u64> {
+    let pids = reply["pids"].as_array().expect("a list of pids");
+    pids.iter().filter_map(Value::as_u64).collect()
+}
+
+fn told(path: &Path) -> bool {
+    path.exists()
+}
+
+/// Signals with these further words, and says whom the daemon says to have reached.
+fn signal(daemon: &Daemon, words: &[&str]) -> BTreeSet<u64> {
+    let output = daemon.ctl(&[&["--json", "signal", "web", "usr1"], words].concat());
+    assert!(output.status.success(), "{output:?}");
+    reached(&serde_json::from_slice(&output.stdout).expect("a document"))
+}
+
+#[test]
+fn the_process_alone_its_children_alone_or_all() {
+    in_each_mode(FAMILY, |daemon| {
+        let (main, child) = start(daemon);
+        let home = daemon.home();
+        let (of_main, of_child) = (home.path("main.1.told"), home.path("child.1.told"));
+        let forget = || {
+            // Not there is as good as gone.
+            let _ = (
+                std::fs::remove_file(&of_main),
+                std::fs::remove_file(&of_child),
+            );
+        };
+        let mut events = daemon.subscribe();
+
+        assert_eq!(signal(daemon, &[]), [main].into());
+        line_of(&of_main);
+        assert!(!told(&of_child));
+        let kill = events.wait("watcher.web.kill");
+        assert_eq!(
+            (pid_of(&kill), &kill["data"]["by"]),
+            (main, &json!("operator"))
+        );
+        forget();
+
+        let reached = signal(daemon, &["--children"]);
+        assert!(
+            reached.contains(&child) && !reached.contains(&main),
+            "{reached:?}"
+        );
+        line_of(&of_child);
+        assert!(!told(&of_main));
+        forget();
+
+        let reached = signal(daemon, &["--recursive"]);
+        assert!(
+            reached.contains(&child) && reached.contains(&main),
+            "{reached:?}"
+        );
+        line_of(&of_child);
+        line_of(&of_main);
+    });
+}
+
+#[test]
+fn one_of_several_by_wid_or_pid_and_all_without() {
+    let config = "[watcher.web]\ncmd = 'sleep 1000'\nnumprocesses = 3";
+    let daemon = Daemon::start(config);
+    let all = pids(&daemon.status("web"));
+    let mut client = daemon.connect();
+    // SIGCONT does nothing to what runs.
+    let send = |client: &mut Connection, mut who: Value| {
+        who["watcher"] = json!("web");
+        who["signal"] = json!("CONT");
+        client.call("Signal", who)
+    };
+    assert_eq!(
+        reached(&send(&mut client, json!({})).expect("it runs")),
+        all
+    );
+    let one = reached(&send(&mut client, json!({"wid": 2})).expect("it runs"));
+    assert_eq!(one.len(), 1);
+    let pid = one.first().expect("one");
+    assert_eq!(
+        reached(&send(&mut client, json!({"pid": pid})).expect("it runs")),
+        one
+    );
+}
+
+#[test]
+fn a_process_that_is_not_the_watchers_is_an_error_and_gets_nothing() {
+    let config = "[watcher.web]\ncmd = 'sleep 1000'\n[watcher.other]\ncmd = 'sleep 1000'";
+    let daemon = Daemon::start(config);
+    let others = pids(&daemon.status("other"));
+    let others = others.first().expect("a process");
+    let itself = u64::from(daemon.pid());
+    for (method, extra) in [("Signal", json!({"signal": "KILL"})), ("Kill", json!({}))] {
+        for who in [
+            json!({"pid": others}),
+            json!({"pid": itself}),
+            json!({"pid": 1}),
+            json!({"wid": 7}),
+        ] {
+            let mut params = extra.clone();
+            params["watcher"] = json!("web");
+            for (key, value) in who.as_object().expect("an object") {
+                params[key] = value.clone();
+            }
+            let refused = daemon.call(method, params).expect_err("nobody is meant");
+            assert_eq!(refused.error, "io.circusd.NoSuchProcess", "{who}");
+            for (key, value) in who.as_object().expect("an object") {
+                assert_eq!(&refused.parameters[key], value, "{refused:?}");
+            }
+        }
+    }
+    let output = daemon.ctl(&["signal", "web", "usr1", "--pid", "1"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(common::facts::runs(*others));
+}
+
+#[test]
+fn a_signal_is_named_in_any_usual_way_and_an_unknown_one_is_wrong() {
+    let daemon = Daemon::start("[watcher.web]\ncmd = 'sleep 1000'");
+    for name in ["SIGCONT", "CONT", "cont", "sigcont", "18"] {
+        daemon
+            .call("Signal", json!({"watcher": "web", "signal": name}))
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+    for name in ["", "SIGFROB", "0", "-1", "4096"] {
+        let refused = daemon
+            .call("Signal", json!({"watcher": "web", "signal": name}))
+            .expect_err("no signal");
+        assert_eq!(
+            refused.error, "org.varlink.service.InvalidParameter",
+            "{name}"
+        );
+    }
+    let refused = daemon.call("Signal", json!({"watcher": "nobody", "signal": "CONT"}));
+    assert_eq!(
+        refused.expect_err("no watcher").error,
+        "io.circusd.NoSuchWatcher"
+    );
+}
+
+#[test]
+fn a_frozen_watcher_stands_still_until_it_is_thawed() {
+    let config = r#"
+        [watcher.web]
+        cmd = ["sh", "-c", "while :; do echo >> $HOME/beats; sleep 0.02; done"]
+        graceful_timeout = "1s""#;
+    let daemon = Daemon::start(config);
+    if !common::facts::has_cgroups(&daemon) {
+        return common::skip("no cgroup can be made here");
+    }
+    let beats = daemon.home().path("beats");
+    let count = || std::fs::metadata(&beats).map_or(0, |file| file.len());
+    line_of(&beats);
+    let mut events = daemon.subscribe();
+    daemon
+        .call("Freeze", json!({"watchers": "web"}))
+        .expect("it can be frozen");
+    events.wait("watcher.web.freeze");
+    assert_eq!(daemon.status("web")["frozen"], true);
+    let frozen = eventually("the kernel has stopped it", || {
+        let cgroup = daemon.status("web")["processes"][0]["cgroup"].clone();
+        let file = Path::new(cgroup.as_str()?).join("cgroup.events");
+        std::fs::read_to_string(file)
+            .ok()?
+            .contains("frozen 1")
+            .then(count)
+    });
+    assert_eq!(count(), frozen);
+    daemon
+        .call("Thaw", json!({"watchers": "web"}))
+        .expect("it can be thawed");
+    events.wait("watcher.web.thaw");
+    eventually("it goes on", || (count() > frozen).then_some(()));
+    // A frozen one can be stopped all the same.
+    daemon
+        .call("Freeze", json!({"watchers": "web"}))
+        .expect("it can be frozen");
+    assert!(daemon.ctl(&["stop", "web"]).status.success());
+    assert_eq!(daemon.status("web")["frozen"], false);
+}
