@@ -77,6 +77,8 @@ pub(super) struct Connection {
     peer: Rc<Peer>,
     frames: Frames<Call>,
     samples: Rc<RefCell<Samples>>,
+    /// Of calls that want no answer, and may still be under way.
+    unanswered: Vec<oneshot::Receiver<Answer>>,
     _counted: Counted,
     shared: Shared,
 }
@@ -128,6 +130,7 @@ impl Connection {
             // From now on, not from when it is first served: of those who come at once, none is to
             // slip in beyond the limit.
             _counted: Counted::new(&shared),
+            unanswered: Vec::new(),
             shared,
         }
     }
@@ -150,8 +153,18 @@ impl Connection {
                     }
                 }
             }
+            self.settle().await;
         }
         Ok(())
+    }
+
+    /// Waits until the calls that want no answer are done. They are handed over together, as many as
+    /// were read at once; not more, as each costs memory for as long as it is under way.
+    async fn settle(&mut self) {
+        for done in self.unanswered.drain(..) {
+            // The daemon ends, which the next call will find.
+            let _ = done.await;
+        }
     }
 
     /// Reads once; says how much, 0 at the end of the stream, or of the daemon. May be dropped at any
@@ -205,20 +218,23 @@ impl Connection {
         if let Err(error) = method.check_more(more) {
             return refuse(error);
         }
-        // Who wants no answer may have gone before the call is carried out.
-        let stays = !call.oneway;
-        self.ask(method, more, stays, terminator).await
+        if call.oneway {
+            let handed_over = self.hand_over(method, terminator, None);
+            self.unanswered.extend(handed_over);
+            return Ok(None);
+        }
+        self.settle().await;
+        self.ask(method, more, terminator).await
     }
 
     async fn ask(
         &mut self,
         method: Method,
         more: bool,
-        stays: bool,
         terminator: Terminator,
     ) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let answer = self.ask_once(method.clone(), more, stays, terminator);
+            let answer = self.ask_once(method.clone(), more, terminator);
             match answer.await? {
                 None => return Ok(None),
                 Some(Answer::Last(answer)) => return Ok(Some(answer)),
@@ -248,28 +264,18 @@ impl Connection {
         &mut self,
         method: Method,
         more: bool,
-        stays: bool,
         terminator: Terminator,
     ) -> io::Result<Option<Answer>> {
-        let (answer, mut answered) = oneshot::channel();
-        let (progress, mut steps) = mpsc::channel(PROGRESS_QUEUED_MAX);
-        let ask = Ask {
-            peer: Rc::clone(&self.peer),
-            method,
-            terminator,
-            samples: Rc::clone(&self.samples),
-            progress: more.then_some(progress),
-            answer,
-        };
-        if self.shared.asks.send(ask).is_err() {
+        let (progress, mut steps) = more.then(|| mpsc::channel(PROGRESS_QUEUED_MAX)).unzip();
+        let Some(mut answered) = self.hand_over(method, terminator, progress) else {
             return Ok(None);
-        }
-        let mut listens = stays;
+        };
+        let mut listens = true;
         loop {
             let room = self.frames.pending_bytes() < AHEAD_BYTES_MAX;
             tokio::select! {
                 biased;
-                Some(step) = steps.recv() => self.stream.write_all(&step).await?,
+                Some(step) = next(&mut steps) => self.stream.write_all(&step).await?,
                 answer = &mut answered => return Ok(answer.ok()),
                 read = self.receive(), if listens && room => match read? {
                     0 if hung_up(&self.stream) => return Err(io::ErrorKind::BrokenPipe.into()),
@@ -279,6 +285,25 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Gives one call to the loop; `None` if the daemon ends.
+    fn hand_over(
+        &self,
+        method: Method,
+        terminator: Terminator,
+        progress: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Option<oneshot::Receiver<Answer>> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask {
+            peer: Rc::clone(&self.peer),
+            method,
+            terminator,
+            samples: Rc::clone(&self.samples),
+            progress,
+            answer,
+        };
+        self.shared.asks.send(ask).is_ok().then_some(answered)
     }
 
     /// Sends events until the client goes, or the daemon ends.
@@ -291,8 +316,9 @@ impl Connection {
         let log = Rc::clone(&self.shared.log);
         log.with(|log| log.subscribers += 1);
         let _listening = Listening(Rc::clone(&log));
-        let mut batch = Vec::new();
         loop {
+            // Anew each time, so that one who listens to silence holds no buffer.
+            let mut batch = Vec::new();
             position = log.with(|log| log.collect(position, filter, terminator, &mut batch));
             if batch.is_empty() {
                 tokio::select! {
@@ -306,9 +332,15 @@ impl Connection {
                 continue;
             }
             self.stream.write_all(&batch).await?;
-            batch.clear();
-            batch.shrink_to(READ_BYTES);
         }
+    }
+}
+
+/// The next step; for ever if there are none to come.
+async fn next(steps: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    match steps {
+        Some(steps) => steps.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -332,11 +364,11 @@ fn hung_up(stream: &UnixStream) -> bool {
 /// Waits until the other end has gone. What it sends meanwhile is thrown away: a client that has
 /// subscribed has nothing more to say on this connection.
 async fn closed(stream: &UnixStream) -> io::Result<()> {
-    let mut buffer = [0; 1024];
     loop {
         if stream.ready(Interest::READABLE).await?.is_read_closed() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
+        let mut buffer = [0; 1024];
         match stream.try_read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::ConnectionReset.into()),
             Ok(_) => {}

@@ -22,6 +22,8 @@ pub(super) struct Surroundings {
     pub(super) descriptors: (Resource, u64, u64),
     /// The out-of-memory score adjustment that workers start with unless told otherwise.
     pub(super) oom_score_adj: Option<i32>,
+    /// Whether we hold capabilities that a worker would inherit.
+    pub(super) privileged: bool,
 }
 
 /// What the process at this place is started with.
@@ -78,7 +80,7 @@ pub(super) fn command(
         oom_score_adj: recipe.oom_score_adj.or(surroundings.oom_score_adj),
         rlimits: rlimits(recipe, surroundings),
         no_new_privileges: recipe.no_new_privileges,
-        capabilities: capabilities(recipe),
+        capabilities: capabilities(recipe, surroundings),
         argv,
     })
 }
@@ -172,10 +174,9 @@ fn kernel_resource(resource: config::Resource) -> Resource {
 
 /// Root's workers lose all capabilities but those that are named. Without root there is nothing
 /// to lose, unless something is asked for: then the attempt says why it cannot be had.
-fn capabilities(recipe: &Watcher) -> Option<caps::Capabilities> {
+fn capabilities(recipe: &Watcher, surroundings: &Surroundings) -> Option<caps::Capabilities> {
     let named: caps::Capabilities = recipe.capabilities.iter().map(|named| named.0).collect();
-    let holds = caps::held().is_ok_and(|held| !held.permitted.is_empty());
-    (holds || !named.is_empty()).then_some(named)
+    (surroundings.privileged || !named.is_empty()).then_some(named)
 }
 
 fn ioprio(priority: &config::IoPriority) -> Ioprio {

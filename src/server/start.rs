@@ -30,7 +30,7 @@ use super::{convert, journal};
 use crate::config::{self, Circusd, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, limits, spawn, users};
+use crate::sys::{abilities, caps, limits, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
@@ -273,6 +273,7 @@ fn assemble(
         socket: socket_text(&circusd.socket),
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
+        privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
     };
     let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
     Ok(Driver {
