@@ -66,6 +66,10 @@ fn the_limit_on_connections_is_that_of_the_last_reload() {
     let mut only = daemon.connect();
     only.call("List", json!({})).expect("the first is served");
     assert_turned_away(daemon.connect(), 1);
+    let output = daemon.ctl(&["status"]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{complaint}");
+    assert!(complaint.contains("connections"), "{complaint}");
     home.configure(&format!("[circusd]\nconnections_max = 2\n{SLEEPER}"));
     only.call("ReloadConfig", json!({})).expect("it is good");
     let mut second = daemon.connect();
