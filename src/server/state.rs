@@ -36,6 +36,20 @@ impl State {
             path: path.to_owned(),
             source,
         };
+        if let Some(parent) = path.parent() {
+            // The socket is there, too: who may pass is then a matter of its permissions. A user's
+            // own directory may lie where others can write, and is nobody else's to look into.
+            let mode = if nix::unistd::geteuid().is_root() {
+                0o755
+            } else {
+                0o700
+            };
+            DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(parent)
+                .map_err(failed)?;
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
