@@ -41,6 +41,8 @@ mod signals;
 mod sim;
 mod spec;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod time;
 mod timers;
 mod watcher;

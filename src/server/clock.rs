@@ -1,13 +1,21 @@
 //! The two clocks: the steady one that decisions use, and the one on the wall that people read.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::core::Time;
 
+/// By how many microseconds the clocks must have moved against each other before the one on the
+/// wall counts as set anew. Two readings are never of the same moment, and a moment that is told
+/// twice is to be told alike.
+const STEP_USEC: u64 = 1000;
+
 /// Translates between core's [`Time`] and the clocks of the machine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Clock {
     origin: Instant,
+    /// What the wall clock shows at the origin, as it was set when it was last seen to be.
+    origin_usec: Cell<u64>,
 }
 
 impl Clock {
@@ -15,6 +23,7 @@ impl Clock {
     pub(super) fn start() -> Clock {
         Clock {
             origin: Instant::now(),
+            origin_usec: Cell::new(wall_usec()),
         }
     }
 
@@ -31,12 +40,16 @@ impl Clock {
     /// Microseconds since the Unix epoch, as the wall clock is set now: a moment told twice around
     /// a change of that clock is told differently.
     pub(super) fn wall_usec(&self, time: Time) -> u64 {
-        let now = self.now();
+        let before = self.now();
         let wall = wall_usec();
-        if time > now {
-            return wall.saturating_add(micros(time.since(now)));
+        let after = self.now();
+        let seen = wall.saturating_sub(after.as_micros());
+        // Whoever was interrupted between two readings has not seen the clock being set.
+        let at_once = after.as_micros() - before.as_micros() < STEP_USEC / 2;
+        if at_once && seen.abs_diff(self.origin_usec.get()) > STEP_USEC {
+            self.origin_usec.set(seen);
         }
-        wall.saturating_sub(micros(now.since(time)))
+        self.origin_usec.get().saturating_add(time.as_micros())
     }
 }
 

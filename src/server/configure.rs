@@ -243,11 +243,22 @@ impl Driver {
         let changes = self.store.diff(&store);
         self.recipes.update(&store.config().watchers, &changes);
         let command = self.apply_command(&store);
-        self.keep_if_accepted(store, &command)?;
+        if let Err(error) = self.keep_if_accepted(store, &command) {
+            self.inputs.push(Input::Announce(Announcement::ConfigError {
+                error: error.to_string(),
+                file: None,
+                line: None,
+                column: None,
+            }));
+            return Err(error);
+        }
         let circusd = &self.store.config().circusd;
         self.reload_log.set(&circusd.log_level);
         self.log
             .with(|log| log.set_capacity(circusd.event_buffer as usize));
+        self.shared
+            .connections_max
+            .set(circusd.connections_max as usize);
         self.shared
             .message_bytes_max
             .set(circusd.message_bytes_max.0 as usize);

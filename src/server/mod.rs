@@ -25,6 +25,7 @@ mod clock;
 mod configure;
 mod connection;
 mod convert;
+mod descriptors;
 mod driver;
 mod events;
 mod flags;

@@ -19,10 +19,10 @@ pub(super) struct State {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateError {
     /// The directory cannot be made.
-    #[error("failed to make the state directory '{}': {source}", path.display())]
+    #[error("failed to make the directory '{}'", path.display())]
     Directory { path: PathBuf, source: io::Error },
     /// Others could put something there.
-    #[error("the directory '{}' belongs to the user with uid {uid}, or others may write to it", path.display())]
+    #[error("the directory '{}' belongs to the user with uid {uid}, or is open to others, or is none", path.display())]
     Foreign { path: PathBuf, uid: u32 },
     /// Another daemon has it.
     #[error(transparent)]
@@ -36,18 +36,19 @@ impl State {
             path: path.to_owned(),
             source,
         };
-        if let Some(parent) = path.parent() {
-            make_parent(parent).map_err(failed)?;
-            if parent.parent().is_some_and(anybody_can_write) {
-                check_ours(parent)?;
-            }
-        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
             .map_err(failed)?;
-        check_ours(path)?;
+        let found = std::fs::symlink_metadata(path).map_err(failed)?;
+        let ours = found.uid() == nix::unistd::geteuid().as_raw();
+        if !found.is_dir() || !ours || found.mode() & 0o022 != 0 {
+            return Err(StateError::Foreign {
+                path: path.to_owned(),
+                uid: found.uid(),
+            });
+        }
         let lock = Lock::take(&path.join("lock"))?;
         Ok(State {
             _lock: lock,
@@ -56,63 +57,34 @@ impl State {
     }
 }
 
-/// Makes the directory of the socket and the state. Who may pass there is a matter of the socket's
-/// permissions; but a user's own may lie in /tmp, and is for nobody else to look into.
-fn make_parent(path: &Path) -> io::Result<()> {
-    let mode = match nix::unistd::geteuid().is_root() {
-        true => 0o755,
-        false => 0o700,
-    };
-    DirBuilder::new().recursive(true).mode(mode).create(path)
-}
-
-/// Whether what is in there may have been put there by somebody else: /tmp, as a rule.
-fn anybody_can_write(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.mode() & 0o002 != 0)
-}
-
-fn check_ours(path: &Path) -> Result<(), StateError> {
+/// Makes the directory of a user without a session, or sees to it that what is there is the
+/// user's own. In /tmp anybody could have made it, to be in the place of the daemon's socket.
+///
+/// # Errors
+///
+/// It cannot be made, or is somebody else's.
+pub(super) fn take_private(path: &Path) -> Result<(), StateError> {
     let failed = |source| StateError::Directory {
         path: path.to_owned(),
         source,
     };
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    // What is found to be ours now stays so: nobody else may take it out of a sticky directory.
     let found = std::fs::symlink_metadata(path).map_err(failed)?;
     let ours = found.uid() == nix::unistd::geteuid().as_raw();
-    if found.is_dir() && ours && found.mode() & 0o022 == 0 {
-        return Ok(());
+    match found.is_dir() && ours && found.mode() & 0o077 == 0 {
+        true => Ok(()),
+        false => Err(StateError::Foreign {
+            path: path.to_owned(),
+            uid: found.uid(),
+        }),
     }
-    Err(StateError::Foreign {
-        path: path.to_owned(),
-        uid: found.uid(),
-    })
 }
 
 /// 64 random bits as hexadecimal digits.
 fn new_instance() -> String {
     format!("{:016x}", fastrand::u64(..))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn a_directory_that_others_may_have_made_is_refused_where_everybody_can_write() {
-        let place = tempfile::tempdir().unwrap();
-        let (public, private) = (place.path().join("public"), place.path().join("private"));
-        for (directory, mode) in [(&public, 0o1777), (&private, 0o755)] {
-            let parent = directory.join("circusd");
-            fs::create_dir_all(&parent).unwrap();
-            fs::set_permissions(&parent, Permissions::from_mode(0o777)).unwrap();
-            fs::set_permissions(directory, Permissions::from_mode(mode)).unwrap();
-        }
-        let take = |directory: &Path| State::take(&directory.join("circusd/state"));
-        let refused = take(&public).unwrap_err();
-        assert!(matches!(refused, StateError::Foreign { .. }), "{refused}");
-        take(&private).unwrap();
-        assert!(State::take(&public.join("ours/state")).is_ok());
-    }
 }
