@@ -242,7 +242,7 @@ impl Driver {
         };
         let changes = self.store.diff(&store);
         self.recipes.update(&store.config().watchers, &changes);
-        let command = self.apply_command(&store);
+        let command = self.apply_command(&store, &changes);
         if let Err(error) = self.keep_if_accepted(store, &command) {
             self.inputs.push(Input::Announce(Announcement::ConfigError {
                 error: error.to_string(),
@@ -259,6 +259,8 @@ impl Driver {
         self.shared
             .connections_max
             .set(circusd.connections_max as usize);
+        let connections = circusd.connections_max as usize;
+        self.shared.connections_max.set(connections);
         self.shared
             .message_bytes_max
             .set(circusd.message_bytes_max.0 as usize);
@@ -275,13 +277,17 @@ impl Driver {
     }
 
     /// All watchers of a configuration whose recipes are known, for core.
-    pub(super) fn apply_command(&self, store: &Store) -> Command {
+    pub(super) fn apply_command(&self, store: &Store, changes: &[WatcherChange]) -> Command {
         let config = store.config();
         let specs = config.watchers.iter().filter_map(|watcher| {
             Some(convert::spec(watcher, self.recipes.current(&watcher.name)?))
         });
         Command::Apply {
             specs: specs.collect(),
+            changed: changes
+                .iter()
+                .map(|change| (Name::from(change.watcher.as_str()), words(&change.keys)))
+                .collect(),
             limits: convert::limits(&config.circusd),
         }
     }
@@ -307,6 +313,10 @@ impl Driver {
     }
 }
 
+fn words(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(ToString::to_string).collect()
+}
+
 fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
     changes
         .iter()
@@ -319,7 +329,7 @@ fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
                 Change::Reload => types::ConfigChangeKind::Reload,
                 Change::Unchanged => types::ConfigChangeKind::Unchanged,
             },
-            keys: change.keys.iter().map(ToString::to_string).collect(),
+            keys: words(&change.keys),
         })
         .collect()
 }
