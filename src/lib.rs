@@ -1,4 +1,189 @@
 //! circusd: a process supervisor for Linux. This page is the map.
+//!
+//! It runs *watchers*: pools of processes that are alike, kept alive, scaled while they run,
+//! replaced when they crash or grow old. The programs are `circusd`, the daemon, and `circusctl`,
+//! which commands it; all they do is in this library.
+//!
+//! # The house
+//!
+//! ```text
+//! bin         circusd · circusctl: flags in, exit code out, nothing else
+//!  ├─ cli       the table of commands → parser, help, manual page, completions; printing
+//!  │   └─ client    blocking, std only: call(), subscribe()
+//!  └─ server    the only async room, one thread: owns the core, carries out its actions
+//!      ├─ config    files and flags → checked specs; the table of keys
+//!      ├─ core      what should happen: pure, no clock, no I/O, deterministic
+//!      ├─ api       what goes over the socket: IDL, wire types, framing without I/O
+//!      └─ sys       how Linux is asked: the only unsafe code; knows nothing of us
+//! ```
+//!
+//! `core`, `api`, `config` and `sys` know no other room, and nothing points back up. `client` and
+//! `cli` see of the daemon only what goes over the socket; one file of `cli` asks `config`, for
+//! what can be said without a daemon. Types of `core` and `api` are different types even where
+//! they look alike, and one file, `server/convert.rs`, translates. A test (`tests/walls`) reads
+//! the `use` lines and holds the walls. `core`, `api` and `client` need neither tokio nor Linux;
+//! the feature `server` adds `config`, `sys` and `server`, the feature `cli` adds `cli`.
+//!
+//! # What always holds
+//!
+//! * Never more processes than asked for: a worker on its way out still holds its place. The
+//!   exception is a reload with new processes first, which has at most twice as many.
+//! * A watcher is stopped only when everything its workers have forked is gone.
+//! * Each process is told of once when it runs and once when it ends; each request is answered
+//!   once; events are numbered without gaps, and what a listener misses is told to it as a gap.
+//! * A stop ends; nothing is tried again without a pause that grows.
+//! * A mistake changes nothing: configurations and requests are checked whole before anything
+//!   moves.
+//! * A pid is never trusted: signals go through pidfds, and a worker is named by a
+//!   [`core::WorkerId`], which is never used twice.
+//! * Nothing waits without a limit, no queue is without a bound, and nothing is polled.
+//!
+//! Those of them that concern core are checked by its simulator (`core/sim`) after every step of
+//! thousands of random worlds.
+//!
+//! # Walks
+//!
+//! **`circusctl incr web`.** `cli::run` finds the row `incr` in `cli/commands/acting.rs`, whose
+//! function calls `Scale` through [`client::Client`], which writes one line.
+//! `server/connection.rs` reads it ([`api::frame::Frames`], [`api::method::Request::parse`]) and
+//! puts it on the one channel to the loop in `server/driver.rs`. There `Driver::call`
+//! (`server/calls.rs`) asks `server/access.rs` whether the peer may, and makes of it a
+//! [`core::Command::Scale`]. [`core::Supervisor::handle_all`] records the new number
+//! (`core/commands.rs`), then reconciles the watcher: one process is missing
+//! (`core/pool.rs`), so out comes [`core::Action::Spawn`]. `Driver::carry_out` has
+//! `server/workers.rs` start it by [`sys::spawn`]; its pid goes back in as
+//! [`core::Input::Spawned`], from which follow the events `spawn` and `ready` and an
+//! [`core::Action::Reply`], which `server/convert.rs` puts into the words of the API.
+//!
+//! **A worker crashes.** Its pidfd becomes readable and wakes the loop; `server/workers.rs` waits
+//! for it and hands in [`core::Input::Exited`]. `core/endings.rs` counts the end and decides when
+//! the place may be filled again: at once, or after a pause, for which
+//! [`core::Supervisor::next_deadline`] wakes the loop. Then reconciliation finds one process
+//! missing, as above.
+//!
+//! **SIGHUP, or `circusctl reloadconfig`.** `server/configure.rs` reads the files again
+//! ([`config::Store::reread`]). On a mistake nothing has changed and the event `config_error`
+//! tells where it is; else [`core::Command::Apply`] hands core all watchers, and core sorts them
+//! into added, removed, changed in place and replaced.
+//!
+//! **An event.** [`core::Action::Emit`] is put into the words of the API, logged
+//! (`server/journal.rs`), serialized once and kept in the ring of `server/events.rs`. A
+//! subscriber is a position in that ring; one that reads too slowly finds its position gone, and
+//! is told which numbers it missed.
+//!
+//! # A daemon in a program
+//!
+//! [`server::run`] is all of `circusd` but its flags. It has the thread until the daemon ends, and
+//! takes SIGTERM, SIGINT, SIGHUP and SIGCHLD of the process for itself.
+//!
+//! ```no_run
+//! # #[cfg(feature = "server")] {
+//! use circusd::server;
+//!
+//! let matches = server::command().get_matches_from(["circusd", "--config", "pool.toml"]);
+//! let sources = server::sources(&matches);
+//! let code = server::run(server::Options { sources }, |complaint| eprintln!("{complaint}"));
+//! assert_eq!(code, server::ExitCode::Stopped);
+//! # }
+//! ```
+//!
+//! # A client
+//!
+//! ```no_run
+//! use circusd::api::{Method, params, reply};
+//! use circusd::client::{Client, Item, default_socket};
+//!
+//! let mut client = Client::connect(default_socket())?;
+//! let status: reply::Status = client.call(&Method::Status(params::Watchers::default()))?;
+//! let pools = status.watchers.iter().map(|watcher| watcher.name.as_str());
+//! println!("{}", pools.collect::<Vec<_>>().join(", "));
+//! for item in client.subscribe(params::Subscribe::default())? {
+//!     if let Item::Event(event) = item? {
+//!         println!("{} {:?}", event.topic, event.data);
+//!     }
+//! }
+//! # Ok::<(), circusd::client::ClientError>(())
+//! ```
+//!
+//! # The core by hand
+//!
+//! Facts go in with the time at which they happened, actions come out; whoever drives it carries
+//! them out and hands in what came of it. Here a process is killed, and asked for again.
+//!
+//! ```
+//! use circusd::core::{
+//!     Action, Command, ExitStatus, Input, Limits, Name, Readiness, ReloadMode, Request, RequestId,
+//!     Restart, Revision, Supervisor, Time, WatcherSpec, WorkerId,
+//! };
+//! use std::time::Duration;
+//!
+//! /// The workers that are to be started.
+//! fn spawns(actions: &[Action]) -> Vec<WorkerId> {
+//!     let worker = |action: &Action| match action {
+//!         Action::Spawn { worker, .. } => Some(*worker),
+//!         _ => None,
+//!     };
+//!     actions.iter().filter_map(worker).collect()
+//! }
+//!
+//! let limits = Limits {
+//!     warmup_delay: Duration::ZERO,
+//!     stop_timeout: Duration::from_secs(90),
+//!     watchers_max: 10,
+//!     processes_max: 100,
+//! };
+//! let web = WatcherSpec {
+//!     name: Name::from("web"),
+//!     revision: Revision(1),
+//!     numprocesses: 1,
+//!     singleton: false,
+//!     priority: 0,
+//!     autostart: true,
+//!     warmup_delay: Duration::ZERO,
+//!     graceful_timeout: Duration::from_secs(30),
+//!     stop_signal: 15,
+//!     stop_children: false,
+//!     send_hup: false,
+//!     reload: ReloadMode::NewFirst,
+//!     restart: Restart::Always,
+//!     success_exit_status: vec![0],
+//!     max_retry: Some(5),
+//!     backoff: None,
+//!     flapping: None,
+//!     max_age: None,
+//!     max_age_variance: Duration::ZERO,
+//!     ready: Readiness::Spawn,
+//!     critical: false,
+//!     hooks: Default::default(),
+//! };
+//! let mut supervisor = Supervisor::new(Time::ZERO, limits, 42);
+//! let boot = Request {
+//!     id: RequestId(1),
+//!     wait: true,
+//!     progress: false,
+//!     command: Command::Apply { specs: vec![web], limits },
+//! };
+//!
+//! let first = spawns(&supervisor.handle(Time::ZERO, Input::Request(boot)));
+//! assert_eq!(first.len(), 1);
+//! let spawned = Input::Spawned { worker: first[0], pid: 4711 };
+//! let actions = supervisor.handle(Time::from_micros(800), spawned);
+//! assert!(actions.iter().any(|action| matches!(action, Action::Reply { result: Ok(_), .. })));
+//!
+//! let exited = Input::Exited {
+//!     worker: first[0],
+//!     status: ExitStatus::Signaled(9),
+//!     emptied: true,
+//! };
+//! let second = spawns(&supervisor.handle(Time::from_micros(60_000_000), exited));
+//! assert_eq!(second.len(), 1, "its place is filled again");
+//! assert_ne!(first, second, "a name is never used twice");
+//! ```
+//!
+//! # To read on
+//!
+//! The manual: circusd(8), circusctl(1), circusd.toml(5), io.circusd(7), circusd-events(7).
+//! [`core::Watcher`] and [`core::Worker`] begin with the diagrams of their states.
 
 pub mod api;
 pub mod client;

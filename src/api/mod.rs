@@ -3,6 +3,7 @@
 //! No I/O, no clock, and no knowledge of what a call does: that is `server`'s, on one end, and
 //! `client`'s, on the other. What is here is the same for both.
 
+pub mod action;
 pub mod cursor;
 pub mod error;
 pub mod frame;

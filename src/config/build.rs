@@ -64,20 +64,41 @@ pub(crate) fn build(
     else {
         return Err(builder.errors);
     };
-    if watchers.len() > circusd.watchers_max as usize {
-        let reason = format!(
-            "{} watchers are more than circusd.watchers_max, which is {}",
-            watchers.len(),
-            circusd.watchers_max
-        );
-        return Err(vec![Diagnostic::of("", reason)]);
-    }
     circusd.state_dir = circusd.find_state_dir(cx);
     Ok(Config {
         circusd,
         watchers,
         access,
     })
+}
+
+/// What is more than `config` itself allows.
+///
+/// For what the files say. A request that asks for more is refused by whoever knows how many there
+/// are at that moment.
+pub(crate) fn excess(config: &Config) -> Option<Diagnostic> {
+    let processes = |watcher: &Watcher| match watcher.numprocesses {
+        NumProcesses::Count(count) => u64::from(count),
+        NumProcesses::Auto => 1,
+    };
+    let circusd = &config.circusd;
+    let counted = [
+        (
+            "watchers",
+            config.watchers.len() as u64,
+            circusd.watchers_max,
+        ),
+        (
+            "processes",
+            config.watchers.iter().map(processes).sum(),
+            circusd.processes_max,
+        ),
+    ];
+    let (what, count, limit) = counted
+        .into_iter()
+        .find(|(_, count, limit)| *count > u64::from(*limit))?;
+    let reason = format!("{count} {what} are more than circusd.{what}_max, which is {limit}");
+    Some(Diagnostic::of("", reason))
 }
 
 /// A watcher's keys with those of `[defaults]` that it does not set itself.

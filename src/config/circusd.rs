@@ -65,15 +65,20 @@ section! {
 
 /// Where the socket is unless somebody says otherwise.
 ///
-/// A user without `$XDG_RUNTIME_DIR` (no session) gets a directory below `/tmp` with the user's
-/// number in its name; whoever makes it must see to it that it is the user's own.
+/// A user without `$XDG_RUNTIME_DIR` (no session) gets [`directory_in_tmp`].
 fn default_socket(cx: &Context) -> PathBuf {
     let directory = match (cx.system, cx.variable("XDG_RUNTIME_DIR")) {
         (true, _) => "/run/circusd".to_owned(),
         (false, Some(runtime)) => format!("{runtime}/circusd"),
-        (false, None) => format!("/tmp/circusd-{}", cx.uid),
+        (false, None) => return directory_in_tmp(cx.uid).join("circusd.sock"),
     };
     PathBuf::from(directory).join("circusd.sock")
+}
+
+/// What belongs to the daemon of a user without a session. Anybody can make it: who uses it looks
+/// first whose it is.
+pub fn directory_in_tmp(uid: u32) -> PathBuf {
+    format!("/tmp/circusd-{uid}").into()
 }
 
 impl Circusd {

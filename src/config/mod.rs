@@ -37,7 +37,7 @@ mod tests;
 
 pub use access::Access;
 pub use build::Config;
-pub use circusd::Circusd;
+pub use circusd::{Circusd, directory_in_tmp};
 pub use diagnostic::{Diagnostic, Errors};
 pub use environment::Environment;
 pub use expand::{Expanded, Stream};

@@ -195,7 +195,11 @@ impl Store {
             api,
             env_files: EnvFiles::new(),
         };
-        parts.assemble(errors)
+        let store = parts.assemble(errors)?;
+        match build::excess(&store.config) {
+            None => Ok(store),
+            Some(fault) => Err(Errors::new(vec![fault])),
+        }
     }
 
     fn with(&self, api: Api) -> Result<Self, Errors> {

@@ -273,7 +273,8 @@ impl Watcher {
             return Vacancy::Free;
         };
         // The place of one that was to be replaced is not its successor's.
-        let over = exit.expected || worker.outdated.is_some();
+        let replaced = worker.outdated.is_some() || worker.generation < self.generation;
+        let over = exit.expected || replaced;
         if over || !matches!(self.phase, Phase::Up(_)) {
             self.histories.remove(&worker.wid);
             return Vacancy::Free;

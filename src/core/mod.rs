@@ -1,6 +1,26 @@
 //! What should happen: facts in, actions out.
 //!
 //! Nothing in here knows a clock, a file, a pid's meaning or another room.
+//!
+//! [`Supervisor::handle`] records what happened and then *reconciles*: for every watcher concerned
+//! it compares what is wanted with what is, and asks for the difference. So there is no case for a
+//! stop during a start, or for a hook that answers late; there are facts, and what follows from
+//! them. The other file to begin with is `input.rs`, the closed list of all that can happen, with
+//! `action.rs`, the closed list of all that can be asked for. The states of a watcher are drawn at
+//! the top of `watcher.rs`, those of a process at the top of `worker.rs`.
+//!
+//! ```text
+//! supervisor.rs   where every input arrives
+//! commands.rs     what is asked, checked and turned into wishes; operate.rs into errands
+//! watcher.rs      one watcher; phases.rs takes the next step from what is to what is wanted
+//! pool.rs         keeps a pool at its size; replace.rs replaces all of it
+//! worker.rs       one process; place.rs the history of its place
+//! endings.rs      what the end of a process means: back-off, flapping, giving up
+//! signals.rs      stop, kill and signal; waves.rs who comes before whom
+//! requests.rs     who waits for an answer; shutdown.rs the end of everything
+//! context.rs      what all share: time, timers, events, actions to come
+//! sim/            random worlds, in which what must hold is checked after every step
+//! ```
 
 mod action;
 mod commands;
@@ -21,6 +41,8 @@ mod signals;
 mod sim;
 mod spec;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod time;
 mod timers;
 mod watcher;

@@ -224,15 +224,16 @@ impl Watcher {
                 Life::BeforeReap(hook) => {
                     ctx.cancel_hook(hook);
                     self.tell_reaped(id, ctx);
+                    self.kill_leftovers(id, ctx);
                 }
                 Life::AfterReap(hook) => {
                     ctx.cancel_hook(hook);
                     self.change(id, |worker| worker.life = Life::Reaped);
                     self.part_with(id, ctx);
+                    self.kill_leftovers(id, ctx);
                 }
                 Life::Stopping => self.kill_tree(id, ctx),
-                Life::Reaped if !self.workers[&id].emptied => self.kill_tree(id, ctx),
-                Life::Reaped => {}
+                Life::Reaped => self.kill_leftovers(id, ctx),
                 // It was told to end before, and is killed as soon as it is there.
                 Life::Spawning if self.workers[&id].stop.is_some() => {
                     let now = ctx.now;
@@ -247,6 +248,13 @@ impl Watcher {
                 | Life::Starting
                 | Life::Running => self.dismiss(id, at_once, ctx),
             }
+        }
+    }
+
+    /// Does not wait for the grace of what a process has left behind.
+    fn kill_leftovers(&mut self, id: WorkerId, ctx: &mut Context) {
+        if self.workers.get(&id).is_some_and(|worker| !worker.emptied) {
+            self.kill_tree(id, ctx);
         }
     }
 }

@@ -203,11 +203,6 @@ impl Places {
         self.given_up.len() + self.finished.len()
     }
 
-    /// Places held for a while.
-    pub(super) fn held(&self) -> usize {
-        self.held.len()
-    }
-
     /// Places that flapped too often.
     pub(super) fn given_up(&self) -> usize {
         self.given_up.len()

@@ -177,7 +177,8 @@ impl Watcher {
     fn fill(&mut self, ctx: &mut Context) {
         let target = self.target();
         let limit = match self.mode() {
-            ReloadMode::NewFirst => target.saturating_mul(2),
+            // As many more as there are to be replaced, and never more than twice as many.
+            ReloadMode::NewFirst => target.saturating_add(self.tally.old_total().min(target)),
             ReloadMode::Sequential => target,
         };
         while self.taken() < target && self.tally.total() < limit && self.may_spawn(ctx.now) {
@@ -278,9 +279,7 @@ impl Watcher {
             ReloadMode::NewFirst => (ready + closed + staying).saturating_sub(self.target()),
             // One at a time, and only when nobody else is out of service.
             ReloadMode::Sequential => {
-                let whole = self.tally.fresh(Standing::Unready) == 0
-                    && self.tally.going() == 0
-                    && self.places.held() == 0;
+                let whole = self.tally.ready() + closed >= self.target() && self.tally.going() == 0;
                 usize::from(whole && !self.gate.given_up && !self.frozen)
             }
         };

@@ -250,7 +250,15 @@ impl Driver {
         let changes = self.store.diff(&store);
         self.recipes.update(&store.config().watchers, &changes);
         let command = self.apply_command(&store);
-        self.keep_if_accepted(store, &command)?;
+        if let Err(error) = self.keep_if_accepted(store, &command) {
+            self.inputs.push(Input::Announce(Announcement::ConfigError {
+                error: error.to_string(),
+                file: None,
+                line: None,
+                column: None,
+            }));
+            return Err(error);
+        }
         let circusd = &self.store.config().circusd;
         self.reload_log.set(&circusd.log_level);
         self.log

@@ -5,12 +5,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::descriptors::Budget;
 use super::events::SharedLog;
 use super::stats::Samples;
 use crate::api::frame::{Call, Frames, Reply, Terminator, encode};
@@ -21,6 +24,10 @@ use crate::sys::socket::Peer;
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// How much of what follows a call is read while that call is carried out. It is read to see the
+/// client go; one that sends more than this is believed to be there.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// How many progress replies may wait for a client; further ones are left out, as the next tells
 /// more.
@@ -54,6 +61,7 @@ pub(super) enum Answer {
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) asks: mpsc::UnboundedSender<Ask>,
+    pub(super) budget: Budget,
     pub(super) log: Rc<SharedLog>,
     pub(super) connections: Rc<Cell<usize>>,
     /// A connection is over.
@@ -69,6 +77,8 @@ pub(super) struct Connection {
     peer: Rc<Peer>,
     frames: Frames<Call>,
     samples: Rc<RefCell<Samples>>,
+    /// Of calls that want no answer, and may still be under way.
+    unanswered: Vec<oneshot::Receiver<Answer>>,
     shared: Shared,
 }
 
@@ -116,6 +126,7 @@ impl Connection {
             peer: Rc::new(peer),
             frames,
             samples,
+            unanswered: Vec::new(),
             shared,
         }
     }
@@ -129,7 +140,7 @@ impl Connection {
     }
 
     async fn converse(&mut self) -> io::Result<()> {
-        while self.receive().await? {
+        while self.receive().await? > 0 {
             while let Some(frame) = self.frames.next() {
                 match frame {
                     Ok(call) => self.handle(call).await?,
@@ -139,26 +150,36 @@ impl Connection {
                     }
                 }
             }
+            self.settle().await;
         }
         Ok(())
     }
 
-    /// Reads once; false at the end of the stream, or of the daemon.
-    async fn receive(&mut self) -> io::Result<bool> {
+    /// Waits until the calls that want no answer are done. They are handed over together, as many as
+    /// were read at once; not more, as each costs memory for as long as it is under way.
+    async fn settle(&mut self) {
+        for done in self.unanswered.drain(..) {
+            // The daemon ends, which the next call will find.
+            let _ = done.await;
+        }
+    }
+
+    /// Reads once; says how much, 0 at the end of the stream, or of the daemon. May be dropped at any
+    /// point: nothing is lost.
+    async fn receive(&mut self) -> io::Result<usize> {
         let log = Rc::clone(&self.shared.log);
         loop {
             tokio::select! {
                 biased;
                 readable = self.stream.readable() => readable?,
-                () = log.ended() => return Ok(false),
+                () = log.ended() => return Ok(0),
             }
             // On the stack, so that a silent connection holds no buffer.
             let mut buffer = [0; READ_BYTES];
             match self.stream.try_read(&mut buffer) {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    self.frames.push(&buffer[..n]);
-                    return Ok(true);
+                Ok(read) => {
+                    self.frames.push(&buffer[..read]);
+                    return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -194,6 +215,12 @@ impl Connection {
         if let Err(error) = method.check_more(more) {
             return refuse(error);
         }
+        if call.oneway {
+            let handed_over = self.hand_over(method, terminator, None);
+            self.unanswered.extend(handed_over);
+            return Ok(None);
+        }
+        self.settle().await;
         self.ask(method, more, terminator).await
     }
 
@@ -204,7 +231,8 @@ impl Connection {
         terminator: Terminator,
     ) -> io::Result<Option<Vec<u8>>> {
         loop {
-            match self.ask_once(method.clone(), more, terminator).await? {
+            let answer = self.ask_once(method.clone(), more, terminator);
+            match answer.await? {
                 None => return Ok(None),
                 Some(Answer::Last(answer)) => return Ok(Some(answer)),
                 Some(Answer::Subscribed(first, filter, after)) => {
@@ -224,34 +252,56 @@ impl Connection {
         }
     }
 
-    /// Gives one call to the loop and waits for what it says; `None` if the daemon ends, or the
-    /// client has gone.
+    /// Gives one call to the loop and waits for what it says; `None` if the daemon ends.
+    ///
+    /// # Errors
+    ///
+    /// The client has gone, while it should have stayed.
     async fn ask_once(
         &mut self,
         method: Method,
         more: bool,
         terminator: Terminator,
     ) -> io::Result<Option<Answer>> {
-        let (answer, mut answered) = oneshot::channel();
-        let (progress, mut steps) = mpsc::channel(PROGRESS_QUEUED_MAX);
+        let (progress, mut steps) = more.then(|| mpsc::channel(PROGRESS_QUEUED_MAX)).unzip();
+        let Some(mut answered) = self.hand_over(method, terminator, progress) else {
+            return Ok(None);
+        };
+        let mut ahead = AHEAD_BYTES_MAX;
+        loop {
+            tokio::select! {
+                biased;
+                Some(step) = next(&mut steps) => self.stream.write_all(&step).await?,
+                answer = &mut answered => return Ok(answer.ok()),
+                read = self.receive(), if ahead > 0 => {
+                    ahead = match read? {
+                        0 if hung_up(&self.stream) => return Err(io::ErrorKind::BrokenPipe.into()),
+                        // It has said all it has to say, and waits for the answer.
+                        0 => 0,
+                        read => ahead.saturating_sub(read),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Gives one call to the loop; `None` if the daemon ends.
+    fn hand_over(
+        &self,
+        method: Method,
+        terminator: Terminator,
+        progress: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Option<oneshot::Receiver<Answer>> {
+        let (answer, answered) = oneshot::channel();
         let ask = Ask {
             peer: Rc::clone(&self.peer),
             method,
             terminator,
             samples: Rc::clone(&self.samples),
-            progress: more.then_some(progress),
+            progress,
             answer,
         };
-        if self.shared.asks.send(ask).is_err() {
-            return Ok(None);
-        }
-        loop {
-            tokio::select! {
-                biased;
-                Some(step) = steps.recv() => self.stream.write_all(&step).await?,
-                answer = &mut answered => return Ok(answer.ok()),
-            }
-        }
+        self.shared.asks.send(ask).is_ok().then_some(answered)
     }
 
     /// Sends events until the client goes, or the daemon ends.
@@ -264,8 +314,9 @@ impl Connection {
         let log = Rc::clone(&self.shared.log);
         log.with(|log| log.subscribers += 1);
         let _listening = Listening(Rc::clone(&log));
-        let mut batch = Vec::new();
         loop {
+            // Anew each time, so that one who listens to silence holds no buffer.
+            let mut batch = Vec::new();
             position = log.with(|log| log.collect(position, filter, terminator, &mut batch));
             if batch.is_empty() {
                 tokio::select! {
@@ -279,9 +330,15 @@ impl Connection {
                 continue;
             }
             self.stream.write_all(&batch).await?;
-            batch.clear();
-            batch.shrink_to(READ_BYTES);
         }
+    }
+}
+
+/// The next step; for ever if there are none to come.
+async fn next(steps: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    match steps {
+        Some(steps) => steps.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -294,14 +351,22 @@ impl Drop for Listening {
     }
 }
 
+/// Whether the other end can neither send nor receive: it is closed, and not only by half.
+fn hung_up(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let asked = poll(&mut fds, PollTimeout::ZERO);
+    let events = fds[0].revents().unwrap_or(PollFlags::empty());
+    asked.is_ok() && events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
+}
+
 /// Waits until the other end has gone. What it sends meanwhile is thrown away: a client that has
 /// subscribed has nothing more to say on this connection.
 async fn closed(stream: &UnixStream) -> io::Result<()> {
-    let mut buffer = [0; 1024];
     loop {
         if stream.ready(Interest::READABLE).await?.is_read_closed() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
+        let mut buffer = [0; 1024];
         match stream.try_read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::ConnectionReset.into()),
             Ok(_) => {}

@@ -513,3 +513,6 @@ pub(super) fn signal_name(signal: i32) -> String {
         Err(_) => signal.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,13 +91,16 @@ impl Driver {
                 return ended;
             }
             let wake = self.sleep(&mut signals, &mut asks).await;
+            self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
             while let Ok(ask) = asks.try_recv() {
                 self.call(ask);
             }
-            self.more = self
-                .workers
-                .take_ready(self.watch.get_mut(), &mut self.inputs);
+            if self.more {
+                self.more = self
+                    .workers
+                    .take_ready(self.watch.get_mut(), &mut self.inputs);
+            }
         }
     }
 

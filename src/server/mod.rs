@@ -3,6 +3,21 @@
 //! The only room that waits. One thread; `driver` owns core and carries out what it says,
 //! `connection` serves one client, `workers` holds the processes, and `convert` is the one place
 //! where the words of core, configuration and API meet.
+//!
+//! Nothing is decided here. What wakes the loop becomes an input, all inputs that are there are
+//! handed to core with one reading of the clock, and the actions are carried out in their order:
+//!
+//! ```text
+//!  signals ────┐                                          ┌──► workers ──► sys
+//!  pidfds ─────┤             inputs          actions      ├──► events ───► connections
+//!  calls ──────┼──► driver ─────────► core ─────────► driver ─► journal, notify
+//!  deadline ───┘      ▲                                   └──► replies ──► connections
+//!                     └── calls.rs, configure.rs: a call becomes a command, or its answer
+//! ```
+//!
+//! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
+//! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
+//! that it is made from, `recipes` keeps that for as long as core may ask for it.
 
 mod access;
 mod calls;
@@ -10,6 +25,7 @@ mod clock;
 mod configure;
 mod connection;
 mod convert;
+mod descriptors;
 mod driver;
 mod events;
 mod flags;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
 use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
@@ -32,6 +33,8 @@ pub(super) struct Surroundings {
     pub(super) descriptors: (Resource, u64, u64),
     /// The out-of-memory score adjustment that workers start with unless told otherwise.
     pub(super) oom_score_adj: Option<i32>,
+    /// Whether we hold capabilities that a worker would inherit.
+    pub(super) privileged: bool,
 }
 
 /// What the process at this place is started with.
@@ -91,7 +94,7 @@ pub(super) fn command(
         oom_score_adj: recipe.oom_score_adj.or(surroundings.oom_score_adj),
         rlimits: rlimits(recipe, surroundings),
         no_new_privileges: recipe.no_new_privileges,
-        capabilities: capabilities(recipe),
+        capabilities: capabilities(recipe, surroundings),
         argv,
     })
 }
@@ -185,10 +188,9 @@ fn kernel_resource(resource: config::Resource) -> Resource {
 
 /// Root's workers lose all capabilities but those that are named. Without root there is nothing
 /// to lose, unless something is asked for: then the attempt says why it cannot be had.
-fn capabilities(recipe: &Watcher) -> Option<caps::Capabilities> {
+fn capabilities(recipe: &Watcher, surroundings: &Surroundings) -> Option<caps::Capabilities> {
     let named: caps::Capabilities = recipe.capabilities.iter().map(|named| named.0).collect();
-    let holds = caps::held().is_ok_and(|held| !held.permitted.is_empty());
-    (holds || !named.is_empty()).then_some(named)
+    (surroundings.privileged || !named.is_empty()).then_some(named)
 }
 
 fn ioprio(priority: &config::IoPriority) -> Ioprio {
@@ -212,10 +214,21 @@ pub(super) fn failure(stage: &str, error: &io::Error) -> SpawnFailure {
     }
 }
 
+/// The same, with the file that it is about.
+pub(super) fn failure_at(stage: &str, file: Option<&Path>, error: &io::Error) -> SpawnFailure {
+    let mut failure = failure(stage, error);
+    if let Some(file) = file {
+        failure.error = format!("failed to start: {stage} '{}': {error}", file.display());
+    }
+    failure
+}
+
 fn lookup_failure(stage: &str, error: &users::LookupError) -> SpawnFailure {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let cause = cause.unwrap_or_default();
     SpawnFailure {
         stage: stage.to_owned(),
         errno: 0,
-        error: format!("failed to start: {stage}: {error}"),
+        error: format!("failed to start: {stage}: {error}{cause}"),
     }
 }

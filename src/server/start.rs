@@ -17,19 +17,20 @@ use tokio::task::LocalSet;
 
 use super::clock::Clock;
 use super::connection::{Connection, Shared, turn_away};
+use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
 use super::homes::Homes;
 use super::program::Surroundings;
 use super::recipes::Recipes;
-use super::state::State;
+use super::state::{self, State};
 use super::streams::Streams;
 use super::workers::Workers;
 use super::{convert, journal};
-use crate::config::{Circusd, Identity, SocketPath, Sources, Store};
+use crate::config::{self, Circusd, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, limits, spawn, users};
+use crate::sys::{abilities, caps, limits, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
@@ -82,7 +83,7 @@ pub fn run(options: Options, complain: impl Fn(&str)) -> ExitCode {
     match start(store) {
         Ok(ended) => code(ended),
         Err(error) => {
-            complain(&error.to_string());
+            complain(&whole(&error));
             ExitCode::Failed
         }
     }
@@ -103,9 +104,15 @@ fn code(ended: Ended) -> ExitCode {
     }
 }
 
+/// An error with its causes, in one line.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
+
 /// What keeps the daemon from running, as a sentence.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {source}")]
+#[error("{what}")]
 struct StartError {
     what: String,
     source: Box<dyn std::error::Error + Send + Sync>,
@@ -129,11 +136,20 @@ fn start(store: Store) -> Result<Ended, StartError> {
     }
     let target = circusd.log_target.as_ref();
     let log = journal::start(&circusd.log_level, target);
-    let reload_log = log.map_err(because("failed to open the log"))?;
+    let reload_log = log.map_err(because(match target {
+        Some(LogTarget::File(path)) => format!("failed to open the log '{}'", path.display()),
+        Some(LogTarget::Journal | LogTarget::Stderr) | None => "failed to open the log".to_owned(),
+    }))?;
+    let private = config::directory_in_tmp(nix::unistd::geteuid().as_raw());
+    if let SocketPath::Path(path) = &circusd.socket
+        && path.starts_with(&private)
+    {
+        state::take_private(&private).map_err(because("cannot start"))?;
+    }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
+    let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    // Last of all that can fail here, so that no socket is left behind.
     let listening = listen(&circusd)?;
-    let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose();
-    let _pidfile = _pidfile.map_err(because("failed to write the pidfile"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -167,7 +183,7 @@ fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
         // An abstract name has neither; who may connect is then a matter of [access] alone.
         Address::Abstract(_) => (None, None),
     };
-    socket::listen(&address, mode, group, BACKLOG).map_err(because("failed to listen"))
+    socket::listen(&address, mode, group, BACKLOG).map_err(because("cannot start"))
 }
 
 /// The socket as clients name it.
@@ -182,8 +198,10 @@ fn socket_text(socket: &SocketPath) -> String {
 struct Pidfile(PathBuf);
 
 impl Pidfile {
-    fn write(path: &Path) -> io::Result<Pidfile> {
-        std::fs::write(path, format!("{}\n", std::process::id()))?;
+    fn write(path: &Path) -> Result<Pidfile, StartError> {
+        let written = std::fs::write(path, format!("{}\n", std::process::id()));
+        let what = || format!("failed to write the pidfile '{}'", path.display());
+        written.map_err(|error| because(what())(error))?;
         Ok(Pidfile(path.to_owned()))
     }
 }
@@ -207,18 +225,21 @@ async fn serve(
         .set_nonblocking(true)
         .map_err(because("failed to listen"))?;
     let listener = UnixListener::from_std(listener).map_err(because("failed to listen"))?;
+    let descriptors =
+        limits::raise_descriptors().map_err(because("failed to raise the limit on descriptors"))?;
     let circusd = &store.config().circusd;
     let (asks, asked) = mpsc::unbounded_channel();
     let shared = Shared {
         asks,
+        budget: Budget::new(descriptors.ours),
         log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
         connections: Rc::new(Cell::new(0)),
         closed: Rc::new(Notify::new()),
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
         message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
     };
-    let mut driver = assemble(store, &state, shared.clone(), reload_log)?;
-    driver.boot();
+    let mut driver = assemble(store, &state, shared.clone(), descriptors, reload_log)?;
+    driver.boot()?;
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
     let ended = driver.run(signals, asked).await;
     accepting.abort();
@@ -231,10 +252,9 @@ fn assemble(
     store: Store,
     state: &State,
     shared: Shared,
+    descriptors: limits::Descriptors,
     reload_log: journal::Reload,
 ) -> Result<Driver, StartError> {
-    let descriptors =
-        limits::raise_descriptors().map_err(because("failed to raise the limit on descriptors"))?;
     let abilities = abilities::probe();
     for missing in abilities.missing() {
         tracing::info!("{missing}");
@@ -253,12 +273,13 @@ fn assemble(
         socket: socket_text(&circusd.socket),
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
+        privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
     };
     let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
     Ok(Driver {
         core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
         clock,
-        workers: Workers::new(Homes::new(base, &state.instance), streams),
+        workers: Workers::new(Homes::new(base, &state.instance), streams, shared.budget),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
         log: Rc::clone(&shared.log),
@@ -276,15 +297,19 @@ fn assemble(
 
 impl Driver {
     /// Tells core of the configuration; the watchers that start with the daemon start.
-    fn boot(&mut self) {
+    fn boot(&mut self) -> Result<(), StartError> {
         self.recipes.update(&self.store.config().watchers, &[]);
         let command = self.apply_command(&self.store);
+        self.core
+            .would_accept(&command)
+            .map_err(because("cannot start"))?;
         self.ask_core(command);
+        Ok(())
     }
 }
 
-/// Takes in clients. One descriptor is kept in reserve, so that with a full table a client can
-/// still be told, rather than be left waiting.
+/// Takes in clients. One descriptor is kept in reserve, so that with a full table (of the whole
+/// system, as our own is never full of clients) one can still be told, rather than be left waiting.
 async fn accept(listener: UnixListener, shared: Shared) {
     let mut reserve = File::open("/dev/null").ok();
     loop {
@@ -318,6 +343,9 @@ fn admit(stream: tokio::net::UnixStream, shared: &Shared) {
     let limit = shared.connections_max.get();
     if shared.connections.get() >= limit {
         return turn_away(&stream, limit);
+    }
+    if !shared.budget.allows(&stream) {
+        return turn_away(&stream, shared.connections.get());
     }
     match socket::peer(&stream) {
         Ok(peer) => {

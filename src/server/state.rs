@@ -19,10 +19,10 @@ pub(super) struct State {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateError {
     /// The directory cannot be made.
-    #[error("failed to make the state directory '{}': {source}", path.display())]
+    #[error("failed to make the directory '{}'", path.display())]
     Directory { path: PathBuf, source: io::Error },
     /// Others could put something there.
-    #[error("the state directory '{}' belongs to the user with uid {uid}, or others may write to it", path.display())]
+    #[error("the directory '{}' belongs to the user with uid {uid}, or is open to others, or is none", path.display())]
     Foreign { path: PathBuf, uid: u32 },
     /// Another daemon has it.
     #[error(transparent)]
@@ -54,6 +54,33 @@ impl State {
             _lock: lock,
             instance: new_instance(),
         })
+    }
+}
+
+/// Makes the directory of a user without a session, or sees to it that what is there is the
+/// user's own. In /tmp anybody could have made it, to be in the place of the daemon's socket.
+///
+/// # Errors
+///
+/// It cannot be made, or is somebody else's.
+pub(super) fn take_private(path: &Path) -> Result<(), StateError> {
+    let failed = |source| StateError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    // What is found to be ours now stays so: nobody else may take it out of a sticky directory.
+    let found = std::fs::symlink_metadata(path).map_err(failed)?;
+    let ours = found.uid() == nix::unistd::geteuid().as_raw();
+    match found.is_dir() && ours && found.mode() & 0o077 == 0 {
+        true => Ok(()),
+        false => Err(StateError::Foreign {
+            path: path.to_owned(),
+            uid: found.uid(),
+        }),
     }
 }
 

@@ -51,6 +51,8 @@ struct Sink {
     backup_count: u32,
     /// Bytes that could not be written, since the last time this was told.
     lost: u64,
+    /// The last attempt to turn it over failed, and that was told.
+    stuck: bool,
 }
 
 /// What a worker gets as one of its descriptors.
@@ -154,7 +156,7 @@ impl Streams {
         }
         let file = open_file(path)?;
         let size = file.metadata()?.len();
-        let (path, lost) = (path.to_owned(), 0);
+        let (path, lost, stuck) = (path.to_owned(), 0, false);
         let sink = Sink {
             path: path.clone(),
             file,
@@ -162,6 +164,7 @@ impl Streams {
             max_bytes,
             backup_count,
             lost,
+            stuck,
         };
         let sink = Rc::new(RefCell::new(sink));
         self.files.retain(|_, sink| sink.strong_count() > 0);
@@ -369,19 +372,21 @@ impl Sink {
 
     /// Makes the file `path.1`, what was that `path.2`, and so on; the last one is overwritten.
     fn turn_over(&mut self) {
-        if let Err(error) = self.try_turn_over() {
+        let turned = self.try_turn_over();
+        if let Err(error) = &turned
+            && !self.stuck
+        {
             let path = self.path.display();
             tracing::error!("failed to turn over '{path}', going on with it: {error}");
-            // Not again for every line.
-            self.size = 0;
         }
+        self.stuck = turned.is_err();
+        // Even if it failed: it is not tried again for every line.
+        self.size = 0;
     }
 
     fn try_turn_over(&mut self) -> io::Result<()> {
         if self.backup_count == 0 {
-            self.file.set_len(0)?;
-            self.size = 0;
-            return Ok(());
+            return self.file.set_len(0);
         }
         for number in (1..self.backup_count).rev() {
             match std::fs::rename(self.backup(number), self.backup(number + 1)) {
@@ -389,9 +394,12 @@ impl Sink {
                 _ => {}
             }
         }
-        std::fs::rename(&self.path, self.backup(1))?;
+        match std::fs::rename(&self.path, self.backup(1)) {
+            // Somebody has taken the file away; with a new one it is as it should be.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.file = open_file(&self.path)?;
-        self.size = 0;
         Ok(())
     }
 

@@ -10,14 +10,16 @@ use std::os::fd::AsFd;
 
 use nix::unistd::Pid;
 
+use super::descriptors::Budget;
 use super::homes::{Home, Homes};
 use super::program;
 use super::streams::Streams;
-use crate::config::{Stream, Watcher};
+use crate::config::{self, Stream, Watcher};
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
 use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::spawn::Stage;
 use crate::sys::{spawn, tree};
 
 /// What a number in the epoll set stands for: its two highest bits.
@@ -40,6 +42,7 @@ pub(super) struct Workers {
     leaving: Vec<WorkerId>,
     pub(super) homes: Homes,
     pub(super) streams: Streams,
+    budget: Budget,
     ready: Vec<Ready>,
     /// Processes started since the daemon was.
     pub(super) spawns: u64,
@@ -56,13 +59,14 @@ struct Running {
 }
 
 impl Workers {
-    pub(super) fn new(homes: Homes, streams: Streams) -> Workers {
+    pub(super) fn new(homes: Homes, streams: Streams, budget: Budget) -> Workers {
         Workers {
             running: HashMap::new(),
             pids: HashMap::new(),
             leaving: Vec::new(),
             homes,
             streams,
+            budget,
             ready: Vec::new(),
             spawns: 0,
         }
@@ -110,13 +114,21 @@ impl Workers {
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Result<Pid, SpawnFailure> {
+        let room = self.budget.check(self.streams.null());
+        room.map_err(|error| program::failure("making room for its descriptors", &error))?;
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
             let token = |id| PIPE << KIND_SHIFT | id;
             let opened =
                 self.streams
                     .open(stream.as_ref(), watcher.as_str(), priority, watch, token);
-            opened.map_err(|error| program::failure(what, &error))
+            opened.map_err(|error| {
+                let file = match stream {
+                    Some(Stream::File { path, .. }) => Some(path.as_path()),
+                    _ => None,
+                };
+                program::failure_at(what, file, &error)
+            })
         };
         let stdout = outlet(
             &expanded.stdout,
@@ -129,8 +141,13 @@ impl Workers {
             "opening its standard error",
         )?;
         let stdin = self.streams.input(&recipe.stdin);
-        let stdin =
-            stdin.map_err(|error| program::failure("opening its standard input", &error))?;
+        let stdin = stdin.map_err(|error| {
+            let file = match &recipe.stdin {
+                config::Input::File(path) => Some(path.as_path()),
+                config::Input::Null | config::Input::Inherit => None,
+            };
+            program::failure_at("opening its standard input", file, &error)
+        })?;
         let mark = self.homes.mark(worker.0);
         let command = program::command(recipe, expanded, wid, mark, surroundings)?;
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
@@ -145,7 +162,14 @@ impl Workers {
         ];
         let child = spawn::spawn(&command, &fds, cgroup.as_ref()).map_err(|error| {
             let mut failure = program::failure(&error.stage.to_string(), &error.source);
-            failure.error = format!("{error}: {}", error.source);
+            // Every other place is the program itself, which the error names.
+            failure.error = match error.stage {
+                Stage::ChangingDirectory => {
+                    let directory = recipe.working_dir.display();
+                    format!("{error} '{directory}': {}", error.source)
+                }
+                _ => format!("{error}: {}", error.source),
+            };
             failure
         })?;
         let pid = child.pid;

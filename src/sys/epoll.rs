@@ -8,6 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+/// How many are told at once: the cost of a look must not grow with the set. What is ready and not told
+/// comes first the next time.
+const READY_MAX: usize = 256;
+
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
@@ -34,7 +38,6 @@ pub struct Ready {
 #[derive(Debug)]
 pub struct Watch {
     epoll: Epoll,
-    count: usize,
 }
 
 impl Watch {
@@ -45,7 +48,7 @@ impl Watch {
     /// `EMFILE`.
     pub fn new() -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self { epoll, count: 0 })
+        Ok(Self { epoll })
     }
 
     /// Adds a descriptor. It must be removed before it is closed if a copy of it stays open anywhere.
@@ -58,9 +61,7 @@ impl Watch {
             Interest::Read => EpollFlags::EPOLLIN,
             Interest::Priority => EpollFlags::EPOLLPRI,
         };
-        self.epoll.add(fd, EpollEvent::new(flags, token))?;
-        self.count += 1;
-        Ok(())
+        Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)
     }
 
     /// Takes a descriptor out.
@@ -69,22 +70,20 @@ impl Watch {
     ///
     /// `ENOENT` if it is not in the set.
     pub fn remove(&mut self, fd: impl AsFd) -> io::Result<()> {
-        self.epoll.delete(fd)?;
-        self.count = self.count.saturating_sub(1);
-        Ok(())
+        Ok(self.epoll.delete(fd)?)
     }
 
-    /// Replaces the content of `ready` by all that is ready now, without waiting.
+    /// Replaces the content of `ready` by what is ready now, at most 256 of it, without waiting.
     ///
-    /// All at once, so nobody who is always ready can push another aside. Whoever waits for this set
-    /// edge-triggered (tokio's `AsyncFd`) must call again until the answer is empty before waiting.
+    /// The kernel puts whom it has told at the end of its list, so nobody who is always ready can push another
+    /// aside (epoll_wait(2)). Whoever waits for this set edge-triggered (tokio's `AsyncFd`) must call again until the answer is empty before waiting.
     ///
     /// # Errors
     ///
     /// None is expected.
     pub fn ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
         ready.clear();
-        let mut events = vec![EpollEvent::empty(); self.count.max(1)];
+        let mut events = [EpollEvent::empty(); READY_MAX];
         let n = match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
             Ok(n) => n,
             Err(nix::errno::Errno::EINTR) => 0,
@@ -118,6 +117,8 @@ impl AsRawFd for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::sys::cgroup::Removal;
     use crate::sys::pidfd::ExitStatus;
     use crate::sys::spawn::spawn;
@@ -159,18 +160,22 @@ mod tests {
     #[test]
     fn who_is_always_ready_hides_nobody() {
         let mut watch = Watch::new().unwrap();
-        let pipes: Vec<_> = (0..100).map(|_| pipe().unwrap()).collect();
-        for (n, (read, write)) in pipes.iter().enumerate() {
-            nix::unistd::write(write, b"x").unwrap();
+        let (read, write) = pipe().unwrap();
+        nix::unistd::write(&write, b"x").unwrap();
+        let always: Vec<_> = (0..READY_MAX + 50)
+            .map(|_| read.try_clone().unwrap())
+            .collect();
+        for (n, read) in always.iter().enumerate() {
             watch.add(read, n as u64, Interest::Read).unwrap();
         }
         let child = spawn(&script(""), &[], None).unwrap();
         watch.add(&child.pidfd, 1000, Interest::Read).unwrap();
         wait_pidfd(&child.pidfd);
         for _ in 0..3 {
-            let mut tokens: Vec<u64> = wait_ready(&watch).iter().map(|ready| ready.token).collect();
-            tokens.sort_unstable();
-            assert_eq!(tokens, (0..100).chain([1000]).collect::<Vec<u64>>());
+            let told = [wait_ready(&watch), wait_ready(&watch)].concat();
+            let tokens: BTreeSet<u64> = told.iter().map(|ready| ready.token).collect();
+            let all = (0..READY_MAX as u64 + 50).chain([1000]);
+            assert_eq!(tokens, all.collect(), "in two looks");
         }
         wait(&child);
     }

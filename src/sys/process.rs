@@ -13,6 +13,9 @@ use nix::unistd::Pid;
 /// arguments and environment together (execve(2)).
 const ENVIRON_BYTES_MAX: u64 = 8 << 20;
 
+/// Two names, a letter and some fifty numbers of at most 20 digits.
+const STAT_BYTES_MAX: usize = 2048;
+
 /// One line of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -43,8 +46,10 @@ impl Process {
     ///
     /// `ENOENT` or `ESRCH` if there is none (see [`is_gone`]).
     pub fn read(pid: Pid) -> io::Result<Self> {
-        let text = fs::read(format!("/proc/{pid}/stat"))?;
-        parse(pid, &text).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADMSG))
+        let mut text = [0; STAT_BYTES_MAX];
+        // The kernel gives the line whole, at the first read.
+        let length = fs::File::open(format!("/proc/{pid}/stat"))?.read(&mut text)?;
+        parse(pid, &text[..length]).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADMSG))
     }
 
     /// Whether it has ended and only waits for being waited for.

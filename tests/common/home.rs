@@ -76,7 +76,7 @@ impl Home {
     }
 
     /// A program that knows this directory and nothing of the session the tests run in.
-    fn program(&self, program: &str) -> Command {
+    pub(crate) fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -105,8 +105,29 @@ impl Home {
         self.start_with(|_| {})
     }
 
+    /// The same with at most `descriptors` open ones, a limit that the daemon cannot raise.
+    pub(crate) fn start_with_descriptors(self: &Arc<Self>, descriptors: u32) -> Daemon {
+        let circusd = self.circusd();
+        // Between fork and exec only the shell can do this without unsafe code.
+        let mut shell = self.program("/bin/sh");
+        shell
+            .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
+            .arg(descriptors.to_string())
+            .arg(circusd.get_program())
+            .args(circusd.get_args());
+        self.start_command(shell, |_| {})
+    }
+
     /// The same, after `adjust` has given the command its own arguments or environment.
     pub(crate) fn start_with(self: &Arc<Self>, adjust: impl FnOnce(&mut Command)) -> Daemon {
+        self.start_command(self.circusd(), adjust)
+    }
+
+    fn start_command(
+        self: &Arc<Self>,
+        mut command: Command,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Daemon {
         let notify_path = self.notify_socket();
         remove_if_there(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).expect("a socket can be bound");
@@ -115,7 +136,6 @@ impl Home {
             .create(true)
             .open(self.path("circusd.log"))
             .expect("the log can be opened");
-        let mut command = self.circusd();
         command
             .env("NOTIFY_SOCKET", &notify_path)
             .stdout(log.try_clone().expect("a descriptor can be doubled"))

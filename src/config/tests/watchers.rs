@@ -225,6 +225,11 @@ fn watchers_come_in_the_order_written_and_no_more_than_allowed() {
         errors,
         ["3 watchers are more than circusd.watchers_max, which is 2"]
     );
+    let errors = machine.set("circusd.processes_max=2").errors();
+    assert_eq!(
+        errors,
+        ["3 processes are more than circusd.processes_max, which is 2"]
+    );
 }
 
 #[test]

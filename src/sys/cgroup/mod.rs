@@ -143,8 +143,8 @@ impl Cgroup {
     ///
     /// `ENODEV` if the group has been removed.
     pub fn state(&self) -> io::Result<State> {
-        match self.read("cgroup.events") {
-            Ok(text) => Ok(parse_events(&text)),
+        match self.events_fd().and_then(|events| events.state()) {
+            Ok(state) => Ok(state),
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.has("cgroup.procs") => {
                 Ok(State {
                     populated: true,

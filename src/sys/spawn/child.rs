@@ -277,9 +277,12 @@ unsafe fn narrow_bounding_set(plan: &Plan) -> Result<(), Failure> {
     for capability in 0..=LAST_CAPABILITY {
         // SAFETY: numbers only.
         let has = unsafe { prctl(libc::PR_CAPBSET_READ, capability.into(), 0) };
-        // The kernel does not know it (EINVAL), or it is gone already: dropping that would still need a power
-        // that an unprivileged daemon has not.
-        if has != 1 || wanted & (1 << capability) != 0 {
+        // The kernel does not know it (EINVAL), nor any above it.
+        if has < 0 {
+            break;
+        }
+        // It is gone already: dropping it would still need a power that an unprivileged daemon has not.
+        if has == 0 || wanted & (1 << capability) != 0 {
             continue;
         }
         // SAFETY: numbers only.

@@ -54,7 +54,11 @@ impl Checker {
             EventKind::SpawnFailed { wid, .. } => return self.tells_spawn_failed(name, *wid),
             EventKind::Start { pids, .. } => return self.tells_start(name, pids),
             EventKind::Stop { .. } => return self.tells_stop(name),
-            EventKind::Reload { .. } => watch.reloads = watch.reloads.saturating_sub(1),
+            EventKind::Reload { .. } => {
+                watch.reloads = watch.reloads.saturating_sub(1);
+                // New processes, new histories.
+                self.pace.touched(name);
+            }
             EventKind::HookSuccess { hook, result, .. } => {
                 return self.hook_told(name, *hook, Some(*result));
             }

@@ -1,0 +1,8 @@
+complete -c circusd -l config -d 'Read this instead of the usual files; may be repeated, later ones win' -r -F
+complete -c circusd -l socket -d 'Answer on this socket; a name that begins with @ is abstract' -r
+complete -c circusd -l set -d 'Set any setting, such as watcher.web.numprocesses=5; may be repeated' -r
+complete -c circusd -l log-level -d 'Log error, warn, info, debug or trace, or levels per part' -r
+complete -c circusd -l check -d 'Read and check everything, start nothing; exit 0, or 78 with all errors'
+complete -c circusd -l print-schema -d 'Print the JSON Schema of the configuration'
+complete -c circusd -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c circusd -s V -l version -d 'Print version'

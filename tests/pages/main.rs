@@ -1,0 +1,174 @@
+//! The manual pages and completions that are in the repository say what the program says.
+//!
+//! circusctl(1) and its completions are looked after by the room they are made in.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use circusd::api::action::{ACTIONS, Action, Of};
+use circusd::{config, server};
+use clap_complete::Shell;
+
+#[path = "../common/skip.rs"]
+mod skip;
+
+mod interface;
+mod kept;
+mod roff;
+
+const DAEMON: &str = "man/circusd.8";
+const CONFIGURATION: &str = "man/circusd.toml.5";
+const INTERFACE: &str = "man/io.circusd.7";
+const EVENTS: &str = "man/circusd-events.7";
+
+/// Whose completions there are, by what program they are read, and the name each looks for.
+const SHELLS: [(Shell, &str, &str); 3] = [
+    (Shell::Bash, "bash", "circusd.bash"),
+    (Shell::Zsh, "zsh", "_circusd"),
+    (Shell::Fish, "fish", "circusd.fish"),
+];
+
+/// The flags of `circusd`, one entry each.
+fn options() -> String {
+    let mut command = server::command();
+    command.build();
+    let command = command.mut_arg("help", |flag| flag.help("Print help"));
+    command
+        .get_arguments()
+        .map(|flag| {
+            let long = flag.get_long().expect("circusd takes flags only");
+            let value = flag.get_action().takes_values().then(|| {
+                let names = flag.get_value_names().unwrap_or_default();
+                names.first().expect("every value has a name").to_string()
+            });
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            roff::entry(&format!("--{long}"), value.as_deref(), &format!("{help}."))
+        })
+        .collect()
+}
+
+/// The events of watchers, or those of the daemon.
+fn events(of: Of) -> String {
+    let told = ACTIONS.iter().filter(|action| action.of == of);
+    told.map(event).collect()
+}
+
+fn event(action: &Action) -> String {
+    let mut text = roff::entry(action.name, None, action.when);
+    if action.data.is_empty() {
+        return text;
+    }
+    text.push_str(".RS\n");
+    for member in action.data {
+        let meaning = format!("{}.", member.meaning);
+        text.push_str(&roff::entry(member.name, Some(member.of_type), &meaning));
+    }
+    text.push_str(".RE\n");
+    text
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut server::command(), "circusd", &mut script);
+    let script = String::from_utf8(script).expect("the flags are text");
+    script.trim_end().to_owned() + "\n"
+}
+
+#[test]
+fn circusd_8_has_every_flag() {
+    kept::check_blocks(DAEMON, &[("options".into(), options())]);
+}
+
+#[test]
+fn circusd_toml_5_is_up_to_date() {
+    kept::check(CONFIGURATION, &config::manual_roff());
+}
+
+#[test]
+fn io_circusd_7_has_every_method_type_and_error() {
+    kept::check_blocks(INTERFACE, &interface::blocks());
+}
+
+#[test]
+fn circusd_events_7_has_every_event_with_its_data() {
+    let blocks = [
+        ("watchers".into(), events(Of::Watcher)),
+        ("daemon".into(), events(Of::Daemon)),
+    ];
+    kept::check_blocks(EVENTS, &blocks);
+}
+
+#[test]
+fn the_completions_of_circusd_are_up_to_date() {
+    for (shell, _, name) in SHELLS {
+        let path = format!("packaging/completions/{name}");
+        kept::check(&path, &completions(shell));
+    }
+}
+
+/// What `program` makes of the file at `path`; what this machine lacks is skipped, aloud.
+fn run(program: &str, args: &[&str], path: &Path) -> Option<Output> {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .arg(path)
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null());
+    match command.output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            skip::skip(format!(
+                "{} is not checked, there is no {program} here",
+                path.display()
+            ));
+            None
+        }
+        output => Some(output.expect("what is installed can be run")),
+    }
+}
+
+/// Has `program` look at every page, and complain of none.
+fn check_pages(program: &str, args: &[&str]) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let pages = fs::read_dir(directory).expect("there is a manual");
+    for page in pages {
+        let page = page.expect("a directory can be read").path();
+        let Some(output) = run(program, args, &page) else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        let found = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{}: {said}{found}",
+            page.display()
+        );
+    }
+}
+
+#[test]
+fn mandoc_finds_no_fault_in_any_page() {
+    check_pages("mandoc", &["-T", "lint", "-W", "style"]);
+}
+
+#[test]
+fn man_formats_every_page_without_a_warning() {
+    check_pages("man", &["--warnings", "-l"]);
+}
+
+#[test]
+fn the_completions_of_circusd_are_read_by_their_shells() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    for (shell, program, name) in SHELLS {
+        let file = directory.path().join(name);
+        fs::write(&file, completions(shell)).expect("a file can be written");
+        if let Some(read) = run(program, &["-n"], &file) {
+            let said = String::from_utf8_lossy(&read.stderr);
+            assert!(
+                read.status.success() && said.is_empty(),
+                "{program}: {said}"
+            );
+        }
+    }
+}
