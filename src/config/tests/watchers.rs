@@ -207,12 +207,15 @@ fn an_env_file_that_is_missing_or_wrong_is_an_error_with_its_place() {
 
 #[test]
 fn watchers_come_in_the_order_written_and_no_more_than_allowed() {
-    let machine = Machine::with("[watcher.b]\ncmd = \"b\"\n[watcher.a]\ncmd = \"a\"\n");
-    machine.write(
-        "etc/circusd/conf.d/x.toml",
-        "[watcher.a]\nnice = 1\n[watcher.Z]\ncmd = \"z\"\n",
-    );
-    let store = machine.load();
+    let machine = || {
+        let machine = Machine::with("[watcher.b]\ncmd = \"b\"\n[watcher.a]\ncmd = \"a\"\n");
+        machine.write(
+            "etc/circusd/conf.d/x.toml",
+            "[watcher.a]\nnice = 1\n[watcher.Z]\ncmd = \"z\"\n",
+        );
+        machine
+    };
+    let store = machine().load();
     let names: Vec<_> = store
         .config()
         .watchers
@@ -220,12 +223,12 @@ fn watchers_come_in_the_order_written_and_no_more_than_allowed() {
         .map(|w| &w.name[..])
         .collect();
     assert_eq!(names, ["b", "a", "Z"]);
-    let errors = machine.set("circusd.watchers_max=2").errors();
+    let errors = machine().set("circusd.watchers_max=2").errors();
     assert_eq!(
         errors,
         ["3 watchers are more than circusd.watchers_max, which is 2"]
     );
-    let errors = machine.set("circusd.processes_max=2").errors();
+    let errors = machine().set("circusd.processes_max=2").errors();
     assert_eq!(
         errors,
         ["3 processes are more than circusd.processes_max, which is 2"]
