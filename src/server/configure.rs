@@ -14,7 +14,7 @@ impl Driver {
     pub(super) fn get(&self, ask: &Ask, params: &params::Get) -> Result<Outcome, Error> {
         self.must_exist(&params.watcher)?;
         let options = self.store.get(&params.watcher, params.keys.as_deref());
-        let options = options.map_err(|errors| invalid_option(&errors))?;
+        let options = options.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         self.say(ask, reply::Get { options })
     }
 
@@ -24,7 +24,7 @@ impl Driver {
         params: &params::GetSettings,
     ) -> Result<Outcome, Error> {
         let settings = self.store.settings(params.names.as_deref());
-        let settings = settings.map_err(|errors| invalid_option(&errors))?;
+        let settings = settings.map_err(|errors| invalid_option(&errors, None))?;
         let settings = settings.into_iter().map(|setting| types::Setting {
             name: setting.name,
             section: setting.section,
@@ -50,7 +50,7 @@ impl Driver {
     pub(super) fn set(&mut self, ask: &Ask, params: &params::Set) -> Result<Outcome, Error> {
         self.must_exist(&params.watcher)?;
         let store = self.store.set(&params.watcher, &params.options);
-        let store = store.map_err(|errors| invalid_option(&errors))?;
+        let store = store.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         let changes = self.store.diff(&store);
         let change = changes
             .iter()
@@ -92,8 +92,15 @@ impl Driver {
                 watcher: params.watcher.clone(),
             });
         }
+        let circusd = &self.store.config().circusd;
+        if self.store.config().watchers.len() >= circusd.watchers_max as usize {
+            return Err(Error::TooMany {
+                what: "watchers".into(),
+                limit: circusd.watchers_max.into(),
+            });
+        }
         let store = self.store.add(&params.watcher, &params.options);
-        let store = store.map_err(|errors| invalid_option(&errors))?;
+        let store = store.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         let changes = self.store.diff(&store);
         let spec = self.learn(&store, &changes, &params.watcher)?;
         let start = params.start.unwrap_or(false);
@@ -339,10 +346,14 @@ fn present(value: serde_json::Value) -> Option<serde_json::Value> {
     (!value.is_null()).then_some(value)
 }
 
-fn invalid_option(errors: &Errors) -> Error {
+/// The first of the errors; an option of `watcher` is named as who asked has named it.
+fn invalid_option(errors: &Errors, watcher: Option<&str>) -> Error {
     let first = errors.first();
+    let key = first.key.as_deref().unwrap_or_default();
+    let prefix = watcher.map(|name| format!("watcher.{name}."));
+    let option = prefix.and_then(|prefix| key.strip_prefix(&prefix));
     Error::InvalidOption {
-        option: first.key.clone().unwrap_or_default(),
+        option: option.unwrap_or(key).to_owned(),
         reason: first.reason.clone(),
         suggestion: first.suggestion.clone(),
     }

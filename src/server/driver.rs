@@ -146,7 +146,10 @@ impl Driver {
             SIGCHLD => self
                 .workers
                 .child_ended(self.watch.get_mut(), &mut self.inputs),
-            SIGHUP => self.reload_config_by_signal(),
+            SIGHUP => {
+                self.reload_config_by_signal();
+                self.workers.streams.reopen();
+            }
             SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
             SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
             SIGINT => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
@@ -197,9 +200,8 @@ impl Driver {
                 self.inputs.push(killed);
                 self.workers.look_again(watch, &mut self.inputs);
             }
-            Action::Abandon { worker } | Action::Forget { worker } => {
-                self.workers.forget(worker, watch);
-            }
+            Action::Abandon { worker } => self.workers.let_go(worker, watch),
+            Action::Forget { worker } => self.workers.forget(worker, watch),
             Action::Freeze { watcher, frozen } => {
                 if let Err(error) = self.workers.homes.freeze(watcher.as_str(), frozen) {
                     let what = if frozen { "freeze" } else { "thaw" };
