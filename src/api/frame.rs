@@ -270,6 +270,11 @@ impl<M: DeserializeOwned> Frames<M> {
         }
     }
 
+    /// How much was pushed and not yet taken out, in bytes.
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
     /// Takes `bytes` in, or, after an error, ignores them. Each byte is looked at once.
     pub fn push(&mut self, bytes: &[u8]) {
         self.compact();

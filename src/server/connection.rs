@@ -25,9 +25,9 @@ use crate::sys::socket::Peer;
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// How much of what follows a call is read while that call is carried out. It is read to see the
-/// client go; one that sends more than this is believed to be there.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How much may wait to be taken up for more to be read while a call is carried out. It is read to
+/// see the client go; one that has sent so much is believed to be there.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How many progress replies may wait for a client; further ones are left out, as the next tells
 /// more.
@@ -79,6 +79,7 @@ pub(super) struct Connection {
     samples: Rc<RefCell<Samples>>,
     /// Of calls that want no answer, and may still be under way.
     unanswered: Vec<oneshot::Receiver<Answer>>,
+    _counted: Counted,
     shared: Shared,
 }
 
@@ -126,6 +127,9 @@ impl Connection {
             peer: Rc::new(peer),
             frames,
             samples,
+            // From now on, not from when it is first served: of those who come at once, none is to
+            // slip in beyond the limit.
+            _counted: Counted::new(&shared),
             unanswered: Vec::new(),
             shared,
         }
@@ -134,7 +138,6 @@ impl Connection {
     /// Serves the client until it goes. Dropping the future closes the connection; a call that the
     /// loop has accepted is carried out all the same.
     pub(super) async fn serve(mut self) {
-        let _counted = Counted::new(&self.shared);
         // A connection that breaks is the client's affair; there is nobody left to tell.
         let _ = self.converse().await;
     }
@@ -267,19 +270,18 @@ impl Connection {
         let Some(mut answered) = self.hand_over(method, terminator, progress) else {
             return Ok(None);
         };
-        let mut ahead = AHEAD_BYTES_MAX;
+        let mut listens = true;
         loop {
+            let room = self.frames.pending_bytes() < AHEAD_BYTES_MAX;
             tokio::select! {
                 biased;
                 Some(step) = next(&mut steps) => self.stream.write_all(&step).await?,
                 answer = &mut answered => return Ok(answer.ok()),
-                read = self.receive(), if ahead > 0 => {
-                    ahead = match read? {
-                        0 if hung_up(&self.stream) => return Err(io::ErrorKind::BrokenPipe.into()),
-                        // It has said all it has to say, and waits for the answer.
-                        0 => 0,
-                        read => ahead.saturating_sub(read),
-                    };
+                read = self.receive(), if listens && room => match read? {
+                    0 if hung_up(&self.stream) => return Err(io::ErrorKind::BrokenPipe.into()),
+                    // It has said all it has to say, and waits for the answer.
+                    0 => listens = false,
+                    _ => {}
                 }
             }
         }

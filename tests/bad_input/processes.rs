@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::common::{Daemon, Home, eventually};
 
+/// As on a machine where no groups may be made.
+const WITHOUT_CGROUPS: &str = "[circusd]\ncgroups = false\n";
+
 fn pids(status: &Value) -> BTreeSet<i64> {
     let processes = status["processes"].as_array().expect("a list");
     let pid = |process: &Value| process["pid"].as_i64().expect("a pid");
@@ -42,12 +45,21 @@ fn a_worker_that_was_halted_is_stopped_all_the_same() {
 
 #[test]
 fn what_changes_its_session_and_forks_is_stopped_with_its_worker() {
+    check_hidden("");
+}
+
+#[test]
+fn what_changes_its_session_and_forks_is_stopped_without_cgroups_too() {
+    check_hidden(WITHOUT_CGROUPS);
+}
+
+fn check_hidden(circusd: &str) {
     let home = Home::new("");
     // Two generations away, in a session of its own, deaf, and halted on top.
     let script = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; (sleep infinity & echo $! >> pids; wait) & echo $! >> pids; exit 0'; echo $$ >> pids; echo >> done; while :; do sleep 3600; done";
     fs::write(home.path("hide.sh"), script).expect("a file can be written");
     home.configure(&format!(
-        "[watcher.w]\ncmd = ['/bin/sh', 'hide.sh']\nworking_dir = '{}'\ngraceful_timeout = '1s'\n",
+        "{circusd}[watcher.w]\ncmd = ['/bin/sh', 'hide.sh']\nworking_dir = '{}'\ngraceful_timeout = '1s'\n",
         home.root().display()
     ));
     let daemon = home.start();
@@ -69,14 +81,23 @@ fn what_changes_its_session_and_forks_is_stopped_with_its_worker() {
 }
 
 #[test]
-fn what_a_crashed_worker_leaves_is_ended_before_its_successor_is_told() {
+fn what_a_crashed_worker_leaves_is_ended() {
+    check_left("");
+}
+
+#[test]
+fn what_a_crashed_worker_leaves_is_ended_without_cgroups_too() {
+    check_left(WITHOUT_CGROUPS);
+}
+
+fn check_left(circusd: &str) {
     let home = Home::new("");
     let script =
         "sleep infinity & echo $! >> pids; test -e crash || exec sleep infinity; rm crash; exit 1";
     fs::write(home.path("leave.sh"), script).expect("a file can be written");
     fs::write(home.path("crash"), "").expect("a file can be written");
     home.configure(&format!(
-        "[watcher.w]\ncmd = ['/bin/sh', 'leave.sh']\nworking_dir = '{}'\n",
+        "{circusd}[watcher.w]\ncmd = ['/bin/sh', 'leave.sh']\nworking_dir = '{}'\ngraceful_timeout = '1s'\n",
         home.root().display()
     ));
     let daemon = home.start();
