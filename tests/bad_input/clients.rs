@@ -161,7 +161,7 @@ fn a_client_that_asks_and_never_reads() {
     deaf.stream()
         .set_nonblocking(true)
         .expect("a socket can be made so");
-    let call = br#"{"method":"io.circusd.Status"}"#.repeat(1);
+    let call = br#"{"method":"io.circusd.Status"}"#.to_vec();
     let call = [&call[..], b"\n"].concat().repeat(1000);
     // Until the daemon, which cannot send, no longer reads: everything in between is full.
     let mut refusals = 0;

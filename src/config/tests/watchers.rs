@@ -220,14 +220,15 @@ fn watchers_come_in_the_order_written_and_no_more_than_allowed() {
         .map(|w| &w.name[..])
         .collect();
     assert_eq!(names, ["b", "a", "Z"]);
-    let errors = machine.set("circusd.watchers_max=2").errors();
+    let machine = machine.set("circusd.watchers_max=2");
     assert_eq!(
-        errors,
+        machine.errors(),
         ["3 watchers are more than circusd.watchers_max, which is 2"]
     );
-    let errors = machine.set("circusd.processes_max=2").errors();
+    let machine = machine.set("circusd.watchers_max=3");
+    let machine = machine.set("circusd.processes_max=2");
     assert_eq!(
-        errors,
+        machine.errors(),
         ["3 processes are more than circusd.processes_max, which is 2"]
     );
 }
