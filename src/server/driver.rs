@@ -52,6 +52,9 @@ pub(super) struct Driver {
     pub(super) inputs: Vec<Input>,
     /// Something was ready at the last look, so there may be more.
     pub(super) more: bool,
+    /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
+    /// all children, so that takes the longer the more there are.
+    pub(super) bereaved: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
 }
@@ -85,6 +88,11 @@ impl Driver {
     ) -> Ended {
         loop {
             self.pursue();
+            if std::mem::take(&mut self.bereaved) {
+                self.workers
+                    .child_ended(self.watch.get_mut(), &mut self.inputs);
+                self.pursue();
+            }
             if let Some(ended) = self.ended {
                 self.workers.streams.drain();
                 self.workers.homes.remove_all();
@@ -143,9 +151,7 @@ impl Driver {
     fn on_signal(&mut self, signal: i32) {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
         match signal {
-            SIGCHLD => self
-                .workers
-                .child_ended(self.watch.get_mut(), &mut self.inputs),
+            SIGCHLD => (self.more, self.bereaved) = (true, true),
             SIGHUP => {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();

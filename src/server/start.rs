@@ -290,6 +290,7 @@ fn assemble(
         waiting: std::collections::BTreeMap::new(),
         inputs: Vec::new(),
         more: false,
+        bereaved: false,
         ended: None,
         reload_log,
         store,
