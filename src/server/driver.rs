@@ -125,6 +125,8 @@ impl Driver {
         tokio::select! {
             biased;
             Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
+            // Before all that could come without end.
+            () = sleep_until(deadline) => Wake::Deadline,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -135,7 +137,6 @@ impl Driver {
             // The connections have their turn in between, so that no worker can talk them to death.
             () = tokio::task::yield_now(), if self.more => Wake::Processes,
             Some(ask) = asks.recv() => Wake::Ask(ask),
-            () = sleep_until(deadline) => Wake::Deadline,
         }
     }
 
