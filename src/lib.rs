@@ -161,7 +161,7 @@
 //!     id: RequestId(1),
 //!     wait: true,
 //!     progress: false,
-//!     command: Command::Apply { specs: vec![web], limits },
+//!     command: Command::Apply { specs: vec![web], changed: Default::default(), limits },
 //! };
 //!
 //! let first = spawns(&supervisor.handle(Time::ZERO, Input::Request(boot)));

@@ -16,9 +16,6 @@ const MODES: &[(&str, &[&str])] = &[
     ("circusd", &["--set", "circusd.cgroups=false"]),
 ];
 
-/// How long `circusctl` may wait before the run fails, in seconds.
-const CIRCUSCTL_TIMEOUT: &str = "30";
-
 /// A supervisor to be measured.
 pub(crate) struct Contestant {
     /// The heading of its column.
@@ -150,11 +147,7 @@ impl Contestant {
         let (mut line, words) = match &self.kind {
             Kind::Floor => (vec![tools.client.clone(), socket.into()], floor),
             Kind::Circusd { client, .. } => {
-                let timeout = ["--timeout".into(), CIRCUSCTL_TIMEOUT.into()];
-                let line = [client.clone(), "--socket".into(), socket.into()]
-                    .into_iter()
-                    .chain(timeout)
-                    .collect();
+                let line = vec![client.clone(), "--socket".into(), socket.into()];
                 (line, circusctl)
             }
         };

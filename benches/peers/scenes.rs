@@ -125,10 +125,9 @@ impl<'a> Run<'a> {
     }
 
     fn one_worker(&mut self, order: &[usize]) -> Result<()> {
+        self.memory(Sample::Memory1, 1, order)?;
         let mut daemons = self.start_all(order, 1)?;
         for (number, daemon) in &daemons {
-            self.measured
-                .add(Sample::Memory1, *number, daemon.pss()? as f64);
             if daemon.has_cgroups()? {
                 self.measured.note_cgroups(*number);
             }
@@ -141,6 +140,15 @@ impl<'a> Run<'a> {
         }
         for (number, daemon) in &mut daemons {
             self.statuses(Sample::Status1, *number, daemon)?;
+        }
+        Ok(())
+    }
+
+    /// One at a time: two that run the same program would halve what it takes up.
+    fn memory(&mut self, sample: Sample, workers: usize, order: &[usize]) -> Result<()> {
+        for &number in order {
+            let (daemon, _) = self.start(number, 1, workers)?;
+            self.measured.add(sample, number, daemon.pss()? as f64);
         }
         Ok(())
     }
@@ -171,11 +179,8 @@ impl<'a> Run<'a> {
     }
 
     fn hundred_workers(&mut self, order: &[usize]) -> Result<()> {
+        self.memory(Sample::Memory100, 100, order)?;
         let mut daemons = self.start_all(order, 100)?;
-        for (number, daemon) in &daemons {
-            self.measured
-                .add(Sample::Memory100, *number, daemon.pss()? as f64);
-        }
         for _ in 0..self.effort.hundreds {
             for (number, daemon) in &mut daemons {
                 self.measured

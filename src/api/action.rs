@@ -166,7 +166,11 @@ pub const ACTIONS: &[Action] = &[
         "Options of the watcher have changed.",
         &[
             member("keys", "[]string", "the options"),
-            member("origin", "string", "where the change came from"),
+            member(
+                "origin",
+                "string",
+                "where the change came from: `api` or `file`",
+            ),
         ],
     ),
     watcher(

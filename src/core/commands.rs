@@ -6,10 +6,10 @@ use super::timers::Timer;
 use super::watcher::{Errand, Phase, Wanted, Watcher};
 use super::waves::Direction;
 use super::{
-    Action, Command, Effect, EventKind, Limits, Name, Recipients, Refusal, ReloadMode, Reply,
-    Request, RequestId, Scale, WatcherSpec, Who,
+    Action, Command, Effect, EventKind, Limits, Name, Origin, Recipients, Refusal, ReloadMode,
+    Reply, Request, RequestId, Scale, WatcherSpec, Who,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a request leaves behind: who waits for what.
@@ -45,7 +45,7 @@ impl Supervisor {
         match command {
             Command::Add { spec, .. } => self.check_add(spec),
             Command::Set { spec, .. } => self.check_set(spec),
-            Command::Apply { specs, limits } => check_apply(specs, limits),
+            Command::Apply { specs, limits, .. } => check_apply(specs, limits),
             Command::Remove { watcher, .. } => self.check(std::slice::from_ref(watcher)),
             Command::Start(names)
             | Command::Stop(names)
@@ -110,7 +110,11 @@ impl Supervisor {
                 keep_processes,
             } => self.remove_watcher(watcher, *keep_processes),
             Command::Set { spec, keys } => self.set(spec, keys),
-            Command::Apply { specs, limits } => self.apply(specs, *limits),
+            Command::Apply {
+                specs,
+                changed,
+                limits,
+            } => self.apply(specs, changed, *limits),
             Command::Quit => Ok(Waiting {
                 tickets: Vec::new(),
                 form: Form::Done,
@@ -254,6 +258,7 @@ impl Supervisor {
                 watcher.emit(
                     EventKind::Updated {
                         keys: vec!["numprocesses".into()],
+                        origin: Origin::Api,
                     },
                     ctx,
                 );
@@ -395,7 +400,8 @@ impl Supervisor {
         self.check_set(spec)?;
         let keys = keys.to_vec();
         let goal = self.with_watcher(name, |watcher, ctx| {
-            watcher.emit(EventKind::Updated { keys }, ctx);
+            let origin = Origin::Api;
+            watcher.emit(EventKind::Updated { keys, origin }, ctx);
             watcher.change_spec(spec.clone(), ctx)
         });
         let Some((effect, goal)) = goal else {
@@ -411,7 +417,12 @@ impl Supervisor {
         })
     }
 
-    fn apply(&mut self, specs: &[WatcherSpec], limits: Limits) -> Result<Waiting, Refusal> {
+    fn apply(
+        &mut self,
+        specs: &[WatcherSpec],
+        changed: &BTreeMap<Name, Vec<String>>,
+        limits: Limits,
+    ) -> Result<Waiting, Refusal> {
         check_apply(specs, &limits)?;
         self.limits = limits;
         let boot = !std::mem::replace(&mut self.booted, true);
@@ -443,11 +454,16 @@ impl Supervisor {
             if revived && spec.autostart {
                 new.push(name.clone());
             }
-            let changed = self.with_watcher(&name, |watcher, ctx| match watcher.spec == *spec {
+            let keys = changed.get(&name).cloned().unwrap_or_default();
+            let result = self.with_watcher(&name, |watcher, ctx| match watcher.spec == *spec {
                 true => None,
-                false => Some(watcher.change_spec(spec.clone(), ctx)),
+                false => {
+                    let origin = Origin::Files;
+                    watcher.emit(EventKind::Updated { keys, origin }, ctx);
+                    Some(watcher.change_spec(spec.clone(), ctx))
+                }
             });
-            if let Some((effect, goal)) = changed.flatten() {
+            if let Some((effect, goal)) = result.flatten() {
                 tickets.extend(goal.map(|goal| (name.clone(), goal)));
                 if effect == Effect::Reload {
                     replaced.push(name);

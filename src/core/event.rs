@@ -45,7 +45,7 @@ pub enum EventKind {
     /// The processes have been replaced.
     Reload { pids: Vec<i32>, duration: Duration },
     /// Options changed.
-    Updated { keys: Vec<String> },
+    Updated { keys: Vec<String>, origin: Origin },
     /// The watcher has come.
     Add,
     /// The watcher has gone.
@@ -103,6 +103,26 @@ pub struct Exit {
     pub expected: bool,
     /// Whether it was ended because it did not become ready in time.
     pub timed_out: bool,
+}
+
+/// Where a change came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A call.
+    Api,
+    /// The files, read again.
+    Files,
+}
+
+impl Origin {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Origin::Api => "api",
+            Origin::Files => "file",
+        }
+    }
 }
 
 /// On whose account a process was signalled.

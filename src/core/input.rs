@@ -1,5 +1,7 @@
 //! The closed list of all that can happen to the supervisor.
 
+use std::collections::BTreeMap;
+
 use super::{HookId, Limits, Name, RequestId, SignalId, WatcherSpec, WorkerId};
 use std::time::Duration;
 
@@ -157,6 +159,8 @@ pub enum Command {
     Apply {
         /// All watchers there are to be.
         specs: Vec<WatcherSpec>,
+        /// The keys that changed, for the events of those that stay.
+        changed: BTreeMap<Name, Vec<String>>,
         /// The new limits.
         limits: Limits,
     },

@@ -50,7 +50,7 @@ mod waves;
 mod worker;
 
 pub use action::{Action, Change, Effect, ExitReason, Progress, Refusal, Reply};
-pub use event::{By, Cause, Event, EventKind, Exit, Reason};
+pub use event::{By, Cause, Event, EventKind, Exit, Origin, Reason};
 pub use ids::{HookId, RequestId, SignalId, WorkerId};
 pub use input::{
     Announcement, Command, ExitStatus, HookAnswer, Input, Recipients, Request, Scale, Shutdown,

@@ -14,7 +14,7 @@ impl Driver {
     pub(super) fn get(&self, ask: &Ask, params: &params::Get) -> Result<Outcome, Error> {
         self.must_exist(&params.watcher)?;
         let options = self.store.get(&params.watcher, params.keys.as_deref());
-        let options = options.map_err(|errors| invalid_option(&errors))?;
+        let options = options.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         self.say(ask, reply::Get { options })
     }
 
@@ -24,7 +24,7 @@ impl Driver {
         params: &params::GetSettings,
     ) -> Result<Outcome, Error> {
         let settings = self.store.settings(params.names.as_deref());
-        let settings = settings.map_err(|errors| invalid_option(&errors))?;
+        let settings = settings.map_err(|errors| invalid_option(&errors, None))?;
         let settings = settings.into_iter().map(|setting| types::Setting {
             name: setting.name,
             section: setting.section,
@@ -50,7 +50,7 @@ impl Driver {
     pub(super) fn set(&mut self, ask: &Ask, params: &params::Set) -> Result<Outcome, Error> {
         self.must_exist(&params.watcher)?;
         let store = self.store.set(&params.watcher, &params.options);
-        let store = store.map_err(|errors| invalid_option(&errors))?;
+        let store = store.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         let changes = self.store.diff(&store);
         let change = changes
             .iter()
@@ -92,8 +92,15 @@ impl Driver {
                 watcher: params.watcher.clone(),
             });
         }
+        let circusd = &self.store.config().circusd;
+        if self.store.config().watchers.len() >= circusd.watchers_max as usize {
+            return Err(Error::TooMany {
+                what: "watchers".into(),
+                limit: circusd.watchers_max.into(),
+            });
+        }
         let store = self.store.add(&params.watcher, &params.options);
-        let store = store.map_err(|errors| invalid_option(&errors))?;
+        let store = store.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         let changes = self.store.diff(&store);
         let spec = self.learn(&store, &changes, &params.watcher)?;
         let start = params.start.unwrap_or(false);
@@ -242,7 +249,7 @@ impl Driver {
         };
         let changes = self.store.diff(&store);
         self.recipes.update(&store.config().watchers, &changes);
-        let command = self.apply_command(&store);
+        let command = self.apply_command(&store, &changes);
         if let Err(error) = self.keep_if_accepted(store, &command) {
             self.inputs.push(Input::Announce(Announcement::ConfigError {
                 error: error.to_string(),
@@ -259,6 +266,8 @@ impl Driver {
         self.shared
             .connections_max
             .set(circusd.connections_max as usize);
+        let connections = circusd.connections_max as usize;
+        self.shared.connections_max.set(connections);
         self.shared
             .message_bytes_max
             .set(circusd.message_bytes_max.0 as usize);
@@ -275,13 +284,17 @@ impl Driver {
     }
 
     /// All watchers of a configuration whose recipes are known, for core.
-    pub(super) fn apply_command(&self, store: &Store) -> Command {
+    pub(super) fn apply_command(&self, store: &Store, changes: &[WatcherChange]) -> Command {
         let config = store.config();
         let specs = config.watchers.iter().filter_map(|watcher| {
             Some(convert::spec(watcher, self.recipes.current(&watcher.name)?))
         });
         Command::Apply {
             specs: specs.collect(),
+            changed: changes
+                .iter()
+                .map(|change| (Name::from(change.watcher.as_str()), words(&change.keys)))
+                .collect(),
             limits: convert::limits(&config.circusd),
         }
     }
@@ -307,6 +320,10 @@ impl Driver {
     }
 }
 
+fn words(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(ToString::to_string).collect()
+}
+
 fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
     changes
         .iter()
@@ -319,7 +336,7 @@ fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
                 Change::Reload => types::ConfigChangeKind::Reload,
                 Change::Unchanged => types::ConfigChangeKind::Unchanged,
             },
-            keys: change.keys.iter().map(ToString::to_string).collect(),
+            keys: words(&change.keys),
         })
         .collect()
 }
@@ -329,10 +346,14 @@ fn present(value: serde_json::Value) -> Option<serde_json::Value> {
     (!value.is_null()).then_some(value)
 }
 
-fn invalid_option(errors: &Errors) -> Error {
+/// The first of the errors; an option of `watcher` is named as who asked has named it.
+fn invalid_option(errors: &Errors, watcher: Option<&str>) -> Error {
     let first = errors.first();
+    let key = first.key.as_deref().unwrap_or_default();
+    let prefix = watcher.map(|name| format!("watcher.{name}."));
+    let option = prefix.and_then(|prefix| key.strip_prefix(&prefix));
     Error::InvalidOption {
-        option: first.key.clone().unwrap_or_default(),
+        option: option.unwrap_or(key).to_owned(),
         reason: first.reason.clone(),
         suggestion: first.suggestion.clone(),
     }

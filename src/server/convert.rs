@@ -414,7 +414,9 @@ fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serde_json::Val
         EventKind::Start { pids, duration } => ("start", reached(pids, *duration)),
         EventKind::Stop { pids, duration } => ("stop", reached(pids, *duration)),
         EventKind::Reload { pids, duration } => ("reload", reached(pids, *duration)),
-        EventKind::Updated { keys } => ("updated", json!({"keys": keys, "origin": "api"})),
+        EventKind::Updated { keys, origin } => {
+            ("updated", json!({"keys": keys, "origin": origin.as_str()}))
+        }
         EventKind::Add => ("add", json!({})),
         EventKind::Remove => ("remove", json!({})),
         EventKind::HookSuccess {

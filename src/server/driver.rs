@@ -52,6 +52,9 @@ pub(super) struct Driver {
     pub(super) inputs: Vec<Input>,
     /// Something was ready at the last look, so there may be more.
     pub(super) more: bool,
+    /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
+    /// all children, so that takes the longer the more there are.
+    pub(super) bereaved: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
 }
@@ -85,6 +88,11 @@ impl Driver {
     ) -> Ended {
         loop {
             self.pursue();
+            if std::mem::take(&mut self.bereaved) {
+                self.workers
+                    .child_ended(self.watch.get_mut(), &mut self.inputs);
+                self.pursue();
+            }
             if let Some(ended) = self.ended {
                 self.workers.streams.drain();
                 self.workers.homes.remove_all();
@@ -117,6 +125,8 @@ impl Driver {
         tokio::select! {
             biased;
             Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
+            // Before all that could come without end.
+            () = sleep_until(deadline) => Wake::Deadline,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -127,7 +137,6 @@ impl Driver {
             // The connections have their turn in between, so that no worker can talk them to death.
             () = tokio::task::yield_now(), if self.more => Wake::Processes,
             Some(ask) = asks.recv() => Wake::Ask(ask),
-            () = sleep_until(deadline) => Wake::Deadline,
         }
     }
 
@@ -143,10 +152,11 @@ impl Driver {
     fn on_signal(&mut self, signal: i32) {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
         match signal {
-            SIGCHLD => self
-                .workers
-                .child_ended(self.watch.get_mut(), &mut self.inputs),
-            SIGHUP => self.reload_config_by_signal(),
+            SIGCHLD => (self.more, self.bereaved) = (true, true),
+            SIGHUP => {
+                self.reload_config_by_signal();
+                self.workers.streams.reopen();
+            }
             SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
             SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
             SIGINT => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
@@ -197,9 +207,8 @@ impl Driver {
                 self.inputs.push(killed);
                 self.workers.look_again(watch, &mut self.inputs);
             }
-            Action::Abandon { worker } | Action::Forget { worker } => {
-                self.workers.forget(worker, watch);
-            }
+            Action::Abandon { worker } => self.workers.let_go(worker, watch),
+            Action::Forget { worker } => self.workers.forget(worker, watch),
             Action::Freeze { watcher, frozen } => {
                 if let Err(error) = self.workers.homes.freeze(watcher.as_str(), frozen) {
                     let what = if frozen { "freeze" } else { "thaw" };

@@ -43,12 +43,14 @@ const RESERVED: [&str; 12] = [
 pub(super) struct Homes {
     root: Option<PathBuf>,
     instance: String,
-    /// Groups to which `cgroup.kill` was written, and that are still there.
+    /// Groups that are still there, and in which nobody may be started any more.
     ///
-    /// Linux (seen on 6.18) counts these kills for each group, so that none escapes who is forked
-    /// meanwhile, and compares the count of the group a process is cloned from with that of the
-    /// group it is cloned into. Into a group that was killed once, nobody can be cloned alive.
-    killed: BTreeSet<PathBuf>,
+    /// Those with somebody in them who was let go (`rm --nostop`), and those to which
+    /// `cgroup.kill` was written: Linux (seen on 6.18) counts these kills for each group, so that
+    /// none escapes who is forked meanwhile, and compares the count of the group a process is
+    /// cloned from with that of the group it is cloned into. Into a group that was killed once,
+    /// nobody can be cloned alive.
+    spent: BTreeSet<PathBuf>,
 }
 
 /// The home of one worker.
@@ -70,7 +72,7 @@ impl Homes {
         Homes {
             root,
             instance: instance.to_owned(),
-            killed: BTreeSet::new(),
+            spent: BTreeSet::new(),
         }
     }
 
@@ -88,22 +90,24 @@ impl Homes {
         Some(self.root.as_ref()?.join("watchers").join(name))
     }
 
-    /// The group of a place, made if it is not there, and anew if it was killed.
+    /// The group of a place, made if it is not there, and anew if it must not be used again. While
+    /// somebody lives in that, the place has another one: `3.1`.
     ///
     /// # Errors
     ///
-    /// It cannot be made, or not anew as somebody still lives there.
+    /// It cannot be made.
     pub(super) fn cgroup(&mut self, watcher: &str, wid: u32) -> io::Result<Option<Cgroup>> {
-        let Some(path) = self.watcher_path(watcher) else {
+        let Some(groups) = self.watcher_path(watcher) else {
             return Ok(None);
         };
-        let path = path.join(wid.to_string());
-        if self.killed.contains(&path) {
-            match Cgroup::open(&path).and_then(|group| group.remove()) {
-                Ok(Removal::Busy) => return Err(Errno::EBUSY.into()),
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(Removal::Done) | Err(_) => self.killed.remove(&path),
-            };
+        let mut path = groups.join(wid.to_string());
+        let mut others = 1..;
+        while self.spent.contains(&path) {
+            if remove(path.clone()) {
+                self.spent.remove(&path);
+            } else if let Some(other) = others.next() {
+                path = groups.join(format!("{wid}.{other}"));
+            }
         }
         match Cgroup::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -168,9 +172,16 @@ impl Homes {
     /// The kernel refuses, or some processes may not be killed by us.
     pub(super) fn kill(&mut self, home: &Home) -> io::Result<bool> {
         if let Home::Cgroup(path) = home {
-            self.killed.insert(path.clone());
+            self.spent.insert(path.clone());
         }
         home.kill()
+    }
+
+    /// Notes that somebody goes on living in a home, and is no longer ours.
+    pub(super) fn let_go(&mut self, home: &Home) {
+        if let Home::Cgroup(path) = home {
+            self.spent.insert(path.clone());
+        }
     }
 
     /// Removes the groups of a watcher of which nothing runs.
@@ -178,7 +189,7 @@ impl Homes {
         if let Some(path) = self.watcher_path(watcher)
             && remove(path.clone())
         {
-            self.killed.retain(|killed| !killed.starts_with(&path));
+            self.spent.retain(|spent| !spent.starts_with(&path));
         }
     }
 

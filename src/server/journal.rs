@@ -193,7 +193,7 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         EventKind::Reload { pids, duration } => {
             format!("reloaded after {}, {}", seconds(duration), processes(pids))
         }
-        EventKind::Updated { keys } => format!("changed {}", keys.join(", ")),
+        EventKind::Updated { keys, .. } => format!("changed {}", keys.join(", ")),
         EventKind::Add => "added".into(),
         EventKind::Remove => "removed".into(),
         EventKind::HookSuccess { hook, result, .. } => {

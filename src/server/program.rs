@@ -13,6 +13,17 @@ use crate::core::SpawnFailure;
 use crate::sys::spawn::{Command, IoClass, Ioprio};
 use crate::sys::{caps, users};
 
+/// What systemd tells circusd and means for nobody else; see sd_notify(3), sd_listen_fds(3) and
+/// sd_watchdog_enabled(3). A worker that copies our environment must not speak in our name.
+const OURS_ALONE: [&str; 6] = [
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
 /// What workers are told of the daemon, and what they inherit from how it was started.
 #[derive(Debug)]
 pub(super) struct Surroundings {
@@ -49,6 +60,9 @@ pub(super) fn command(
         _ => None,
     };
     let mut env = expanded.env;
+    env.retain(|name, _| {
+        !OURS_ALONE.contains(&name.as_str()) || recipe.environment.is_configured(name)
+    });
     if let Some(user) = &user {
         take_home(&mut env, user, recipe);
     }

@@ -240,6 +240,7 @@ async fn serve(
     };
     let mut driver = assemble(store, &state, shared.clone(), descriptors, reload_log)?;
     driver.boot()?;
+    tracing::info!("answering on {}", driver.surroundings.socket);
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
     let ended = driver.run(signals, asked).await;
     accepting.abort();
@@ -289,6 +290,7 @@ fn assemble(
         waiting: std::collections::BTreeMap::new(),
         inputs: Vec::new(),
         more: false,
+        bereaved: false,
         ended: None,
         reload_log,
         store,
@@ -299,7 +301,7 @@ impl Driver {
     /// Tells core of the configuration; the watchers that start with the daemon start.
     fn boot(&mut self) -> Result<(), StartError> {
         self.recipes.update(&self.store.config().watchers, &[]);
-        let command = self.apply_command(&self.store);
+        let command = self.apply_command(&self.store, &[]);
         self.core
             .would_accept(&command)
             .map_err(because("cannot start"))?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
@@ -219,6 +219,13 @@ impl Streams {
         }
     }
 
+    /// Makes files anew that were moved away or removed.
+    pub(super) fn reopen(&self) {
+        for sink in self.files.values().filter_map(Weak::upgrade) {
+            sink.borrow_mut().reopen();
+        }
+    }
+
     /// Moves everything that is in the pipes, at the end.
     pub(super) fn drain(&mut self) {
         for pipe in self.pipes.values_mut() {
@@ -283,12 +290,41 @@ impl Pipe {
 }
 
 impl Sink {
-    /// Appends lines. What cannot be written is counted and told, and the worker goes on.
-    fn write(&mut self, lines: &[u8]) {
-        let length = lines.len() as u64;
-        if self.max_bytes > 0 && self.size > 0 && self.size + length > self.max_bytes {
-            self.turn_over();
+    /// Appends lines, to as many files as they need.
+    fn write(&mut self, mut lines: &[u8]) {
+        while !lines.is_empty() {
+            let mut fitting = self.fitting(lines);
+            if fitting == 0 && self.size > 0 {
+                self.turn_over();
+                fitting = self.fitting(lines);
+            }
+            if fitting == 0 {
+                // Longer than a whole file: it gets one of its own.
+                let end = lines.iter().position(|byte| *byte == b'\n');
+                fitting = end.map_or(lines.len(), |end| end + 1);
+            }
+            let (now, later) = lines.split_at(fitting);
+            self.append(now);
+            lines = later;
         }
+    }
+
+    /// How many bytes, in whole lines, the file may still take.
+    fn fitting(&self, lines: &[u8]) -> usize {
+        let room = match self.max_bytes {
+            0 => lines.len(),
+            max => usize::try_from(max.saturating_sub(self.size)).unwrap_or(usize::MAX),
+        };
+        if lines.len() <= room {
+            return lines.len();
+        }
+        let end = lines[..room].iter().rposition(|byte| *byte == b'\n');
+        end.map_or(0, |end| end + 1)
+    }
+
+    /// What cannot be written is counted and told, and the worker goes on.
+    fn append(&mut self, lines: &[u8]) {
+        let length = lines.len() as u64;
         match self.file.write_all(lines) {
             Ok(()) => {
                 self.size += length;
@@ -311,6 +347,26 @@ impl Sink {
             let (path, lost) = (self.path.display(), self.lost);
             tracing::warn!("'{path}' can be written to again; {lost} bytes of output were lost");
             self.lost = 0;
+        }
+    }
+
+    fn reopen(&mut self) {
+        let same = match (std::fs::metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        let opened = open_file(&self.path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        match opened {
+            Ok((size, file)) => (self.size, self.file) = (size, file),
+            Err(error) => {
+                let path = self.path.display();
+                tracing::error!(
+                    "failed to open '{path}' again, going on with what it was: {error}"
+                );
+            }
         }
     }
 
@@ -399,6 +455,36 @@ mod tests {
         assert_eq!(read("web.log.1"), "third\n");
         assert_eq!(read("web.log.2"), "second\n");
         assert!(!dir.path().join("web.log.3").exists());
+    }
+
+    #[test]
+    fn what_comes_at_once_is_spread_over_as_many_files_as_it_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let sink = sink(&path, 12, 9);
+        sink.borrow_mut()
+            .write(b"one\ntwo\na line that is too long\nthree\nfour\nno end");
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("web.log.3"), "one\ntwo\n");
+        assert_eq!(read("web.log.2"), "a line that is too long\n");
+        assert_eq!(read("web.log.1"), "three\nfour\n");
+        assert_eq!(read("web.log"), "no end");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_made_anew_and_one_that_was_not_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let sink = sink(&path, 0, 0);
+        sink.borrow_mut().write(b"first\n");
+        sink.borrow_mut().reopen();
+        sink.borrow_mut().write(b"second\n");
+        let moved = dir.path().join("moved.log");
+        std::fs::rename(&path, &moved).unwrap();
+        sink.borrow_mut().reopen();
+        sink.borrow_mut().write(b"third\n");
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "first\nsecond\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "third\n");
     }
 
     #[test]

@@ -253,7 +253,15 @@ impl Workers {
         }
     }
 
-    /// Forgets a worker that is gone, or is to run on without us.
+    /// Forgets a worker that is to run on without us.
+    pub(super) fn let_go(&mut self, worker: WorkerId, watch: &mut Watch) {
+        if let Some(running) = self.running.get(&worker) {
+            self.homes.let_go(&running.home);
+        }
+        self.forget(worker, watch);
+    }
+
+    /// Forgets a worker that is gone.
     pub(super) fn forget(&mut self, worker: WorkerId, watch: &mut Watch) {
         let Some(running) = self.running.remove(&worker) else {
             return;

@@ -51,7 +51,16 @@ impl Operator {
     /// The configuration at boot.
     pub(super) fn boot(&mut self, limits: Limits, dice: &mut Dice) -> Input {
         let specs = self.configuration(dice);
-        self.request(Command::Apply { specs, limits }, true, dice.percent(50))
+        let changed = BTreeMap::new();
+        self.request(
+            Command::Apply {
+                specs,
+                changed,
+                limits,
+            },
+            true,
+            dice.percent(50),
+        )
     }
 
     /// Asks for something.
@@ -106,6 +115,7 @@ impl Operator {
             },
             89..96 => self.set(dice),
             96..99 => Command::Apply {
+                changed: BTreeMap::new(),
                 specs: self.configuration(dice),
                 limits,
             },

@@ -85,7 +85,7 @@ fn command(command: &Command) -> String {
     match command {
         Command::Add { spec, start } => format!("Add, start {start}{}", one(spec)),
         Command::Set { spec, .. } => format!("Set{}", one(spec)),
-        Command::Apply { specs, limits } => {
+        Command::Apply { specs, limits, .. } => {
             let specs: String = specs.iter().map(one).collect();
             format!("Apply {limits:?}{specs}")
         }

@@ -107,6 +107,7 @@ impl Player {
             hooks,
         };
         let command = Command::Apply {
+            changed: BTreeMap::new(),
             specs: specs.to_vec(),
             limits,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::api::action::{ACTIONS, Action, Of};
-use crate::core::{By, Exit, Hook, SpawnFailure, Time};
+use crate::core::{By, Exit, Hook, Origin, SpawnFailure, Time};
 
 /// One of every kind, as full as it can be and as empty.
 fn samples() -> Vec<EventKind> {
@@ -73,6 +73,7 @@ fn samples() -> Vec<EventKind> {
         },
         EventKind::Updated {
             keys: vec!["cmd".into()],
+            origin: Origin::Files,
         },
         EventKind::Add,
         EventKind::Remove,

@@ -26,7 +26,7 @@ impl Checker {
                     watch.targets = vec![spec.numprocesses];
                 }
             }
-            Command::Apply { specs, limits } => {
+            Command::Apply { specs, limits, .. } => {
                 self.limits = *limits;
                 self.apply(specs);
             }
