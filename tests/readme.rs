@@ -22,7 +22,8 @@ fn command_lines(program: &str) -> Vec<Vec<&'static str>> {
                 .expect("even an empty line has a beginning")
         })
         .map(|line| {
-            line.trim_end_matches('&')
+            line.trim_end()
+                .trim_end_matches('&')
                 .split_whitespace()
                 .collect::<Vec<_>>()
         })

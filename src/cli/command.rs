@@ -7,6 +7,7 @@ use clap::ArgMatches;
 use serde_json::{Map, Value};
 
 use super::print::View;
+use crate::api::topic::TopicError;
 
 /// The parameters of a call, or of a reply.
 pub type Parameters = Map<String, Value>;
@@ -221,4 +222,7 @@ pub enum WrongUsage {
     /// A new watcher without a program.
     #[error("the new watcher '{0}' has no program: write it behind --, or as cmd=COMMAND")]
     NoProgram(String),
+    /// What is to be heard of is no topic: a watcher's name alone, as a rule.
+    #[error("{0}; the events of one watcher are 'watcher.NAME.*'")]
+    Topic(TopicError),
 }

@@ -159,7 +159,9 @@ impl Supervisor {
             names => {
                 let (watchers, now) = (&mut self.watchers, self.ctx.now);
                 self.waves.start(names, direction, false, watchers, now);
-                self.ctx.touched.extend(names.iter().cloned());
+                for name in names {
+                    self.ctx.touched.insert(name.clone());
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use super::timers::{Timer, Timers};
 use super::{
     Action, Event, EventKind, Hook, HookAnswer, HookId, HookSpec, Name, SignalId, Time, WorkerId,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug)]
 pub(super) struct Context {
@@ -16,12 +16,37 @@ pub(super) struct Context {
     /// Whose worker it is. A worker that is not in here is gone.
     pub(super) owners: BTreeMap<WorkerId, Name>,
     /// The watchers to be looked at before the input is done with.
-    pub(super) touched: BTreeSet<Name>,
+    pub(super) touched: Touched,
     /// At the end of a shutdown nobody is asked any more.
     pub(super) hooks_off: bool,
     hooks: BTreeMap<HookId, HookRun>,
     last_id: u64,
     seq: u64,
+}
+
+/// Watchers in the order in which something happened to them, each once.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    order: VecDeque<Name>,
+    members: BTreeSet<Name>,
+}
+
+impl Touched {
+    pub(super) fn insert(&mut self, name: Name) {
+        if self.members.insert(name.clone()) {
+            self.order.push_back(name);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Name> {
+        let name = self.order.pop_front()?;
+        self.members.remove(&name);
+        Some(name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
 }
 
 /// A hook that was asked and has not answered.
@@ -51,7 +76,7 @@ impl Context {
             timers: Timers::default(),
             rng: fastrand::Rng::with_seed(seed),
             owners: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            touched: Touched::default(),
             hooks_off: false,
             hooks: BTreeMap::new(),
             last_id: 0,

@@ -241,7 +241,7 @@ impl Supervisor {
     fn pursue(&mut self) {
         loop {
             let mut looked_at = BTreeSet::new();
-            while let Some(name) = self.ctx.touched.pop_first() {
+            while let Some(name) = self.ctx.touched.pop() {
                 self.look_at(&name);
                 looked_at.insert(name);
             }

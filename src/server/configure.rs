@@ -355,8 +355,19 @@ fn invalid_config(errors: &Errors) -> Error {
         file: first.file.clone(),
         line: first.line.map(|line| line as u64),
         column: first.column.map(|column| column as u64),
-        reason: errors.to_string(),
+        reason: without_first_position(errors),
     }
+}
+
+/// All that is wrong, as it is told behind the position of the first fault.
+fn without_first_position(errors: &Errors) -> String {
+    let first = errors.first();
+    let text = errors.to_string();
+    let position = match (first.line, first.column) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}: ", first.file),
+        _ => format!("{}: ", first.file),
+    };
+    text.strip_prefix(&position).unwrap_or(&text).to_owned()
 }
 
 fn config_error(errors: &Errors) -> Announcement {
@@ -366,5 +377,30 @@ fn config_error(errors: &Errors) -> Announcement {
         file: Some(first.file.clone()),
         line: first.line.map(|line| line as u64),
         column: first.column.map(|column| column as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_configuration_names_each_place_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("web.toml");
+        std::fs::write(&file, "[watcher.web]\ncmd = 'sleep 1'\nfoo = 1\nbar = 2\n").unwrap();
+        let arguments = [
+            std::ffi::OsStr::new("circusd"),
+            "--config".as_ref(),
+            file.as_ref(),
+        ];
+        let matches = super::super::command().get_matches_from(arguments);
+        let errors = Store::load(super::super::sources(&matches)).unwrap_err();
+
+        let told = invalid_config(&errors).to_string();
+        assert_eq!(told, errors.to_string());
+        for line in ["web.toml:3:1: ", "web.toml:4:1: "] {
+            assert_eq!(told.matches(line).count(), 1, "{told}");
+        }
     }
 }

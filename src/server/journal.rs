@@ -185,19 +185,11 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         }
         EventKind::SpawnFailed { wid, failure } => format!("process {wid}: {}", failure.error),
         EventKind::Start { pids, duration } => {
-            format!(
-                "started, {} processes after {}",
-                pids.len(),
-                seconds(duration)
-            )
+            format!("started after {}, {}", seconds(duration), processes(pids))
         }
         EventKind::Stop { duration, .. } => format!("stopped after {}", seconds(duration)),
         EventKind::Reload { pids, duration } => {
-            format!(
-                "reloaded, {} processes after {}",
-                pids.len(),
-                seconds(duration)
-            )
+            format!("reloaded after {}, {}", seconds(duration), processes(pids))
         }
         EventKind::Updated { keys } => format!("changed {}", keys.join(", ")),
         EventKind::Add => "added".into(),
@@ -234,6 +226,13 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         EventKind::Announced(news) => announced(news),
     };
     format!("{name}: {what}")
+}
+
+fn processes(pids: &[i32]) -> String {
+    match pids.len() {
+        1 => "1 process".into(),
+        number => format!("{number} processes"),
+    }
 }
 
 fn announced(news: &crate::core::Announcement) -> String {

@@ -36,6 +36,9 @@ impl State {
             path: path.to_owned(),
             source,
         };
+        if let Some(parent) = path.parent() {
+            make_parent(parent).map_err(failed)?;
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -55,6 +58,16 @@ impl State {
             instance: new_instance(),
         })
     }
+}
+
+/// Makes the directory of the socket and the state. Where root runs circusd, who may pass there is a
+/// matter of the socket's permissions; a user's own is for nobody else to look into.
+fn make_parent(path: &Path) -> io::Result<()> {
+    let mode = match nix::unistd::geteuid().is_root() {
+        true => 0o755,
+        false => 0o700,
+    };
+    DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 
 /// Makes the directory of a user without a session, or sees to it that what is there is the

@@ -7,6 +7,7 @@ use super::super::print;
 use super::{
     MAYBE_WATCHER, ONE_WATCHER, for_each_watcher, positional, switch, text, texts, usec, value,
 };
+use crate::api::topic::Pattern;
 
 const ORIGIN: Arg = switch(
     "origin",
@@ -229,8 +230,8 @@ pub(super) static COMMANDS: [Command; 11] = [
             watcher's name; each may be a glob, and a missing name is any: `watcher.web.*`, \
             `*.spawn`, `circusd.*`.\n\n\
             Events are numbered without gaps. With --since the stream continues exactly behind an \
-            event that was seen before, also over a restart of the daemon; what is no longer in \
-            the log is told as a gap. The cursor of an event is printed with --json.",
+            event that was seen before; what is no longer in the log, which begins anew with the \
+            daemon, is told as a gap. The cursor of an event is printed with --json.",
         examples: &[
             Example {
                 line: "listen",
@@ -342,6 +343,9 @@ fn globaloptions(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
 
 fn listen(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
     let topics = texts(matches, "topics");
+    for topic in &topics {
+        Pattern::parse(topic).map_err(WrongUsage::Topic)?;
+    }
     Ok(vec![
         Call::new("Subscribe")
             .with_some("topics", (!topics.is_empty()).then_some(topics))

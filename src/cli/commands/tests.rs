@@ -267,6 +267,16 @@ fn a_value_is_json_where_it_is_json() {
 }
 
 #[test]
+fn the_name_of_a_watcher_alone_is_no_topic() {
+    let refused = calls("listen web").expect_err("that could never be heard");
+    assert!(matches!(refused, WrongUsage::Topic(_)), "{refused}");
+    assert!(
+        refused.to_string().contains("'watcher.NAME.*'"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_new_watcher_needs_a_program() {
     check(
         "add w numprocesses=2 -- sh -c 'exit 1' --start",
