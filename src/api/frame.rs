@@ -291,6 +291,12 @@ impl<M: DeserializeOwned> Frames<M> {
     }
 
     /// Lets go of what was taken out.
+    /// How many bytes were pushed and are not taken out yet, the beginning of a message among them.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
     fn compact(&mut self) {
         self.buffer.drain(..self.start);
         for end in &mut self.ends {

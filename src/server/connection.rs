@@ -80,6 +80,8 @@ pub(super) struct Connection {
     /// Of calls that want no answer, and may still be under way.
     unanswered: Vec<oneshot::Receiver<Answer>>,
     shared: Shared,
+    /// From its admission on, not only once it is served: a crowd is taken in all at once.
+    _counted: Counted,
 }
 
 /// Counts a connection for as long as it lives.
@@ -127,6 +129,7 @@ impl Connection {
             frames,
             samples,
             unanswered: Vec::new(),
+            _counted: Counted::new(&shared),
             shared,
         }
     }
@@ -134,7 +137,6 @@ impl Connection {
     /// Serves the client until it goes. Dropping the future closes the connection; a call that the
     /// loop has accepted is carried out all the same.
     pub(super) async fn serve(mut self) {
-        let _counted = Counted::new(&self.shared);
         // A connection that breaks is the client's affair; there is nobody left to tell.
         let _ = self.converse().await;
     }
@@ -267,7 +269,9 @@ impl Connection {
         let Some(mut answered) = self.hand_over(method, terminator, progress) else {
             return Ok(None);
         };
-        let mut ahead = AHEAD_BYTES_MAX;
+        // Counted with what is there already: one who sends faster than he is answered must not
+        // have as much again read for each of his calls.
+        let mut ahead = AHEAD_BYTES_MAX.saturating_sub(self.frames.waiting());
         loop {
             tokio::select! {
                 biased;
