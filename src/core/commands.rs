@@ -533,6 +533,7 @@ impl Watcher {
         spec: WatcherSpec,
         ctx: &mut super::context::Context,
     ) -> (Effect, Option<Goal>) {
+        let scaled = spec.numprocesses != self.spec.numprocesses;
         let effect = self.adopt_spec(spec, ctx);
         let mode = match self.spec.singleton {
             true => ReloadMode::Sequential,
@@ -545,7 +546,8 @@ impl Watcher {
             }
             // It is on its way to a stop; the next start makes them new.
             Effect::Reload => return (Effect::Live, None),
-            Effect::Live => Some(Goal::Settled),
+            Effect::Live if scaled => Some(Goal::Settled),
+            Effect::Live => None,
         };
         (effect, goal)
     }

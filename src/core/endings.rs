@@ -353,7 +353,7 @@ impl Watcher {
             (Outlook::Hold(retry_in), Some(flapping)) => {
                 let (attempts, window) = (flapping.attempts, flapping.window);
                 let within = window.as_secs_f64();
-                let text = format!("{ended}, for the {attempts}th time within {within} s");
+                let text = format!("{ended}, {attempts} times within {within} s");
                 self.set_trouble(Cause::Flapping, text, ctx.now);
                 self.emit(
                     EventKind::Flapping {

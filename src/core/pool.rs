@@ -48,7 +48,7 @@ impl Tally {
         self.old[standing as usize]
     }
 
-    fn fresh_total(&self) -> usize {
+    pub(super) fn fresh_total(&self) -> usize {
         self.fresh.iter().sum()
     }
 

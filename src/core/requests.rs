@@ -278,7 +278,7 @@ impl Watcher {
         let whole = self.tally.ready() + self.places.kept() >= self.target();
         let settled = self.tally.fresh(Standing::Unready) == 0
             && self.reload.is_none()
-            && self.tally.total() <= self.target();
+            && self.tally.fresh_total() <= self.target();
         (whole && settled || self.frozen).then_some(Ok(()))
     }
 
