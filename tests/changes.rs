@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::facts::{in_each_mode, line_of, number_of, pids, runs, told_until_now, topics};
 use common::{CallError, Daemon};
 use nix::sys::signal::{Signal, kill};
@@ -216,6 +218,7 @@ fn rm_nostop_leaves_the_processes_running_and_the_daemon_ends_without_them() {
     let config = "[watcher.web]\ncmd = ['sh', '-c', 'echo $$ > $HOME/web; exec sleep 1000']";
     in_each_mode(config, |daemon| {
         let pid = number_of(&daemon.home().path("web"));
+        let cgroup = daemon.status("web")["processes"][0]["cgroup"].clone();
         let mut events = daemon.subscribe();
         assert!(daemon.ctl(&["rm", "web", "--nostop"]).status.success());
         let told = told_until_now(daemon, &mut events);
@@ -240,6 +243,15 @@ fn rm_nostop_leaves_the_processes_running_and_the_daemon_ends_without_them() {
         common::eventually("it has gone", || {
             (!runs(pid.as_raw().unsigned_abs().into())).then_some(())
         });
+        // With the daemon gone, its groups are left to whoever ends the last in them.
+        let Some(place) = cgroup.as_str().map(Path::new) else {
+            return;
+        };
+        for group in place.ancestors().take(3) {
+            common::eventually("it is empty", || std::fs::remove_dir(group).ok());
+        }
+        // What is above is this daemon's, or that of all who share its unit; then others are in it.
+        let _ = place.ancestors().nth(3).map(std::fs::remove_dir);
     });
 }
 

@@ -116,7 +116,7 @@ fn priorities_order_the_start_and_level_by_level_the_stop() {
         [watcher.last]\ncmd = 'sleep 1000'\npriority = 2
         [watcher.first]\ncmd = 'sleep 1000'\npriority = -1\nnumprocesses = 2
         [watcher.middle]\ncmd = 'sleep 1000'
-        [watcher.middle2]\ncmd = 'sleep 1000'";
+        [watcher.aside]\ncmd = 'sleep 1000'";
     in_each_mode(config, |daemon| {
         let told = history(daemon);
         let told = topics(&told);
@@ -125,11 +125,11 @@ fn priorities_order_the_start_and_level_by_level_the_stop() {
             "{told:?}"
         );
         assert!(
-            first(&told, "middle.spawn") < first(&told, "middle2.spawn"),
+            first(&told, "middle.spawn") < first(&told, "aside.spawn"),
             "{told:?}"
         );
         assert!(
-            first(&told, "middle2.start") < first(&told, "last.spawn"),
+            first(&told, "aside.start") < first(&told, "last.spawn"),
             "{told:?}"
         );
         let mut events = daemon.subscribe();
@@ -141,7 +141,7 @@ fn priorities_order_the_start_and_level_by_level_the_stop() {
             "{told:?}"
         );
         assert!(
-            first(&told, "last.stop") < first(&told, "middle2.kill"),
+            first(&told, "last.stop") < first(&told, "aside.kill"),
             "{told:?}"
         );
         assert!(
@@ -149,7 +149,7 @@ fn priorities_order_the_start_and_level_by_level_the_stop() {
             "{told:?}"
         );
         assert!(
-            first(&told, "middle2.stop") < first(&told, "first.kill"),
+            first(&told, "aside.stop") < first(&told, "first.kill"),
             "{told:?}"
         );
     });

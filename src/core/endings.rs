@@ -75,6 +75,31 @@ impl Watcher {
         }
     }
 
+    /// Tells a process again that is on its way out. It never has longer than it had.
+    pub(super) fn hurry(&mut self, id: WorkerId, farewell: Farewell, ctx: &mut Context) {
+        let now = ctx.now;
+        let kill_at = self.change(id, |worker| {
+            let stop = worker.stop.as_mut().filter(|stop| stop.killed.is_none())?;
+            stop.kill_at = stop.kill_at.min(now + farewell.grace);
+            (worker.life == Life::Stopping).then_some(stop.kill_at)
+        });
+        let Some(Some(kill_at)) = kill_at else {
+            return;
+        };
+        if kill_at <= now {
+            return self.kill_tree(id, ctx);
+        }
+        ctx.timers.set(Timer::Worker(id), Some(kill_at));
+        self.send(
+            id,
+            farewell.signal,
+            farewell.recipients,
+            farewell.by,
+            None,
+            ctx,
+        );
+    }
+
     /// Tells a process that was dismissed while the kernel was making it.
     pub(super) fn tell_to_end(&mut self, id: WorkerId, ctx: &mut Context) {
         let Some(stop) = self.workers.get(&id).and_then(|worker| worker.stop) else {

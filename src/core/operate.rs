@@ -187,7 +187,10 @@ impl Watcher {
             .filter_map(|id| self.workers.get(id)?.pid)
             .collect();
         for id in ids {
-            self.dismiss(*id, farewell, ctx);
+            match self.workers.get(id).is_some_and(|worker| worker.going()) {
+                true => self.hurry(*id, farewell, ctx),
+                false => self.dismiss(*id, farewell, ctx),
+            }
         }
         pids
     }

@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::convert;
+use super::stderr::Stderr;
 use crate::api::types;
 use crate::config::{self, LogLevel, LogTarget};
 use crate::core::{Event, EventKind};
@@ -37,10 +38,11 @@ pub(super) fn start(level: &LogLevel, target: Option<&LogTarget>) -> io::Result<
             registry.with(journald()?.with_filter(filter)).try_init()
         }
         None | Some(LogTarget::Stderr) => {
+            let stderr = Stderr::default();
             let lines = fmt::layer()
                 .with_target(false)
                 .with_ansi(false)
-                .with_writer(io::stderr);
+                .with_writer(move || stderr.clone());
             registry
                 .with(lines.without_time().with_filter(filter))
                 .try_init()

@@ -37,6 +37,7 @@ mod recipes;
 mod start;
 mod state;
 mod stats;
+mod stderr;
 mod streams;
 mod workers;
 

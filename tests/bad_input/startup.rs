@@ -141,6 +141,31 @@ fn nobody_reads_what_the_daemon_logs() {
 }
 
 #[test]
+fn what_the_daemon_logs_is_read_too_slowly() {
+    const RECORDS: usize = 3000;
+    let home = Home::new(SLEEPER);
+    let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let mut daemon = home.start_with(|command| {
+        command.stdout(Stdio::null()).stderr(writer);
+    });
+    // Many times what a pipe holds, and nobody takes any of it.
+    let mut connection = daemon.connect();
+    let signal = json!({"watcher": "sleeper", "signal": "SIGCONT"});
+    for _ in 0..RECORDS {
+        let reply = connection.call("Signal", signal.clone());
+        assert!(reply.is_ok(), "{reply:?}");
+    }
+    // Room for the record that tells of it.
+    let mut taken = [0; 32 * 1024];
+    reader.read_exact(&mut taken).expect("it is there");
+    assert!(connection.call("Signal", signal).is_ok());
+    assert!(daemon.stop().success());
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("it is text");
+    assert!(text.contains("log records were lost"), "{text}");
+}
+
+#[test]
 fn the_disk_of_the_log_is_full() {
     let home = Home::new(&format!("[circusd]\nlog_target = '/dev/full'\n{SLEEPER}"));
     let (reader, writer) = std::io::pipe().expect("a pipe can be made");

@@ -377,3 +377,34 @@ fn hooks_stand_where_the_manual_says() {
         ",
     );
 }
+
+#[test]
+fn a_kill_hurries_one_that_is_on_its_way_out() {
+    let patient = WatcherSpec {
+        graceful_timeout: Duration::from_secs(3600),
+        ..spec("a", 1)
+    };
+    check(
+        &[patient],
+        "
+        0 start a
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          a: start
+          1: ok
+        2 stop a
+          signal w1 15
+        3 kill a 70
+          signal w1 9
+        73 tick
+          kill w1
+        74 ended w1
+          a: reap 1
+          a: stop
+          2: ok
+          3: ok
+        ",
+    );
+}

@@ -225,6 +225,12 @@ impl Player {
                 signal: 10,
                 recipients: Recipients::Process,
             },
+            ["kill", name, grace] => Command::Kill {
+                watcher: Name::from(*name),
+                who: Who::All,
+                signal: Some(9),
+                grace: Some(Duration::from_millis(grace.parse().unwrap())),
+            },
             ["remove", name] => Command::Remove {
                 watcher: Name::from(*name),
                 keep_processes: false,
