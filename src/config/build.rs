@@ -10,7 +10,7 @@ use super::environment;
 use super::kind::Problem;
 use super::node::{Node, Place, Table};
 use super::table::Settings;
-use super::values::{Command, NumProcesses, Output, unclosed_quote};
+use super::values::{Command, HOOK_TIMEOUT, NumProcesses, Output, unclosed_quote};
 use super::variables::Context;
 use super::{Access, Circusd, Watcher};
 
@@ -54,11 +54,16 @@ pub(crate) fn build(
     let circusd: Option<Circusd> = builder.section("circusd", &document.circusd);
     let access = builder.section("access", &document.access);
     let proxy = circusd.as_ref().and_then(|c| c.http_proxy.as_deref());
+    let hook_timeout = circusd.as_ref().map_or(HOOK_TIMEOUT, |c| c.hook_timeout);
     let watchers: Vec<Watcher> = document
         .watchers
         .in_order()
         .into_iter()
         .filter_map(|(name, declared)| builder.watcher(name, declared, proxy))
+        .map(|mut watcher| {
+            watcher.hooks.limit(hook_timeout);
+            watcher
+        })
         .collect();
     let (Some(mut circusd), Some(access), true) = (circusd, access, builder.errors.is_empty())
     else {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::table::section;
-use super::values::{Bytes, Identity, LogLevel, LogTarget, Mode, Patterns, SocketPath};
+use super::values::{
+    Bytes, HOOK_TIMEOUT, Identity, LogLevel, LogTarget, Mode, Patterns, SocketPath,
+};
 use super::variables::Context;
 
 section! {
@@ -53,11 +55,11 @@ section! {
     message_bytes_max: Bytes = Bytes(1 << 20), Live, 1024.0 => 1_073_741_824.0;
     /// How long the whole shutdown may take.
     stop_timeout: Duration = Duration::from_secs(90), Live, 0.0 => 86400.0;
+    /// How long a hook may take that does not say it itself.
+    hook_timeout: Duration = HOOK_TIMEOUT, Live, 0.001 => 86400.0;
     /// A proxy, given to workers as http_proxy, https_proxy, ws_proxy and wss_proxy.
     http_proxy: Option<String> = None => "none", Reload;
     later {
-        /// How long a hook may take that says nothing else.
-        hook_timeout, Live;
         /// Reload when a configuration file changes.
         reload_on_change, Live;
     }

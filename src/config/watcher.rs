@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::environment::Environment;
 use super::table::section;
 use super::values::{
-    Backoff, Capability, Command, EnvMap, Flapping, Identity, Input, IoPriority, Mode,
+    Backoff, Capability, Command, EnvMap, Flapping, Hooks, Identity, Input, IoPriority, Mode,
     NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, Words,
 };
 
@@ -105,6 +105,11 @@ section! {
     capabilities: Vec<Capability> = Vec::new() => "none", Reload;
     /// When the watcher has given up, circusd stops everything and exits with 70.
     critical: bool = false, Live;
+    /// Programs and probes that are asked at turning points, as circusd-hooks(7) tells: a table
+    /// with any of before_start, after_start, before_spawn, after_spawn, before_stop, after_stop,
+    /// before_signal, after_signal, before_reap and after_reap. Each is a table as below, an array
+    /// of such tables, or a command, which is short for { exec = COMMAND }.
+    hooks: Hooks = Hooks::default() => "none", Live;
     later {
         /// Watchers that must be ready first.
         after, Live;
@@ -128,7 +133,5 @@ section! {
         resources, Live;
         /// What a lack of memory kills: a process or the group.
         oom, Live;
-        /// Programs and probes that are asked at turning points.
-        hooks, Live;
     }
 }

@@ -75,6 +75,11 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         "{ nofiles = 1 }",
     ),
     (
+        "a table of hooks",
+        "{ before_start = { tcp = \"localhost:6379\" }, after_stop = \"/bin/true\" }",
+        "{ befor_start = \"/bin/true\" }",
+    ),
+    (
         "an array, each the name of a capability",
         "[\"net_bind_service\"]",
         "[\"CAP_FLY\"]",

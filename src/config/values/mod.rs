@@ -3,7 +3,9 @@
 //! Each knows only how it is written; none knows which setting uses it, or asks the system
 //! whether a user or a directory exists.
 
+mod address;
 mod command;
+mod hook;
 mod log;
 mod paths;
 mod policy;
@@ -12,8 +14,10 @@ mod process;
 mod quantity;
 mod stream;
 
+pub use address::{HttpServer, HttpUrl, TcpAddress};
 pub use command::{Command, EnvMap, Words};
 pub(crate) use command::{is_variable_name, unclosed_quote, variable};
+pub use hook::{Argv, HOOK_TIMEOUT, HOOKS, Hook, HookForm, HookName, HookRow, HookTable, Hooks};
 pub use log::{Level, LogLevel, LogTarget};
 pub use paths::{Patterns, SocketPath, TemplatePath};
 pub use policy::{Backoff, Flapping, NumProcesses, Ready, ReloadOrder, Restart, Retries};
