@@ -400,8 +400,11 @@ impl Supervisor {
         self.check_set(spec)?;
         let keys = keys.to_vec();
         let goal = self.with_watcher(name, |watcher, ctx| {
-            let origin = Origin::Api;
-            watcher.emit(EventKind::Updated { keys, origin }, ctx);
+            // Without a key no option has changed, only who answers for its hooks.
+            if !keys.is_empty() {
+                let origin = Origin::Api;
+                watcher.emit(EventKind::Updated { keys, origin }, ctx);
+            }
             watcher.change_spec(spec.clone(), ctx)
         });
         let Some((effect, goal)) = goal else {

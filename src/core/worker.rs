@@ -167,6 +167,12 @@ impl Worker {
         self.started
     }
 
+    /// How its main process ended, once it has.
+    #[must_use]
+    pub fn exit(&self) -> Option<&Exit> {
+        self.exit.as_ref()
+    }
+
     /// When it became ready.
     #[must_use]
     pub fn ready(&self) -> Option<Time> {

@@ -100,6 +100,8 @@ impl Driver {
             }
             Method::ReloadConfig(_) => self.reload_config(ask),
             Method::Subscribe(params) => self.subscribe(ask, params),
+            Method::RegisterHook(params) => self.register_hook(ask, params),
+            Method::HookResult(params) => self.hook_result(ask, params),
             Method::Quit(params) => {
                 let wait = params.wait.unwrap_or(true);
                 Ok(Outcome::Ask {
@@ -108,13 +110,11 @@ impl Driver {
                     instead: None,
                 })
             }
-            Method::Explain(_)
-            | Method::ListSockets(_)
-            | Method::RegisterHook(_)
-            | Method::HookResult(_)
-            | Method::Reexec(_) => Err(Error::MethodNotImplemented {
-                method: ask.method.name().to_owned(),
-            }),
+            Method::Explain(_) | Method::ListSockets(_) | Method::Reexec(_) => {
+                Err(Error::MethodNotImplemented {
+                    method: ask.method.name().to_owned(),
+                })
+            }
         }
     }
 

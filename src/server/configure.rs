@@ -182,7 +182,7 @@ impl Driver {
             watcher: name.to_owned(),
         };
         let (watcher, revision) = spec.ok_or_else(missing)?;
-        Ok(convert::spec(watcher, revision))
+        Ok(convert::spec(watcher, revision, self.hooks.specs(watcher)))
     }
 
     /// Puts a configuration in force unless core would refuse what it means.
@@ -287,7 +287,8 @@ impl Driver {
     pub(super) fn apply_command(&self, store: &Store, changes: &[WatcherChange]) -> Command {
         let config = store.config();
         let specs = config.watchers.iter().filter_map(|watcher| {
-            Some(convert::spec(watcher, self.recipes.current(&watcher.name)?))
+            let revision = self.recipes.current(&watcher.name)?;
+            Some(convert::spec(watcher, revision, self.hooks.specs(watcher)))
         });
         Command::Apply {
             specs: specs.collect(),

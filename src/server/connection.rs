@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::descriptors::Budget;
 use super::events::SharedLog;
+use super::hooks::Registration;
 use super::stats::Samples;
 use crate::api::frame::{Call, Frames, Reply, Terminator, encode};
 use crate::api::method::{Method, Request};
@@ -55,6 +56,8 @@ pub(super) enum Answer {
     Subscribed(Vec<u8>, Filter, u64),
     /// A sample, after which the same is to be asked again.
     Sample(Vec<u8>, std::time::Duration),
+    /// The first reply to one who answers for hooks from now on, until this is dropped.
+    Registered(Vec<u8>, Registration),
 }
 
 /// What all connections share.
@@ -243,6 +246,11 @@ impl Connection {
                     self.listen(&filter, after, terminator).await?;
                     return Ok(None);
                 }
+                Some(Answer::Registered(first, registration)) => {
+                    self.stream.write_all(&first).await?;
+                    self.pass_on(registration).await?;
+                    return Ok(None);
+                }
                 Some(Answer::Sample(sample, pause)) => {
                     self.stream.write_all(&sample).await?;
                     tokio::select! {
@@ -332,6 +340,21 @@ impl Connection {
                 continue;
             }
             self.stream.write_all(&batch).await?;
+        }
+    }
+
+    /// Sends what hooks ask of the client, until it goes, or the daemon ends.
+    async fn pass_on(&mut self, mut registration: Registration) -> io::Result<()> {
+        loop {
+            tokio::select! {
+                biased;
+                // The last hooks are asked before the end.
+                Some(invocation) = registration.invocations.recv() => {
+                    self.stream.write_all(&invocation).await?;
+                }
+                gone = closed(&self.stream) => return gone,
+                () = self.shared.log.ended() => return Ok(()),
+            }
         }
     }
 }

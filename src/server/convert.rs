@@ -1,5 +1,6 @@
 //! Between the words of core, of the configuration and of the API: the one file that knows all.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -14,8 +15,12 @@ use crate::core::{
     Restart, Revision, WatcherSpec, Who,
 };
 
-/// The rules of a configured watcher, for core.
-pub(super) fn spec(watcher: &config::Watcher, revision: Revision) -> WatcherSpec {
+/// The rules of a configured watcher, for core; `hooks` are those that somebody answers for.
+pub(super) fn spec(
+    watcher: &config::Watcher,
+    revision: Revision,
+    hooks: BTreeMap<core::Hook, core::HookSpec>,
+) -> WatcherSpec {
     let restart = match (watcher.respawn, watcher.restart) {
         (false, _) | (_, config::Restart::Never) => Restart::Never,
         (true, config::Restart::Always) => Restart::Always,
@@ -63,7 +68,7 @@ pub(super) fn spec(watcher: &config::Watcher, revision: Revision) -> WatcherSpec
             config::Ready::Spawn => Readiness::Spawn,
         },
         critical: watcher.critical,
-        hooks: std::collections::BTreeMap::new(),
+        hooks,
     }
 }
 

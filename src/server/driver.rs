@@ -17,14 +17,16 @@ use super::clock::Clock;
 use super::connection::{Answer, Ask};
 use super::convert;
 use super::events::SharedLog;
+use super::hooks::{Hooks, News};
 use super::journal;
 use super::notify;
 use super::program::Surroundings;
 use super::recipes::Recipes;
+use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
-use crate::core::{Action, ExitReason, HookAnswer, Input, Reply, RequestId, Shutdown, Supervisor};
+use crate::core::{Action, ExitReason, Input, Reply, RequestId, Shutdown, Supervisor};
 use crate::sys::epoll::Watch;
 
 /// How the daemon ended.
@@ -45,7 +47,8 @@ pub(super) struct Driver {
     pub(super) recipes: Recipes,
     pub(super) store: Store,
     pub(super) log: Rc<SharedLog>,
-    pub(super) surroundings: Surroundings,
+    pub(super) surroundings: Rc<Surroundings>,
+    pub(super) hooks: Hooks,
     pub(super) shared: super::connection::Shared,
     pub(super) requests: u64,
     pub(super) waiting: BTreeMap<RequestId, Waiting>,
@@ -76,6 +79,7 @@ enum Wake {
     Processes,
     Signal(i32),
     Ask(Ask),
+    Hook(News),
     Deadline,
 }
 
@@ -94,6 +98,7 @@ impl Driver {
                 self.pursue();
             }
             if let Some(ended) = self.ended {
+                self.hooks.end().await;
                 self.workers.streams.drain();
                 self.workers.homes.remove_all();
                 return ended;
@@ -101,6 +106,9 @@ impl Driver {
             let wake = self.sleep(&mut signals, &mut asks).await;
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
+            while let Ok(news) = self.hooks.news.try_recv() {
+                self.on_hook_news(news);
+            }
             while let Ok(ask) = asks.try_recv() {
                 self.call(ask);
             }
@@ -136,6 +144,7 @@ impl Driver {
             }
             // The connections have their turn in between, so that no worker can talk them to death.
             () = tokio::task::yield_now(), if self.more => Wake::Processes,
+            Some(news) = self.hooks.news.recv() => Wake::Hook(news),
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -145,6 +154,7 @@ impl Driver {
             Wake::Processes => {}
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
+            Wake::Hook(news) => self.on_hook_news(news),
             Wake::Deadline => self.inputs.push(Input::Deadline),
         }
     }
@@ -215,13 +225,14 @@ impl Driver {
                     tracing::error!("{watcher}: failed to {what} its processes: {error}");
                 }
             }
-            Action::RunHook { hook, point, .. } => {
-                let reason = format!("hook {} cannot be run by this version", point.as_str());
-                let answer = HookAnswer::Failed(reason);
-                self.inputs.push(Input::HookFinished { hook, answer });
-            }
-            // Every hook has answered by the time it is asked.
-            Action::CancelHook { .. } => {}
+            Action::RunHook {
+                hook,
+                watcher,
+                point,
+                worker,
+                signal,
+            } => self.run_hook(hook, &watcher, point, worker, signal),
+            Action::CancelHook { hook } => self.hooks.cancel(hook),
             Action::Reply { request, result } => self.reply(request, result),
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
@@ -303,10 +314,6 @@ async fn sleep_until(deadline: Option<std::time::Instant>) {
 /// # Errors
 ///
 /// The table of descriptors is full.
-#[expect(
-    deprecated,
-    reason = "what replaces it is unsafe for types whose descriptor could change, which Watch's cannot"
-)]
 pub(super) fn watch() -> io::Result<AsyncFd<Watch>> {
-    AsyncFd::with_interest(Watch::new()?, tokio::io::Interest::READABLE)
+    wait_for(Watch::new()?, tokio::io::Interest::READABLE).map_err(|(_, error)| error)
 }

@@ -4,6 +4,7 @@
 //! BASE/                          a group that was delegated to us (its unit's, under systemd)
 //!     supervisor/                circusd, where systemd puts it (DelegateSubgroup=)
 //!     watchers/web/3/            one worker and all it forks
+//!     hooks/web.before_start.7/  one run of a hook, so that no freezing or killing of workers hits it
 //! ```
 //!
 //! Where the group is not our unit's own, everything is below `BASE/circusd-INSTANCE/` instead, as
@@ -53,8 +54,8 @@ pub(super) struct Homes {
     spent: BTreeSet<PathBuf>,
 }
 
-/// The home of one worker.
-#[derive(Debug)]
+/// The home of one worker, or of one run of a hook.
+#[derive(Debug, Clone)]
 pub(super) enum Home {
     /// Everything in this group.
     Cgroup(PathBuf),
@@ -82,12 +83,16 @@ impl Homes {
     }
 
     fn watcher_path(&self, watcher: &str) -> Option<PathBuf> {
-        let first = watcher.split('.').next().unwrap_or_default();
-        let name = match RESERVED.contains(&first) {
-            true => format!("_{watcher}"),
-            false => watcher.to_owned(),
-        };
+        let name = directory_name(watcher);
         Some(self.root.as_ref()?.join("watchers").join(name))
+    }
+
+    /// What makes the homes of hooks.
+    pub(super) fn for_hooks(&self) -> HookHomes {
+        HookHomes {
+            root: self.root.as_ref().map(|root| root.join("hooks")),
+            instance: self.instance.clone(),
+        }
     }
 
     /// The group of a place, made if it is not there, and anew if it must not be used again. While
@@ -135,17 +140,7 @@ impl Homes {
         if let Some(cgroup) = cgroup {
             return Ok(Home::Cgroup(cgroup.path().to_owned()));
         }
-        let (name, value) = self.mark(worker);
-        let start_ticks = Process::read(pid)?.start_ticks;
-        let mark = Some(Mark {
-            name,
-            value: value.into(),
-        });
-        Ok(Home::Tree(Origin {
-            pid,
-            start_ticks,
-            mark,
-        }))
+        tree_of(pid, self.mark(worker))
     }
 
     /// Stops or restarts the clocks of a whole watcher.
@@ -196,6 +191,7 @@ impl Homes {
     /// Removes everything that we have made and that is empty.
     pub(super) fn remove_all(&self) {
         if let Some(root) = &self.root {
+            remove(root.join("hooks"));
             remove(root.join("watchers"));
             if root.ends_with(format!("circusd-{}", self.instance)) {
                 remove(root.clone());
@@ -204,8 +200,70 @@ impl Homes {
     }
 }
 
+/// Makes the homes of hooks: each for one run, and never again.
+#[derive(Debug)]
+pub(super) struct HookHomes {
+    root: Option<PathBuf>,
+    instance: String,
+}
+
+impl HookHomes {
+    /// A new group for a hook of `watcher`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub(super) fn cgroup(&self, watcher: &str, hook: &str, run: u64) -> io::Result<Option<Cgroup>> {
+        let Some(root) = &self.root else {
+            return Ok(None);
+        };
+        let path = root.join(format!("{}.{hook}.{run}", directory_name(watcher)));
+        std::fs::create_dir_all(&path)?;
+        Cgroup::open(path).map(Some)
+    }
+
+    /// The variable by which a hook and its children are known where there is no group.
+    pub(super) fn mark(&self, run: u64) -> (String, String) {
+        ("CIRCUS_HOOK_RUN".into(), format!("{}:{run}", self.instance))
+    }
+
+    /// The home of a hook that has just been started.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Homes::home`].
+    pub(super) fn home(&self, cgroup: Option<Cgroup>, pid: Pid, run: u64) -> io::Result<Home> {
+        match cgroup {
+            Some(cgroup) => Ok(Home::Cgroup(cgroup.path().to_owned())),
+            None => tree_of(pid, self.mark(run)),
+        }
+    }
+}
+
+/// What the directory of a watcher is called.
+fn directory_name(watcher: &str) -> String {
+    let first = watcher.split('.').next().unwrap_or_default();
+    match RESERVED.contains(&first) {
+        true => format!("_{watcher}"),
+        false => watcher.to_owned(),
+    }
+}
+
+fn tree_of(pid: Pid, (name, value): (String, String)) -> io::Result<Home> {
+    let start_ticks = Process::read(pid)?.start_ticks;
+    let mark = Some(Mark {
+        name,
+        value: value.into(),
+    });
+    Ok(Home::Tree(Origin {
+        pid,
+        start_ticks,
+        mark,
+    }))
+}
+
 /// Says whether it is gone.
-fn remove(path: PathBuf) -> bool {
+pub(super) fn remove(path: PathBuf) -> bool {
     let removed = Cgroup::open(&path).and_then(|group| group.remove());
     match removed {
         Ok(Removal::Done) => true,
@@ -266,8 +324,8 @@ impl Home {
         }
     }
 
-    /// Kills everything; see [`Homes::kill`].
-    fn kill(&self) -> io::Result<bool> {
+    /// Kills everything. Of a place, where another will live, by [`Homes::kill`].
+    pub(super) fn kill(&self) -> io::Result<bool> {
         match self {
             Home::Cgroup(path) => {
                 let group = Cgroup::open(path)?;
@@ -305,7 +363,12 @@ impl Home {
         Ok(reached)
     }
 
-    fn members(&self) -> io::Result<Vec<Pid>> {
+    /// Who lives there.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking.
+    pub(super) fn members(&self) -> io::Result<Vec<Pid>> {
         match self {
             Home::Cgroup(path) => Cgroup::open(path)?.procs(),
             Home::Tree(origin) => Ok(tree::members(origin)?

@@ -17,7 +17,9 @@
 //!
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
 //! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
-//! that it is made from, `recipes` keeps that for as long as core may ask for it.
+//! that it is made from, `recipes` keeps that for as long as core may ask for it. `hooks` asks what
+//! core wants to have asked, each in a task of its own; `probes` are the questions that need no
+//! program.
 
 mod access;
 mod calls;
@@ -30,8 +32,10 @@ mod driver;
 mod events;
 mod flags;
 mod homes;
+mod hooks;
 mod journal;
 mod notify;
+mod probes;
 mod program;
 mod recipes;
 mod start;
@@ -39,6 +43,7 @@ mod state;
 mod stats;
 mod stderr;
 mod streams;
+mod wakeups;
 mod workers;
 
 pub use flags::{command, sources};

@@ -10,7 +10,7 @@ use nix::unistd::{Gid, Uid};
 
 use crate::config::{self, Expanded, Identity, Watcher};
 use crate::core::SpawnFailure;
-use crate::sys::spawn::{Command, IoClass, Ioprio};
+use crate::sys::spawn::{Command, IoClass, Ioprio, SpawnError, Stage};
 use crate::sys::{caps, users};
 
 /// What systemd tells circusd and means for nobody else; see sd_notify(3), sd_listen_fds(3) and
@@ -220,6 +220,20 @@ pub(super) fn failure_at(stage: &str, file: Option<&Path>, error: &io::Error) ->
     if let Some(file) = file {
         failure.error = format!("failed to start: {stage} '{}': {error}", file.display());
     }
+    failure
+}
+
+/// The kernel refused to start it.
+pub(super) fn refused(error: &SpawnError, working_dir: &Path) -> SpawnFailure {
+    let mut failure = failure(&error.stage.to_string(), &error.source);
+    // Every other place is the program itself, which the error names.
+    failure.error = match error.stage {
+        Stage::ChangingDirectory => {
+            let directory = working_dir.display();
+            format!("{error} '{directory}': {}", error.source)
+        }
+        _ => format!("{error}: {}", error.source),
+    };
     failure
 }
 

@@ -21,6 +21,7 @@ use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
 use super::homes::Homes;
+use super::hooks::{Ground, Hooks};
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::state::{self, State};
@@ -269,18 +270,28 @@ fn assemble(
         false => None,
     };
     let clock = Clock::start();
-    let surroundings = Surroundings {
+    let surroundings = Rc::new(Surroundings {
         instance: state.instance.clone(),
         socket: socket_text(&circusd.socket),
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
         privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
-    };
+    });
     let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
+    let homes = Homes::new(base, &state.instance);
+    let for_hooks = homes.for_hooks();
+    let workers = Workers::new(homes, streams, shared.budget);
+    let (ground, left) = Ground::new(
+        for_hooks,
+        shared.budget,
+        Rc::clone(&surroundings),
+        Rc::clone(&workers.hook_pids),
+    );
     Ok(Driver {
         core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
         clock,
-        workers: Workers::new(Homes::new(base, &state.instance), streams, shared.budget),
+        workers,
+        hooks: Hooks::new(ground, left),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
         log: Rc::clone(&shared.log),

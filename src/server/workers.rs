@@ -4,9 +4,11 @@
 //! Decides nothing. All pidfds, and for a moment the groups that are emptying, are in one epoll
 //! set.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use nix::unistd::Pid;
 
@@ -19,7 +21,6 @@ use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, W
 use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
-use crate::sys::spawn::Stage;
 use crate::sys::{spawn, tree};
 
 /// What a number in the epoll set stands for: its two highest bits.
@@ -38,6 +39,8 @@ pub(super) struct Workers {
     running: HashMap<WorkerId, Running>,
     /// The main processes that have not been waited for.
     pids: HashMap<Pid, WorkerId>,
+    /// The main processes of hooks that have not been waited for.
+    pub(super) hook_pids: Rc<RefCell<HashSet<Pid>>>,
     /// Ended, and something of them is left that no group tells of.
     leaving: Vec<WorkerId>,
     pub(super) homes: Homes,
@@ -63,6 +66,7 @@ impl Workers {
         Workers {
             running: HashMap::new(),
             pids: HashMap::new(),
+            hook_pids: Rc::default(),
             leaving: Vec::new(),
             homes,
             streams,
@@ -75,6 +79,11 @@ impl Workers {
     /// How many processes run.
     pub(super) fn count(&self) -> usize {
         self.pids.len()
+    }
+
+    /// Whether somebody waits for this process by its pidfd.
+    fn is_known(&self, pid: Pid) -> bool {
+        self.pids.contains_key(&pid) || self.hook_pids.borrow().contains(&pid)
     }
 
     /// The group of a worker, for people.
@@ -160,18 +169,8 @@ impl Workers {
             (stdout, 1),
             (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
-        let child = spawn::spawn(&command, &fds, cgroup.as_ref()).map_err(|error| {
-            let mut failure = program::failure(&error.stage.to_string(), &error.source);
-            // Every other place is the program itself, which the error names.
-            failure.error = match error.stage {
-                Stage::ChangingDirectory => {
-                    let directory = recipe.working_dir.display();
-                    format!("{error} '{directory}': {}", error.source)
-                }
-                _ => format!("{error}: {}", error.source),
-            };
-            failure
-        })?;
+        let child = spawn::spawn(&command, &fds, cgroup.as_ref())
+            .map_err(|error| program::refused(&error, &recipe.working_dir))?;
         let pid = child.pid;
         let home = self.homes.home(cgroup, pid, worker.0);
         let watched = watch.add(
@@ -328,7 +327,7 @@ impl Workers {
         };
         running
             .home
-            .is_empty(|pid| self.pids.contains_key(&pid))
+            .is_empty(|pid| self.is_known(pid))
             .unwrap_or_else(|error| {
                 tracing::warn!(
                     "{}: failed to look for what is left of a process: {error}",
@@ -384,7 +383,7 @@ impl Workers {
     pub(super) fn child_ended(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) {
         // Workers are waited for through their pidfds, and first.
         self.take_ready(watch, inputs);
-        if let Err(error) = tree::reap_orphans(|pid| self.pids.contains_key(&pid)) {
+        if let Err(error) = tree::reap_orphans(|pid| self.is_known(pid)) {
             tracing::warn!("failed to wait for orphans, trying again at the next: {error}");
         }
         self.look_again(watch, inputs);
@@ -437,7 +436,7 @@ fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {
 }
 
 /// Ends a process that we cannot watch over, and waits for it.
-fn end_unheard(pidfd: &Pidfd) {
+pub(super) fn end_unheard(pidfd: &Pidfd) {
     let _ = pidfd.signal(nix::libc::SIGKILL);
     let mut fds = [nix::poll::PollFd::new(
         pidfd.as_fd(),

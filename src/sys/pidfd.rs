@@ -181,6 +181,12 @@ impl AsFd for Pidfd {
     }
 }
 
+impl AsRawFd for Pidfd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 impl From<OwnedFd> for Pidfd {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)

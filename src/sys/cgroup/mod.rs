@@ -354,6 +354,12 @@ impl AsFd for Events {
     }
 }
 
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 fn parse_events(text: &str) -> State {
     let is_set = |name: &str| {
         text.lines()

@@ -1,0 +1,167 @@
+//! Between the loop and hooks: what core asks, what clients register and answer.
+
+use std::time::Duration;
+
+use super::registry::{Registry, Time};
+use super::{News, Question, Scene, point};
+use crate::api::frame::{Reply, encode};
+use crate::api::select::Selector;
+use crate::api::{Error, params, reply};
+use crate::config;
+use crate::core::{Command, Hook, HookAnswer, HookId, Input, Name, Watcher, WorkerId};
+use crate::server::calls::Outcome;
+use crate::server::connection::{Answer, Ask};
+use crate::server::driver::Driver;
+
+/// The longest time that a client may ask for to answer in, as for `timeout` of a hook.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86400);
+
+impl Driver {
+    /// Asks a hook, as core wants it.
+    pub(in crate::server) fn run_hook(
+        &mut self,
+        id: HookId,
+        watcher: &Name,
+        hook: Hook,
+        worker: Option<WorkerId>,
+        signal: Option<i32>,
+    ) {
+        let Some((steps, scene)) = self.prepare_hook(watcher, hook, worker, signal) else {
+            // Whoever was to answer has gone since core decided to ask.
+            let answer = HookAnswer::True;
+            self.inputs.push(Input::HookFinished { hook: id, answer });
+            return;
+        };
+        self.hooks.ask(id, steps, scene);
+    }
+
+    fn prepare_hook(
+        &self,
+        name: &Name,
+        hook: Hook,
+        worker: Option<WorkerId>,
+        signal: Option<i32>,
+    ) -> Option<(Vec<super::Step>, Scene)> {
+        let watcher = self.core.watcher(name)?;
+        let recipe = self.recipes.get(watcher.spec().revision)?;
+        let steps = self.hooks.steps(&recipe, hook);
+        let worker = worker.and_then(|id| watcher.workers().find(|worker| worker.id() == id));
+        let has_context =
+            |ask: &Question| matches!(ask, Question::Program(_) | Question::Client(_));
+        let context = match steps.iter().any(|step| has_context(&step.ask)) {
+            true => self.hook_context(hook, watcher, worker, signal),
+            false => Default::default(),
+        };
+        let scene = Scene {
+            watcher: name.clone(),
+            point: hook,
+            recipe,
+            wid: worker.map(|worker| worker.wid()),
+            pid: worker.and_then(|worker| worker.pid()),
+            signal,
+            context,
+        };
+        (!steps.is_empty()).then_some((steps, scene))
+    }
+
+    /// Takes in what has happened to hooks.
+    pub(in crate::server) fn on_hook_news(&mut self, news: News) {
+        match news {
+            News::Answered(hook, answer) => {
+                self.hooks.forget(hook);
+                self.inputs.push(Input::HookFinished { hook, answer });
+            }
+            News::Unregistered => self.refresh_hooks(),
+        }
+    }
+
+    /// Tells core who answers for hooks now, where that has changed.
+    fn refresh_hooks(&mut self) {
+        let changed = |watcher: &Watcher| {
+            let recipe = self.recipes.get(watcher.spec().revision)?;
+            let hooks = self.hooks.specs(&recipe);
+            let mut spec = watcher.spec().clone();
+            (spec.hooks != hooks).then(|| {
+                spec.hooks = hooks;
+                spec
+            })
+        };
+        let specs: Vec<_> = self.core.watchers().filter_map(changed).collect();
+        for spec in specs {
+            self.ask_core(Command::Set {
+                spec: Box::new(spec),
+                keys: Vec::new(),
+            });
+        }
+    }
+
+    pub(in crate::server) fn register_hook(
+        &mut self,
+        ask: &Ask,
+        params: &params::RegisterHook,
+    ) -> Result<Outcome, Error> {
+        self.names(params.watchers.as_deref())?;
+        let watchers = Selector::parameter(params.watchers.as_deref())?;
+        let known = |word: &String| {
+            let row = config::HOOKS.iter().find(|row| row.name.as_str() == word);
+            row.map(|row| point(row.name))
+        };
+        let hooks: Option<Vec<Hook>> = params.hooks.iter().map(known).collect();
+        let hooks = hooks.filter(|hooks| !hooks.is_empty());
+        let hooks = hooks.ok_or_else(|| Error::invalid_parameter("hooks"))?;
+        let time = match params.timeout_usec.map(Duration::from_micros) {
+            Some(timeout) if timeout.is_zero() || timeout > TIMEOUT_MAX => {
+                return Err(Error::invalid_parameter("timeout_usec"));
+            }
+            own => Time {
+                own,
+                usual: self.store.config().circusd.hook_timeout,
+            },
+        };
+        // What has happened so far is not asked of one who comes only now.
+        self.pursue();
+        let registry = &self.hooks.registry;
+        let (registration, first) =
+            Registry::register(registry, watchers, hooks, time, ask.terminator);
+        self.refresh_hooks();
+        Ok(Outcome::Now(Answer::Registered(first, registration)))
+    }
+
+    pub(in crate::server) fn hook_result(
+        &mut self,
+        ask: &Ask,
+        params: &params::HookResult,
+    ) -> Result<Outcome, Error> {
+        if params.data.is_some() {
+            // No hook of this version adds anything.
+            return Err(Error::invalid_parameter("data"));
+        }
+        let answer = match (&params.error, params.result) {
+            (Some(error), _) => HookAnswer::Failed(error.clone()),
+            (None, true) => HookAnswer::True,
+            (None, false) => HookAnswer::False("the client that answers for it says no".into()),
+        };
+        let invocation = params.invocation;
+        match self.hooks.registry.borrow_mut().answer(invocation, answer) {
+            false => Err(Error::NoSuchInvocation { invocation }),
+            true => Ok(Outcome::Now(Answer::Last(encode(
+                &Reply::last(reply::Empty {}),
+                ask.terminator,
+            )))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::hooks::name;
+
+    #[test]
+    fn every_hook_has_the_same_name_in_both_rooms() {
+        for row in &config::HOOKS {
+            assert_eq!(point(row.name).as_str(), row.name.as_str());
+            assert_eq!(name(point(row.name)), row.name);
+        }
+    }
+}

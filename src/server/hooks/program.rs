@@ -1,0 +1,318 @@
+//! A program that is asked: started as a process of the watcher would be, given its context on
+//! standard input, and understood by its exit code and what it writes.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::fcntl::OFlag;
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+
+use super::Scene;
+use super::tree::{Ground, Tree};
+use crate::api::types::Object;
+use crate::config::Expanded;
+use crate::core::HookAnswer;
+use crate::server::{convert, program};
+use crate::sys::pidfd::ExitStatus;
+use crate::sys::spawn::{self, Command};
+
+/// How much of standard output is kept, and of that the end: an answer is a line. The rest is read
+/// and thrown away, so that the program does not wait for us.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of standard error goes to the log in one run.
+const LOG_BYTES_MAX: usize = 64 * 1024;
+
+/// A longer line is told in pieces.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// How much is read at once.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Runs the program. Dropping the future ends it with all that it has started.
+pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
+    match start(argv, scene, ground) {
+        Ok(running) => running.finish(scene).await,
+        Err(words) => HookAnswer::Failed(words),
+    }
+}
+
+struct Running {
+    tree: Tree,
+    input: pipe::Sender,
+    output: pipe::Receiver,
+    errors: pipe::Receiver,
+}
+
+fn start(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Result<Running, String> {
+    let told = |stage: &'static str| move |error: io::Error| program::failure(stage, &error).error;
+    let room = ground.budget.check(io::stderr());
+    room.map_err(told("making room for its descriptors"))?;
+    let (their_input, input) = new_pipe().map_err(told("making a pipe"))?;
+    let (output, their_output) = new_pipe().map_err(told("making a pipe"))?;
+    let (errors, their_errors) = new_pipe().map_err(told("making a pipe"))?;
+    let run = ground.next_run();
+    let command = command(argv, scene, ground, run)?;
+    let homes = &ground.homes;
+    let cgroup = homes.cgroup(scene.watcher.as_str(), scene.point.as_str(), run);
+    let cgroup = cgroup.map_err(told("making its cgroup"))?;
+    let fds = [
+        (their_input.as_fd(), 0),
+        (their_output.as_fd(), 1),
+        (their_errors.as_fd(), 2),
+    ];
+    let child = spawn::spawn(&command, &fds, cgroup.as_ref()).map_err(|error| {
+        if let Some(cgroup) = &cgroup {
+            crate::server::homes::remove(cgroup.path().to_owned());
+        }
+        program::refused(&error, &scene.recipe.working_dir).error
+    })?;
+    let tree = Tree::new(ground, child, cgroup, run).map_err(told("watching over it"))?;
+    Ok(Running {
+        tree,
+        input: pipe::Sender::from_owned_fd(input).map_err(told("making a pipe"))?,
+        output: pipe::Receiver::from_owned_fd(output).map_err(told("making a pipe"))?,
+        errors: pipe::Receiver::from_owned_fd(errors).map_err(told("making a pipe"))?,
+    })
+}
+
+fn new_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
+}
+
+fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<Command, String> {
+    let wid = scene.wid.unwrap_or(0);
+    let expanded = Expanded {
+        argv: argv.to_vec(),
+        env: scene.recipe.environment.expand(wid),
+        stdout: None,
+        stderr: None,
+    };
+    let mark = ground.homes.mark(run);
+    let command = program::command(&scene.recipe, expanded, wid, mark, &ground.surroundings);
+    let mut command = command.map_err(|failure| failure.error)?;
+    if scene.wid.is_none() {
+        command.env.retain(|(name, _)| name != "CIRCUS_WID");
+    }
+    let own = [
+        ("CIRCUS_HOOK", Some(scene.point.as_str().to_owned())),
+        ("CIRCUS_PID", scene.pid.map(|pid| pid.to_string())),
+        (
+            "CIRCUS_SIGNUM",
+            scene.signal.map(|signal| signal.to_string()),
+        ),
+    ];
+    for (name, value) in own {
+        command.env.retain(|(known, _)| known != name);
+        command
+            .env
+            .extend(value.map(|value| (name.into(), value.into())));
+    }
+    Ok(command)
+}
+
+impl Running {
+    async fn finish(mut self, scene: &Scene) -> HookAnswer {
+        let mut answer = Kept::default();
+        let mut log = Log::new(scene);
+        let mut input = Some(self.input);
+        let talk = async {
+            tokio::join!(
+                feed(&mut input, scene),
+                read(&self.output, |bytes| answer.push(bytes)),
+                read(&self.errors, |bytes| log.push(bytes)),
+            );
+            std::future::pending::<()>().await;
+        };
+        let status = tokio::select! {
+            status = self.tree.ended() => status,
+            () = talk => unreachable!("it waits for ever"),
+        };
+        // First of all what it has left behind, which may be writing still.
+        drop(self.tree);
+        drain(&self.output, |bytes| answer.push(bytes));
+        drain(&self.errors, |bytes| log.push(bytes));
+        drop(log);
+        match status {
+            Ok(status) => understand(status, answer),
+            Err(error) => HookAnswer::Failed(format!("nobody knows how it ended: {error}")),
+        }
+    }
+}
+
+/// Gives the program its context; one that does not read it need not.
+async fn feed(input: &mut Option<pipe::Sender>, scene: &Scene) {
+    let Some(mut input) = input.take() else {
+        return;
+    };
+    let mut line = serde_json::to_vec(&scene.context).unwrap_or_default();
+    line.push(b'\n');
+    // It has closed its end, or is gone: its answer counts all the same.
+    let _ = input.write_all(&line).await;
+}
+
+/// Reads until all writers are gone. May be dropped at any point: nothing is lost.
+async fn read(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        if from.readable().await.is_err() {
+            return;
+        }
+        match from.try_read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => take(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Takes what is in the pipe and waits for nothing: all that the program itself has written is
+/// there by now. A pipe holds no more than that (pipe(7), unless root has set it higher).
+fn drain(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
+    const PIPE_BYTES: usize = 1 << 20;
+    let mut buffer = vec![0; READ_BYTES];
+    for _ in 0..PIPE_BYTES / READ_BYTES {
+        match from.try_read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(length) => take(&buffer[..length]),
+        }
+    }
+}
+
+/// The end of standard output.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// The beginning is lost; whether it was that of an object.
+    cut: Option<bool>,
+}
+
+impl Kept {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        // Now and then, so that each byte is moved once at most.
+        if self.bytes.len() >= 2 * ANSWER_BYTES_MAX {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        let too_much = self.bytes.len().saturating_sub(ANSWER_BYTES_MAX);
+        if too_much > 0 {
+            let is_object = self.bytes.trim_ascii_start().starts_with(b"{");
+            self.cut.get_or_insert(is_object);
+            self.bytes.drain(..too_much);
+        }
+    }
+
+    /// The object that is all of the output, or its last line.
+    ///
+    /// # Errors
+    ///
+    /// There was one, and it is too long.
+    fn object(mut self) -> Result<Option<Object>, String> {
+        self.cut();
+        let text = String::from_utf8_lossy(&self.bytes);
+        let last = text.trim().lines().next_back().unwrap_or_default();
+        let found = match self.cut {
+            None => serde_json::from_str(&text).or_else(|_| serde_json::from_str(last)),
+            Some(_) => serde_json::from_str(last),
+        };
+        match (found, self.cut) {
+            (Ok(object), _) => Ok(Some(object)),
+            (Err(_), Some(true)) => Err(format!(
+                "its answer is longer than {ANSWER_BYTES_MAX} bytes"
+            )),
+            (Err(_), _) => Ok(None),
+        }
+    }
+}
+
+fn understand(status: ExitStatus, answer: Kept) -> HookAnswer {
+    let object = match answer.object() {
+        Ok(object) => object.unwrap_or_default(),
+        Err(words) => return HookAnswer::Failed(words),
+    };
+    let reason = object.get("reason").and_then(serde_json::Value::as_str);
+    let because = |how: String| match reason {
+        Some(reason) => format!("{reason} ({how})"),
+        None => how,
+    };
+    let code = match status {
+        ExitStatus::Exited(code) => code,
+        ExitStatus::Signaled { signal, .. } => {
+            let signal = convert::signal_name(signal);
+            return HookAnswer::Failed(because(format!("it was ended by {signal}")));
+        }
+    };
+    let said_no = |how: &str| HookAnswer::False(reason.unwrap_or(how).to_owned());
+    match (code, object.get("result")) {
+        (0, None | Some(serde_json::Value::Bool(true))) => HookAnswer::True,
+        (0, Some(serde_json::Value::Bool(false))) => said_no("it says no"),
+        (0, Some(other)) => HookAnswer::Failed(because(format!(
+            "its result is neither true nor false: {other}"
+        ))),
+        (1, _) => said_no("it ended with exit code 1"),
+        (code, _) => HookAnswer::Failed(because(format!("it ended with exit code {code}"))),
+    }
+}
+
+/// Standard error on its way to the log.
+struct Log<'a> {
+    scene: &'a Scene,
+    line: Vec<u8>,
+    told: usize,
+    dropped: usize,
+}
+
+impl<'a> Log<'a> {
+    fn new(scene: &'a Scene) -> Log<'a> {
+        Log {
+            scene,
+            line: Vec::new(),
+            told: 0,
+            dropped: 0,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                byte => self.line.push(*byte),
+            }
+            if self.line.len() == LINE_BYTES_MAX {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if self.told + line.len() > LOG_BYTES_MAX {
+            self.dropped += line.len();
+            return;
+        }
+        // An empty line costs something too.
+        self.told += line.len() + 1;
+        let (watcher, hook) = (&self.scene.watcher, self.scene.point.as_str());
+        tracing::info!("{watcher}: hook {hook}: {}", String::from_utf8_lossy(&line));
+    }
+}
+
+impl Drop for Log<'_> {
+    /// Also where the program was cut short: what it has said last says most.
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        if self.dropped > 0 {
+            let (watcher, hook) = (&self.scene.watcher, self.scene.point.as_str());
+            let dropped = self.dropped;
+            tracing::warn!("{watcher}: hook {hook}: {dropped} more bytes on its standard error");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Everything that one run of a program as a hook has started, to the last process.
+//!
+//! Whoever drops a [`Tree`] ends it. What is killed takes a moment to go, which nobody waits for
+//! but the end of the daemon.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::io;
+use std::rc::{Rc, Weak};
+
+use nix::unistd::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc};
+
+use crate::server::descriptors::Budget;
+use crate::server::homes::{self, Home, HookHomes};
+use crate::server::program::Surroundings;
+use crate::server::wakeups::wait_for;
+use crate::sys::cgroup::Cgroup;
+use crate::sys::pidfd::{ExitStatus, Pidfd};
+use crate::sys::spawn::Child;
+
+/// What all hooks stand on.
+#[derive(Debug)]
+pub(in crate::server) struct Ground {
+    pub(super) homes: HookHomes,
+    pub(super) budget: Budget,
+    pub(super) surroundings: Rc<Surroundings>,
+    /// The main processes that are not yet waited for.
+    known: Rc<RefCell<HashSet<Pid>>>,
+    runs: Cell<u64>,
+    /// Trees of which something may be left.
+    trees: Cell<usize>,
+    cleared: Notify,
+    left: mpsc::UnboundedSender<Left>,
+}
+
+/// What is left behind, to be given to [`clear_all`].
+pub(in crate::server) type LeftBehind = mpsc::UnboundedReceiver<Left>;
+
+/// The program and all it has started.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pid: Pid,
+    /// `None` once it was waited for.
+    main: Option<AsyncFd<Pidfd>>,
+    home: Home,
+    ground: Rc<Ground>,
+}
+
+/// What has been killed and is not gone yet.
+#[derive(Debug)]
+pub(in crate::server) struct Left {
+    pid: Pid,
+    main: Option<AsyncFd<Pidfd>>,
+    others: Vec<Pidfd>,
+    home: Home,
+}
+
+impl Ground {
+    /// `known` is where the others who wait for processes look whom to leave alone.
+    pub(in crate::server) fn new(
+        homes: HookHomes,
+        budget: Budget,
+        surroundings: Rc<Surroundings>,
+        known: Rc<RefCell<HashSet<Pid>>>,
+    ) -> (Ground, LeftBehind) {
+        let (left, receiver) = mpsc::unbounded_channel();
+        let ground = Ground {
+            homes,
+            budget,
+            surroundings,
+            known,
+            runs: Cell::new(0),
+            trees: Cell::new(0),
+            cleared: Notify::new(),
+            left,
+        };
+        (ground, receiver)
+    }
+
+    /// A number for a run, given to no other.
+    pub(super) fn next_run(&self) -> u64 {
+        self.runs.set(self.runs.get() + 1);
+        self.runs.get()
+    }
+
+    /// Waits until nothing is left of any tree.
+    pub(super) async fn cleared(&self) {
+        while self.trees.get() > 0 {
+            self.cleared.notified().await;
+        }
+    }
+
+    fn is_known(&self, pid: Pid) -> bool {
+        self.known.borrow().contains(&pid)
+    }
+
+    fn forget(&self, pid: Pid) {
+        self.known.borrow_mut().remove(&pid);
+    }
+
+    fn one_less(&self) {
+        self.trees.set(self.trees.get() - 1);
+        self.cleared.notify_waiters();
+    }
+}
+
+impl Tree {
+    /// Takes a program that was just started under its care.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be watched over; it has been ended then.
+    pub(super) fn new(
+        ground: &Rc<Ground>,
+        child: Child,
+        cgroup: Option<Cgroup>,
+        run: u64,
+    ) -> io::Result<Tree> {
+        let pid = child.pid;
+        let home = match ground.homes.home(cgroup, pid, run) {
+            Ok(home) => home,
+            Err(error) => {
+                crate::server::workers::end_unheard(&child.pidfd);
+                return Err(error);
+            }
+        };
+        let main = match wait_for(child.pidfd, Interest::READABLE) {
+            Ok(main) => main,
+            Err((pidfd, error)) => {
+                // Nobody would hear of its end: it must not be.
+                crate::server::workers::end_unheard(&pidfd);
+                return Err(error);
+            }
+        };
+        ground.known.borrow_mut().insert(pid);
+        ground.trees.set(ground.trees.get() + 1);
+        Ok(Tree {
+            pid,
+            main: Some(main),
+            home,
+            ground: Rc::clone(ground),
+        })
+    }
+
+    /// Waits for the end of the program; the rest of the tree may live on. May be dropped at any
+    /// point, and is not to be asked again when it has answered.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else has waited for it.
+    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+        let Some(main) = &self.main else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let status = wait(main).await;
+        self.main = None;
+        self.ground.forget(self.pid);
+        status
+    }
+
+    /// Says whether nothing is left, and kills what is.
+    fn clear(&self) -> io::Result<bool> {
+        if self.main.is_none() {
+            let empty = self.home.is_empty(|pid| self.ground.is_known(pid));
+            if empty.unwrap_or(false) {
+                return Ok(match self.home.path() {
+                    Some(path) => homes::remove(path.to_owned()),
+                    None => true,
+                });
+            }
+        }
+        self.home.kill().map(|_| false)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        match self.clear() {
+            Ok(true) => return self.ground.one_less(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!("failed to kill what a hook has started, going on: {error}");
+            }
+        }
+        let others = match &self.home {
+            // The group tells when it is empty.
+            Home::Cgroup(_) => Vec::new(),
+            Home::Tree(_) => {
+                let members = self.home.members().unwrap_or_default();
+                let others = members.into_iter().filter(|pid| *pid != self.pid);
+                others.filter_map(|pid| Pidfd::open(pid).ok()).collect()
+            }
+        };
+        let left = Left {
+            pid: self.pid,
+            main: self.main.take(),
+            others,
+            home: self.home.clone(),
+        };
+        if self.ground.left.send(left).is_err() {
+            // The daemon is ending, and has stopped waiting.
+            self.ground.one_less();
+        }
+    }
+}
+
+/// Waits for the end of what is left behind, each in a task of its own, until the daemon ends.
+pub(super) async fn clear_all(ground: Weak<Ground>, mut left: LeftBehind) {
+    while let Some(left) = left.recv().await {
+        let Some(ground) = ground.upgrade() else {
+            return;
+        };
+        tokio::task::spawn_local(async move {
+            clear(left, &ground).await;
+            ground.one_less();
+        });
+    }
+}
+
+async fn clear(left: Left, ground: &Ground) {
+    if let Some(main) = &left.main {
+        // Nobody asks how it has ended.
+        let _ = wait(main).await;
+        ground.forget(left.pid);
+    }
+    for other in left.others {
+        if let Ok(other) = wait_for(other, Interest::READABLE) {
+            // An error means that it cannot be waited for, which is as good as gone.
+            let _ = other.readable().await;
+        }
+    }
+    if let Home::Cgroup(path) = left.home {
+        if let Err(error) = emptied(&path).await {
+            tracing::warn!("failed to wait for the end of what a hook has started: {error}");
+        }
+        homes::remove(path);
+    }
+}
+
+async fn wait(main: &AsyncFd<Pidfd>) -> io::Result<ExitStatus> {
+    loop {
+        let mut guard = main.readable().await?;
+        match guard.get_inner().try_wait()? {
+            Some(status) => return Ok(status),
+            None => guard.clear_ready(),
+        }
+    }
+}
+
+async fn emptied(path: &std::path::Path) -> io::Result<()> {
+    let group = match Cgroup::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        group => group?,
+    };
+    let events = wait_for(group.events_fd()?, Interest::PRIORITY).map_err(|(_, e)| e)?;
+    while events.get_ref().state()?.populated {
+        events.ready(Interest::PRIORITY).await?.clear_ready();
+    }
+    Ok(())
+}
