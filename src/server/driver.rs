@@ -26,6 +26,7 @@ use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{Action, ExitReason, HookAnswer, Input, Reply, RequestId, Shutdown, Supervisor};
 use crate::sys::epoll::Watch;
+use crate::sys::memory;
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +226,12 @@ impl Driver {
             Action::Reply { request, result } => self.reply(request, result),
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
-            Action::Settled => notify::ready(&self.core),
+            Action::Settled => {
+                notify::ready(&self.core);
+                if let Err(error) = memory::give_back_code() {
+                    tracing::debug!("the code that was needed to start stays in memory: {error}");
+                }
+            }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
         }
