@@ -340,7 +340,6 @@ impl Workers {
 
     /// Has us told when a worker's group is empty.
     fn await_empty(&mut self, worker: WorkerId, watch: &mut Watch) {
-        self.leaving.push(worker);
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
@@ -350,14 +349,15 @@ impl Workers {
             }
             Ok(events)
         });
-        match events {
-            Ok(events) => running.events = events,
-            Err(error) => {
-                tracing::warn!(
-                    "{}: failed to watch over a cgroup: {error}",
-                    running.watcher
-                );
-            }
+        running.events = events.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: failed to watch over a cgroup: {error}",
+                running.watcher
+            );
+            None
+        });
+        if running.events.is_none() {
+            self.leaving.push(worker);
         }
     }
 
@@ -375,7 +375,6 @@ impl Workers {
             && let Some(events) = running.events.take()
         {
             let _ = watch.remove(&events);
-            self.leaving.retain(|leaving| *leaving != worker);
             inputs.push(Input::Emptied { worker });
         }
     }
@@ -387,22 +386,20 @@ impl Workers {
         if let Err(error) = tree::reap_orphans(|pid| self.pids.contains_key(&pid)) {
             tracing::warn!("failed to wait for orphans, trying again at the next: {error}");
         }
-        self.look_again(watch, inputs);
+        self.look_again(inputs);
     }
 
     /// Looks at the trees of ended workers again.
-    pub(super) fn look_again(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) {
-        let empty: Vec<WorkerId> = self
-            .leaving
-            .iter()
-            .copied()
-            .filter(|worker| self.is_empty(*worker))
-            .collect();
-        for worker in empty {
+    fn look_again(&mut self, inputs: &mut Vec<Input>) {
+        for worker in self.leaving.clone() {
+            self.look_at(worker, inputs);
+        }
+    }
+
+    /// Looks at the tree of one of them again.
+    pub(super) fn look_at(&mut self, worker: WorkerId, inputs: &mut Vec<Input>) {
+        if self.leaving.contains(&worker) && self.is_empty(worker) {
             self.leaving.retain(|leaving| *leaving != worker);
-            if let Some(events) = self.running.get_mut(&worker).and_then(|w| w.events.take()) {
-                let _ = watch.remove(&events);
-            }
             inputs.push(Input::Emptied { worker });
         }
     }
