@@ -1,103 +1,25 @@
-//! Hooks of a watcher that are programs: when each is asked, what it is told, and what follows
-//! from its answer.
+//! Hooks that are programs: when each is asked, what it is told, and that nothing it does harms
+//! anybody else.
 
 mod common;
 
-use std::path::Path;
+use std::fs;
+use std::sync::Arc;
 
-use common::facts::{in_each_mode, line_of, pids, runs, topics};
+use common::facts::{in_each_mode, number_of, pids, runs, without_cgroups};
+use common::hooks::{self, HOOKS, answer, asked, context, told, web};
 use common::{Daemon, Home, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// A watcher whose hooks all write down that they were asked, and answer as the file
-/// `answer.HOOK` says, a piece of shell; without one, yes.
-const SCRIPT: &str = r#"
-echo "$CIRCUS_HOOK ${CIRCUS_WID:--} ${CIRCUS_PID:--} ${CIRCUS_SIGNUM:--}" >> "$HOME/asked"
-cat > "$HOME/context.$CIRCUS_HOOK.new" && mv "$HOME/context.$CIRCUS_HOOK.new" "$HOME/context.$CIRCUS_HOOK"
-if [ -e "$HOME/answer.$CIRCUS_HOOK" ]; then . "$HOME/answer.$CIRCUS_HOOK"; fi
-"#;
-
-const HOOKS: [&str; 10] = [
-    "before_start",
-    "after_start",
-    "before_spawn",
-    "after_spawn",
-    "before_stop",
-    "after_stop",
-    "before_signal",
-    "after_signal",
-    "before_reap",
-    "after_reap",
-];
-
-/// A configuration with all hooks, further keys of the watcher, and a daemon that has not started it.
-fn config(more: &str) -> String {
-    let hooks: String = HOOKS
-        .iter()
-        .map(|hook| format!("{hook} = \"sh hook.sh\"\n"))
-        .collect();
-    format!(
-        "[watcher.web]\ncmd = \"sleep 1000\"\nworking_dir = \"..\"\nautostart = false\n{more}\n\
-         [watcher.web.hooks]\n{hooks}"
-    )
-}
-
-fn prepare(home: &Home) {
-    std::fs::write(home.path("hook.sh"), SCRIPT).expect("a script can be written");
-}
-
-fn daemon(more: &str) -> Daemon {
-    let home = Home::new(&config(more));
-    prepare(&home);
-    home.start()
-}
-
-fn answer(daemon: &Daemon, hook: &str, shell: &str) {
-    let path = daemon.home().path(&format!("answer.{hook}"));
-    std::fs::write(path, shell).expect("an answer can be written");
-}
-
-fn start(daemon: &Daemon) -> Result<Value, common::CallError> {
-    daemon.call("Start", json!({"watchers": "web"}))
-}
-
-fn stop(daemon: &Daemon) {
-    let stopped = daemon.call("Stop", json!({"watchers": "web"}));
-    stopped.expect("it stops");
-}
-
-fn asked(daemon: &Daemon) -> Vec<String> {
-    let text = std::fs::read_to_string(daemon.home().path("asked")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
-
-fn context(daemon: &Daemon, hook: &str) -> Value {
-    let line = line_of(&daemon.home().path(&format!("context.{hook}")));
-    serde_json::from_str(&line).expect("a context is one line of JSON")
-}
-
-/// The events of the watcher up to `last`, each with the hook it is about.
-fn told(events: &mut common::Events, last: &str) -> Vec<String> {
-    let mut told = Vec::new();
-    loop {
-        let event = events.next();
-        let action = event["action"].as_str().expect("an action").to_owned();
-        let done = action == last;
-        told.push(match event["data"]["name"].as_str() {
-            Some(hook) => format!("{action} {hook}"),
-            None => action,
-        });
-        if done {
-            return told;
-        }
-    }
+fn daemon(hooks: &[&str], more: &str) -> Daemon {
+    hooks::home(hooks, more).start()
 }
 
 #[test]
 fn a_start_and_a_stop_ask_and_tell_in_the_documented_order() {
-    let daemon = daemon("");
+    let daemon = daemon(&HOOKS, "");
     let mut events = daemon.subscribe();
-    start(&daemon).expect("every hook says yes");
+    web(&daemon, "Start").expect("every hook says yes");
     assert_eq!(
         told(&mut events, "start"),
         [
@@ -111,7 +33,7 @@ fn a_start_and_a_stop_ask_and_tell_in_the_documented_order() {
         ]
     );
     let pid = pids(&daemon.status("web")).pop_first().expect("it runs");
-    stop(&daemon);
+    web(&daemon, "Stop").expect("it stops");
     assert_eq!(
         told(&mut events, "stop"),
         [
@@ -138,5 +60,309 @@ fn a_start_and_a_stop_ask_and_tell_in_the_documented_order() {
         format!("after_reap 1 {pid} -"),
         "after_stop - - -".into(),
     ];
-    assert_eq!(asked(&daemon), expected);
+    assert_eq!(asked(daemon.home()), expected);
+}
+
+#[test]
+fn a_respawn_asks_of_the_end_and_then_of_the_new_process() {
+    let daemon = daemon(&HOOKS, "backoff = false");
+    web(&daemon, "Start").expect("every hook says yes");
+    let pid = pids(&daemon.status("web")).pop_first().expect("it runs");
+    let mut events = daemon.subscribe();
+    kill(pid);
+    assert_eq!(
+        told(&mut events, "ready"),
+        [
+            "hook_success before_reap",
+            "reap",
+            "hook_success after_reap",
+            "hook_success before_spawn",
+            "spawn",
+            "hook_success after_spawn",
+            "ready",
+        ]
+    );
+}
+
+fn kill(pid: u64) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+}
+
+#[test]
+fn a_reload_asks_of_the_new_process_first_and_then_of_the_old_one() {
+    let daemon = daemon(&HOOKS, "");
+    web(&daemon, "Start").expect("every hook says yes");
+    let mut events = daemon.subscribe();
+    web(&daemon, "Reload").expect("every hook says yes");
+    assert_eq!(
+        told(&mut events, "reload"),
+        [
+            "hook_success before_spawn",
+            "spawn",
+            "hook_success after_spawn",
+            "ready",
+            "hook_success before_signal",
+            "kill",
+            "hook_success after_signal",
+            "hook_success before_reap",
+            "reap",
+            "hook_success after_reap",
+            "reload",
+        ]
+    );
+}
+
+#[test]
+fn a_hook_is_told_all_that_is_documented() {
+    let daemon = daemon(&HOOKS, "env = { COLOUR = \"blue\" }");
+    let home = daemon.home();
+    answer(
+        home,
+        "before_start",
+        "echo $COLOUR > $HOME/colour; echo $CIRCUS_SOCKET > $HOME/socket",
+    );
+    web(&daemon, "Start").expect("every hook says yes");
+    let pid = pids(&daemon.status("web")).pop_first().expect("it runs");
+    web(&daemon, "Stop").expect("it stops");
+
+    let read = |name: &str| fs::read_to_string(home.path(name)).expect("the hook has written it");
+    assert_eq!(read("colour"), "blue\n");
+    assert_eq!(read("socket").trim(), home.socket().to_string_lossy());
+
+    let before_start = context(home, "before_start");
+    let keys: Vec<_> = before_start
+        .as_object()
+        .expect("an object")
+        .keys()
+        .collect();
+    assert_eq!(keys, ["hook", "watcher", "options", "daemon"]);
+    assert_eq!(before_start["hook"], "before_start");
+    assert_eq!(before_start["watcher"]["name"], "web");
+    assert_eq!(before_start["watcher"]["state"], "starting");
+    assert_eq!(before_start["options"]["cmd"], "sleep 1000");
+    assert_eq!(before_start["daemon"]["pid"], daemon.pid());
+    assert_eq!(before_start["daemon"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        before_start["daemon"]["socket"],
+        *home.socket().to_string_lossy()
+    );
+    assert!(before_start["daemon"]["instance"].is_string());
+
+    assert_eq!(context(home, "before_spawn")["wid"], 1);
+    for hook in [
+        "after_spawn",
+        "before_signal",
+        "after_signal",
+        "before_reap",
+        "after_reap",
+    ] {
+        let told = context(home, hook);
+        assert_eq!(
+            (&told["wid"], &told["pid"]),
+            (&json!(1), &json!(pid)),
+            "{hook}"
+        );
+        assert_eq!(told["process"]["pid"], pid, "{hook}");
+    }
+    assert_eq!(context(home, "before_signal")["signum"], 15);
+    for hook in ["before_reap", "after_reap"] {
+        let exit = &context(home, hook)["exit"];
+        assert_eq!(
+            (&exit["cause"], &exit["status"]),
+            (&json!("signaled"), &json!(15)),
+            "{hook}"
+        );
+    }
+    for hook in ["after_start", "before_stop"] {
+        assert_eq!(context(home, hook)["pids"], json!([pid]), "{hook}");
+    }
+    assert_eq!(context(home, "after_stop")["exits"][0]["pid"], pid);
+}
+
+#[test]
+fn a_hook_that_takes_too_long_is_killed_with_all_it_has_started() {
+    let more = "[circusd]\nhook_timeout = \"300ms\"";
+    let hang = "echo $$ > $HOME/hook; setsid sh -c 'echo $$ > $HOME/daemon; exec sleep 1000' & \
+                sleep 1000";
+    in_both_modes(&["before_start"], |home, start| {
+        home.configure(&format!("{more}\n{}", read_config(home)));
+        answer(home, "before_start", hang);
+        let daemon = start(home);
+        let mut events = daemon.subscribe();
+        let failed = web(&daemon, "Start").expect_err("it does not answer");
+        assert_eq!(failed.error, "io.circusd.HookFailed", "{failed:?}");
+        assert_eq!(failed.parameters["reason"], "no answer within 0.3 s");
+        let told = events.wait("watcher.web.hook_failure");
+        assert_eq!(told["data"]["name"], "before_start");
+        for name in ["hook", "daemon"] {
+            let pid = number_of(&home.path(name));
+            eventually("the end of a hook", || (!runs(pid)).then_some(()));
+        }
+    });
+}
+
+fn read_config(home: &Home) -> String {
+    fs::read_to_string(home.path("etc/circusd.toml")).expect("there is a configuration")
+}
+
+#[test]
+fn what_a_hook_leaves_running_ends_with_it() {
+    let leave = "setsid sh -c 'echo $$ > $HOME/daemon; exec sleep 1000' & \
+                 while ! [ -s $HOME/daemon ]; do sleep 0.01; done";
+    in_both_modes(&["after_start"], |home, start| {
+        answer(home, "after_start", leave);
+        let daemon = start(home);
+        web(&daemon, "Start").expect("it says yes");
+        let pid = number_of(&home.path("daemon"));
+        eventually("the end of a daemon", || (!runs(pid)).then_some(()));
+        assert_eq!(daemon.status("web")["state"], "active");
+    });
+}
+
+/// Runs `check` in a fresh home for each way to hold processes together, with what starts a daemon
+/// there.
+fn in_both_modes(hooks: &[&str], check: impl Fn(&Arc<Home>, fn(&Arc<Home>) -> Daemon)) {
+    check(&hooks::home(hooks, ""), Home::start);
+    check(&hooks::home(hooks, ""), without_cgroups);
+}
+
+#[test]
+fn a_hook_that_hangs_holds_up_nobody_else_and_a_stop_ends_it() {
+    let home = hooks::home(&["before_start"], "");
+    let config = read_config(&home);
+    home.configure(&format!(
+        "{config}\n[watcher.other]\ncmd = \"sleep 1000\"\nautostart = false"
+    ));
+    answer(
+        &home,
+        "before_start",
+        "echo $$ > $HOME/hook; exec sleep 1000",
+    );
+    let daemon = home.start();
+    let mut starter = daemon.connect();
+    starter.send_call("Start", json!({"watchers": "web"}), false);
+    let pid = number_of(&home.path("hook"));
+
+    daemon
+        .call("Start", json!({"watchers": "other"}))
+        .expect("nothing keeps it");
+    assert_eq!(daemon.status("web")["state"], "starting");
+    assert!(runs(pid));
+
+    web(&daemon, "Stop").expect("a stop wins");
+    eventually("the end of a hook", || (!runs(pid)).then_some(()));
+    let refused = starter
+        .receive_reply()
+        .expect_err("it was stopped meanwhile");
+    assert_eq!(refused.error, "io.circusd.StartFailed", "{refused:?}");
+    let status = daemon.status("web");
+    assert_eq!(
+        (&status["state"], &status["reason"]["cause"]),
+        (&json!("stopped"), &json!("operator"))
+    );
+}
+
+#[test]
+fn a_flood_of_output_is_read_and_forgotten() {
+    let flood = "head -c 10000000 /dev/zero | tr '\\0' x; \
+                 head -c 10000000 /dev/zero | tr '\\0' y >&2; echo; echo '{\"result\": false, \"reason\": \"enough\"}'";
+    let home = hooks::home(&["before_start"], "");
+    answer(&home, "before_start", flood);
+    let daemon = home.start();
+    let refused = web(&daemon, "Start").expect_err("its last word counts");
+    assert_eq!(refused.error, "io.circusd.HookRefused");
+    assert_eq!(refused.parameters["reason"], "enough");
+    let log = eventually("the end of the flood in the log", || {
+        Some(daemon.log()).filter(|log| log.contains("more bytes on its standard error"))
+    });
+    assert!(log.len() < 200_000, "{} bytes", log.len());
+    // An object that is cut may have said no.
+    answer(
+        &home,
+        "before_start",
+        "echo '{'; head -c 200000 /dev/zero | tr '\\0' ' '; echo '}'",
+    );
+    let failed = web(&daemon, "Start").expect_err("nobody can read that");
+    assert_eq!(failed.error, "io.circusd.HookFailed");
+}
+
+#[test]
+fn each_way_to_end_has_its_meaning() {
+    let daemon = daemon(&["before_start"], "");
+    let home = daemon.home();
+    let check = |shell: &str, expected: Result<(), (&str, &str)>| {
+        answer(home, "before_start", shell);
+        let result = web(&daemon, "Start").map(drop);
+        let found = result.map_err(|error| {
+            let reason = error.parameters["reason"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            (error.error.replace("io.circusd.", ""), reason)
+        });
+        let expected = expected.map_err(|(error, reason)| (error.to_owned(), reason.to_owned()));
+        assert_eq!(found, expected, "{shell}");
+        web(&daemon, "Stop").expect("it stops");
+    };
+    check("exit 0", Ok(()));
+    check("echo hello; exit 0", Ok(()));
+    check("echo '{\"result\": true}'", Ok(()));
+    check("exec <&-; exit 0", Ok(()));
+    check("exit 1", Err(("HookRefused", "it ended with exit code 1")));
+    check(
+        "echo '{\"reason\": \"no redis\"}'; exit 1",
+        Err(("HookRefused", "no redis")),
+    );
+    check(
+        "echo '{\"result\": false}'",
+        Err(("HookRefused", "it says no")),
+    );
+    check("exit 2", Err(("HookFailed", "it ended with exit code 2")));
+    check(
+        "echo hello; echo '{\"reason\": \"odd\"}'; exit 3",
+        Err(("HookFailed", "odd (it ended with exit code 3)")),
+    );
+    check("kill -9 $$", Err(("HookFailed", "it was ended by SIGKILL")));
+    check(
+        "echo '{\"result\": \"no\"}'",
+        Err(("HookFailed", "its result is neither true nor false: \"no\"")),
+    );
+    check("echo what is said >&2", Ok(()));
+    let log = daemon.log();
+    assert!(
+        log.contains("web: hook before_start: what is said"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_a_failure_that_says_why() {
+    let config = "[watcher.web]\ncmd = \"sleep 1000\"\nautostart = false\n\
+                  hooks.before_start = \"/no/such/program\"";
+    in_each_mode(config, |daemon| {
+        let failed = web(daemon, "Start").expect_err("there is no such program");
+        assert_eq!(failed.error, "io.circusd.HookFailed");
+        let reason = failed.parameters["reason"].as_str().expect("a reason");
+        assert!(
+            reason.contains("'/no/such/program'") && reason.contains("No such file"),
+            "{reason}"
+        );
+        let status = daemon.status("web");
+        assert_eq!(status["reason"]["cause"], "hook_failed");
+    });
+}
+
+#[test]
+fn the_end_of_the_daemon_ends_a_hook_that_runs() {
+    in_both_modes(&["before_start"], |home, start| {
+        let hang = "echo $$ > $HOME/hook; exec sleep 1000";
+        answer(home, "before_start", hang);
+        let mut daemon = start(home);
+        let start = json!({"watchers": "web", "wait": false});
+        daemon.call("Start", start).expect("it is begun");
+        let pid = number_of(&home.path("hook"));
+        assert!(daemon.stop().success());
+        assert!(!runs(pid), "a hook outlives its daemon");
+    });
 }

@@ -285,7 +285,7 @@ fn assemble(
         for_hooks,
         shared.budget,
         Rc::clone(&surroundings),
-        Rc::clone(&workers.hook_pids),
+        Rc::clone(&workers.known),
     );
     Ok(Driver {
         core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),

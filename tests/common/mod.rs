@@ -14,6 +14,7 @@ mod client;
 mod daemon;
 pub(crate) mod facts;
 mod home;
+pub(crate) mod hooks;
 mod skip;
 
 pub(crate) use client::{CallError, Connection, Events};

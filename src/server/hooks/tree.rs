@@ -27,7 +27,7 @@ pub(in crate::server) struct Ground {
     pub(super) homes: HookHomes,
     pub(super) budget: Budget,
     pub(super) surroundings: Rc<Surroundings>,
-    /// The main processes that are not yet waited for.
+    /// All main processes that somebody waits for, ours and those of workers.
     known: Rc<RefCell<HashSet<Pid>>>,
     runs: Cell<u64>,
     /// Trees of which something may be left.
@@ -43,8 +43,9 @@ pub(in crate::server) type LeftBehind = mpsc::UnboundedReceiver<Left>;
 #[derive(Debug)]
 pub(super) struct Tree {
     pid: Pid,
-    /// `None` once it was waited for.
+    /// Kept to the end, as its process group is told by it. `None` only while it is dropped.
     main: Option<AsyncFd<Pidfd>>,
+    waited: bool,
     home: Home,
     ground: Rc<Ground>,
 }
@@ -53,13 +54,14 @@ pub(super) struct Tree {
 #[derive(Debug)]
 pub(in crate::server) struct Left {
     pid: Pid,
+    /// `None` if it was waited for.
     main: Option<AsyncFd<Pidfd>>,
     others: Vec<Pidfd>,
     home: Home,
 }
 
 impl Ground {
-    /// `known` is where the others who wait for processes look whom to leave alone.
+    /// `known` is where all who wait for processes look whom to leave alone.
     pub(in crate::server) fn new(
         homes: HookHomes,
         budget: Budget,
@@ -140,6 +142,7 @@ impl Tree {
         Ok(Tree {
             pid,
             main: Some(main),
+            waited: false,
             home,
             ground: Rc::clone(ground),
         })
@@ -156,23 +159,26 @@ impl Tree {
             return Err(io::ErrorKind::NotFound.into());
         };
         let status = wait(main).await;
-        self.main = None;
+        self.waited = true;
         self.ground.forget(self.pid);
         status
     }
 
     /// Says whether nothing is left, and kills what is.
     fn clear(&self) -> io::Result<bool> {
-        if self.main.is_none() {
-            let empty = self.home.is_empty(|pid| self.ground.is_known(pid));
-            if empty.unwrap_or(false) {
-                return Ok(match self.home.path() {
-                    Some(path) => homes::remove(path.to_owned()),
-                    None => true,
-                });
-            }
+        let Some(main) = &self.main else {
+            return Ok(true);
+        };
+        let main = main.get_ref();
+        let is_empty = || self.home.is_empty(main, |pid| self.ground.is_known(pid));
+        // Who cannot tell kills once too often.
+        if self.waited && is_empty().unwrap_or(false) {
+            return Ok(match self.home.path() {
+                Some(path) => homes::remove(path.to_owned()),
+                None => true,
+            });
         }
-        self.home.kill().map(|_| false)
+        self.home.kill(main).map(|_| false)
     }
 }
 
@@ -196,7 +202,7 @@ impl Drop for Tree {
         };
         let left = Left {
             pid: self.pid,
-            main: self.main.take(),
+            main: self.main.take().filter(|_| !self.waited),
             others,
             home: self.home.clone(),
         };
