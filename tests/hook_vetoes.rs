@@ -21,6 +21,14 @@ fn daemon(hook: &str, shell: &str) -> Daemon {
     home.start()
 }
 
+/// What the caller is told of a hook that answers so.
+fn error_for(shell: &str) -> &'static str {
+    match shell {
+        NO => "io.circusd.HookRefused",
+        _ => "io.circusd.HookFailed",
+    }
+}
+
 /// The state, and the cause of it.
 fn state(daemon: &Daemon) -> (Value, Value) {
     let mut status = daemon.status("web");
@@ -38,13 +46,10 @@ fn hooks_asked(home: &Home) -> Vec<String> {
 
 #[test]
 fn before_start_keeps_the_watcher_stopped() {
-    for (shell, error, cause) in [
-        (NO, "io.circusd.HookRefused", "hook_refused"),
-        (FAILURE, "io.circusd.HookFailed", "hook_failed"),
-    ] {
+    for (shell, cause) in [(NO, "hook_refused"), (FAILURE, "hook_failed")] {
         let daemon = daemon("before_start", shell);
         let refused = web(&daemon, "Start").expect_err("the hook does not say yes");
-        assert_eq!(refused.error, error);
+        assert_eq!(refused.error, error_for(shell));
         assert_eq!(refused.parameters["hook"], "before_start");
         is(state(&daemon), "stopped", cause);
         let text = daemon.status("web")["reason"]["text"].take();
@@ -59,16 +64,13 @@ fn before_start_keeps_the_watcher_stopped() {
 
 #[test]
 fn after_start_stops_the_watcher_and_the_start_has_failed() {
-    for (shell, error, cause) in [
-        (NO, "io.circusd.HookRefused", "hook_refused"),
-        (FAILURE, "io.circusd.HookFailed", "hook_failed"),
-    ] {
+    for (shell, cause) in [(NO, "hook_refused"), (FAILURE, "hook_failed")] {
         let daemon = daemon("after_start", shell);
         let mut events = daemon.subscribe();
         let refused = web(&daemon, "Start").expect_err("the hook does not say yes");
         assert_eq!(
             (&refused.error[..], &refused.parameters["hook"]),
-            (error, &json!("after_start"))
+            (error_for(shell), &json!("after_start"))
         );
         let told = told(&mut events, "stop");
         assert!(!told.contains(&"start".to_owned()), "{told:?}");
@@ -82,7 +84,8 @@ fn before_spawn_counts_as_a_failed_attempt() {
     for shell in [NO, FAILURE] {
         let daemon = daemon("before_spawn", shell);
         let failed = web(&daemon, "Start").expect_err("no process is allowed");
-        assert_eq!(failed.error, "io.circusd.StartFailed");
+        assert_eq!(failed.error, error_for(shell));
+        daemon.wait_until("web", |status| status["state"] == "failed");
         is(state(&daemon), "failed", "gave_up");
         let text = daemon.status("web")["reason"]["text"].take();
         assert!(
@@ -100,13 +103,14 @@ fn after_spawn_stops_the_process_and_counts_as_a_failed_attempt() {
         let daemon = daemon("after_spawn", shell);
         let mut events = daemon.subscribe();
         let failed = web(&daemon, "Start").expect_err("no process is kept");
-        assert_eq!(failed.error, "io.circusd.StartFailed");
+        assert_eq!(failed.error, error_for(shell));
         let spawned = pid_of(&events.wait("watcher.web.spawn"));
         let kill = events.wait("watcher.web.kill");
         assert_eq!(
             (pid_of(&kill), &kill["data"]["by"]),
             (spawned, &json!("hook"))
         );
+        daemon.wait_until("web", |status| status["state"] == "failed");
         is(state(&daemon), "failed", "gave_up");
         assert!(pids(&daemon.status("web")).is_empty());
     }

@@ -35,12 +35,11 @@ fn a_start_and_a_stop_ask_and_tell_in_the_documented_order() {
     let pid = pids(&daemon.status("web")).pop_first().expect("it runs");
     web(&daemon, "Stop").expect("it stops");
     assert_eq!(
-        told(&mut events, "stop"),
+        without_after_signal(told(&mut events, "stop")),
         [
             "hook_success before_stop",
             "hook_success before_signal",
             "kill",
-            "hook_success after_signal",
             "hook_success before_reap",
             "reap",
             "hook_success after_reap",
@@ -60,7 +59,23 @@ fn a_start_and_a_stop_ask_and_tell_in_the_documented_order() {
         format!("after_reap 1 {pid} -"),
         "after_stop - - -".into(),
     ];
-    assert_eq!(asked(daemon.home()), expected);
+    let mut asked = asked(daemon.home());
+    // They run side by side.
+    asked[5..9].sort();
+    let mut expected = expected.to_vec();
+    expected[5..9].sort();
+    assert_eq!(asked, expected);
+}
+
+/// A process may end as soon as it is sent a signal, and is told of while the hook still runs: all
+/// that is certain of its answer is that it comes after the signal and before the worker is gone.
+fn without_after_signal(mut told: Vec<String>) -> Vec<String> {
+    let at = |told: &[String], what: &str| told.iter().position(|action| action == what);
+    let kill = at(&told, "kill").expect("it is told to end");
+    let answer = at(&told, "hook_success after_signal").expect("the hook is asked");
+    assert!(kill < answer, "{told:?}");
+    told.remove(answer);
+    told
 }
 
 #[test]
@@ -96,7 +111,7 @@ fn a_reload_asks_of_the_new_process_first_and_then_of_the_old_one() {
     let mut events = daemon.subscribe();
     web(&daemon, "Reload").expect("every hook says yes");
     assert_eq!(
-        told(&mut events, "reload"),
+        without_after_signal(told(&mut events, "reload")),
         [
             "hook_success before_spawn",
             "spawn",
@@ -104,7 +119,6 @@ fn a_reload_asks_of_the_new_process_first_and_then_of_the_old_one() {
             "ready",
             "hook_success before_signal",
             "kill",
-            "hook_success after_signal",
             "hook_success before_reap",
             "reap",
             "hook_success after_reap",
@@ -182,7 +196,7 @@ fn a_hook_is_told_all_that_is_documented() {
 
 #[test]
 fn a_hook_that_takes_too_long_is_killed_with_all_it_has_started() {
-    let more = "[circusd]\nhook_timeout = \"300ms\"";
+    let more = "[circusd]\nhook_timeout = \"2s\"";
     let hang = "echo $$ > $HOME/hook; setsid sh -c 'echo $$ > $HOME/daemon; exec sleep 1000' & \
                 sleep 1000";
     in_both_modes(&["before_start"], |home, start| {
@@ -192,7 +206,7 @@ fn a_hook_that_takes_too_long_is_killed_with_all_it_has_started() {
         let mut events = daemon.subscribe();
         let failed = web(&daemon, "Start").expect_err("it does not answer");
         assert_eq!(failed.error, "io.circusd.HookFailed", "{failed:?}");
-        assert_eq!(failed.parameters["reason"], "no answer within 0.3 s");
+        assert_eq!(failed.parameters["reason"], "no answer within 2 s");
         let told = events.wait("watcher.web.hook_failure");
         assert_eq!(told["data"]["name"], "before_start");
         for name in ["hook", "daemon"] {

@@ -277,7 +277,8 @@ impl Watcher {
     /// Gives a worker's place back when all is over.
     pub(super) fn part_with(&mut self, id: WorkerId, ctx: &mut Context) {
         let over = |worker: &Worker| worker.life == Life::Reaped && worker.emptied;
-        if !self.workers.get(&id).is_some_and(over) {
+        // Who was asked what follows from a signal answers, even if the process has gone by it.
+        if !self.workers.get(&id).is_some_and(over) || self.asks_after_signal(id) {
             return;
         }
         let Some(worker) = self.workers.remove(&id) else {

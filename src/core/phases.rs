@@ -220,6 +220,7 @@ impl Watcher {
             ..Farewell::new(By::Stop, &self.spec)
         };
         for id in self.select(|_| true) {
+            self.drop_after_signal(id, ctx);
             match self.workers[&id].life {
                 Life::BeforeReap(hook) => {
                     ctx.cancel_hook(hook);
@@ -233,7 +234,10 @@ impl Watcher {
                     self.kill_leftovers(id, ctx);
                 }
                 Life::Stopping => self.kill_tree(id, ctx),
-                Life::Reaped => self.kill_leftovers(id, ctx),
+                Life::Reaped => {
+                    self.part_with(id, ctx);
+                    self.kill_leftovers(id, ctx);
+                }
                 // It was told to end before, and is killed as soon as it is there.
                 Life::Spawning if self.workers[&id].stop.is_some() => {
                     let now = ctx.now;

@@ -127,7 +127,9 @@ impl Watcher {
                 self.signal_over(id, &[]);
             }
             (Step::After(_) | Step::Sent, _) => {
+                let worker = run.worker;
                 self.signals.remove(&id);
+                self.part_with(worker, ctx);
             }
         }
     }
@@ -181,6 +183,23 @@ impl Watcher {
         {
             ticket.signalled(id, pids);
         }
+    }
+
+    /// Whether a hook is still asked what follows from a signal to this worker.
+    pub(super) fn asks_after_signal(&self, worker: WorkerId) -> bool {
+        let asks = |run: &SignalRun| run.worker == worker && matches!(run.step, Step::After(_));
+        self.signals.values().any(asks)
+    }
+
+    /// No longer waits for what follows from signals to this worker.
+    pub(super) fn drop_after_signal(&mut self, worker: WorkerId, ctx: &mut Context) {
+        self.signals.retain(|_, run| match run.step {
+            Step::After(hook) if run.worker == worker => {
+                ctx.cancel_hook(hook);
+                false
+            }
+            Step::Before(_) | Step::Sent | Step::After(_) => true,
+        });
     }
 
     /// A worker is gone, and with it all that was on its way to it.

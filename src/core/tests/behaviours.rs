@@ -379,6 +379,59 @@ fn hooks_stand_where_the_manual_says() {
 }
 
 #[test]
+fn who_is_asked_what_follows_from_a_signal_answers_though_the_process_has_gone_by_it() {
+    check(
+        &[hooked("a", 1, &[Hook::AfterSignal])],
+        "
+        0 start a
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          a: start
+          1: ok
+        2 stop a
+          signal w1 15
+        3 reached w1, ended w1
+          a: kill 1 15
+          ask h1 a after_signal
+          a: reap 1
+        4 h1 true
+          a: stop
+          2: ok
+        ",
+    );
+}
+
+#[test]
+fn an_end_at_once_does_not_wait_for_what_follows_from_a_signal() {
+    check(
+        &[hooked("a", 1, &[Hook::AfterSignal])],
+        "
+        0 start a
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          a: start
+          1: ok
+        2 stop a
+          signal w1 15
+        3 reached w1, ended w1
+          a: kill 1 15
+          ask h1 a after_signal
+          a: reap 1
+        4 shutdown now
+          circusd: stopping
+          cancel h1
+          a: stop
+          2: ok
+          exit, 0 left
+        ",
+    );
+}
+
+#[test]
 fn a_kill_hurries_one_that_is_on_its_way_out() {
     let patient = WatcherSpec {
         graceful_timeout: Duration::from_secs(3600),

@@ -87,6 +87,8 @@ struct Player {
     requests: u64,
     workers: Vec<WorkerId>,
     hooks: Vec<HookId>,
+    /// The last signal that was sent.
+    signal: Option<SignalId>,
 }
 
 impl Player {
@@ -105,6 +107,7 @@ impl Player {
             requests: 0,
             workers,
             hooks,
+            signal: None,
         };
         let command = Command::Apply {
             changed: BTreeMap::new(),
@@ -178,6 +181,11 @@ impl Player {
             ["ready", w] => Input::Ready { worker: worker(w) },
             ["ended", w] => ended(worker(w), true),
             ["ended", w, "leaving"] => ended(worker(w), false),
+            ["reached", w] => Input::Signalled {
+                worker: worker(w),
+                signal: self.signal.unwrap(),
+                pids: vec![1],
+            },
             ["emptied", w] => Input::Emptied { worker: worker(w) },
             [h, answer] if h.starts_with('h') => Input::HookFinished {
                 hook: self.hooks[h[1..].parse::<usize>().unwrap() - 1],
@@ -262,7 +270,10 @@ impl Player {
             } => {
                 format!("spawn {} {watcher}/{wid}", self.name(*worker))
             }
-            Action::Signal { worker, signal, .. } => {
+            Action::Signal {
+                worker, id, signal, ..
+            } => {
+                self.signal = Some(*id);
                 format!("signal {} {signal}", self.name(*worker))
             }
             Action::KillTree { worker, .. } => format!("kill {}", self.name(*worker)),
