@@ -52,8 +52,9 @@ pub(super) struct Workers {
 struct Running {
     watcher: Name,
     pid: Pid,
-    /// `None` once it was waited for.
+    /// Once it was waited for only where it has no cgroup: its process group is told by it.
     pidfd: Option<Pidfd>,
+    waited: bool,
     home: Home,
     events: Option<Events>,
 }
@@ -195,6 +196,7 @@ impl Workers {
                 watcher,
                 pid,
                 pidfd,
+                waited: false,
                 home,
                 events: None,
             },
@@ -220,7 +222,7 @@ impl Workers {
     /// Kills everything of a worker.
     pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
         let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = self.homes.kill(&running.home)?;
+            let found = self.homes.kill(&running.home, running.pidfd.as_ref())?;
             Ok(if found {
                 vec![running.pid.as_raw()]
             } else {
@@ -266,7 +268,7 @@ impl Workers {
         let Some(running) = self.running.remove(&worker) else {
             return;
         };
-        if let Some(pidfd) = &running.pidfd {
+        if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
             let _ = watch.remove(pidfd);
             self.pids.remove(&running.pid);
@@ -300,7 +302,9 @@ impl Workers {
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
-        let Some(pidfd) = &running.pidfd else { return };
+        let (Some(pidfd), false) = (&running.pidfd, running.waited) else {
+            return;
+        };
         let status = match pidfd.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => exit_status(status),
@@ -308,7 +312,8 @@ impl Workers {
             Err(_) => ExitStatus::Unknown,
         };
         let _ = watch.remove(pidfd);
-        running.pidfd = None;
+        running.waited = true;
+        running.pidfd.take_if(|_| running.home.path().is_some());
         let pid = running.pid;
         self.pids.remove(&pid);
         let emptied = self.is_empty(worker);
@@ -328,7 +333,7 @@ impl Workers {
         };
         running
             .home
-            .is_empty(|pid| self.pids.contains_key(&pid))
+            .is_empty(running.pidfd.as_ref(), |pid| self.pids.contains_key(&pid))
             .unwrap_or_else(|error| {
                 tracing::warn!(
                     "{}: failed to look for what is left of a process: {error}",
