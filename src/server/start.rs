@@ -289,6 +289,7 @@ fn assemble(
         requests: 0,
         waiting: std::collections::BTreeMap::new(),
         inputs: Vec::new(),
+        births: std::collections::VecDeque::new(),
         more: false,
         bereaved: false,
         ended: None,
