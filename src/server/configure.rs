@@ -12,7 +12,7 @@ use crate::core::{Announcement, Command, Input, Name, Request, RequestId, Watche
 
 impl Driver {
     pub(super) fn get(&self, ask: &Ask, params: &params::Get) -> Result<Outcome, Error> {
-        self.must_exist(&params.watcher)?;
+        self.must_be_configured(&params.watcher)?;
         let options = self.store.get(&params.watcher, params.keys.as_deref());
         let options = options.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         self.say(ask, reply::Get { options })
@@ -48,7 +48,7 @@ impl Driver {
     }
 
     pub(super) fn set(&mut self, ask: &Ask, params: &params::Set) -> Result<Outcome, Error> {
-        self.must_exist(&params.watcher)?;
+        self.must_be_configured(&params.watcher)?;
         let store = self.store.set(&params.watcher, &params.options);
         let store = store.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         let changes = self.store.diff(&store);
@@ -138,11 +138,11 @@ impl Driver {
             return;
         };
         let wanted = watcher.spec().numprocesses;
-        let configured = self.store.config().watcher(name.as_str());
+        let Some(configured) = self.store.config().watcher(name.as_str()) else {
+            return;
+        };
         // A number that was refused, or asked for in vain, is nobody's wish: the files still decide.
-        if configured
-            .is_some_and(|configured| convert::numprocesses(configured.numprocesses) == wanted)
-        {
+        if convert::numprocesses(configured.numprocesses) == wanted {
             return;
         }
         let wanted = u64::from(wanted);
@@ -155,6 +155,16 @@ impl Driver {
                     "{name}: the number of processes will not outlive a reload: {errors}"
                 );
             }
+        }
+    }
+
+    /// One that is being removed still exists, but has no options any more.
+    fn must_be_configured(&self, name: &str) -> Result<(), Error> {
+        match self.store.config().watcher(name) {
+            Some(_) => Ok(()),
+            None => Err(Error::NoSuchWatcher {
+                watcher: name.to_owned(),
+            }),
         }
     }
 
