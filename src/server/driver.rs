@@ -29,6 +29,7 @@ use crate::core::{
     Action, ExitReason, HookAnswer, Input, Name, Reply, RequestId, Shutdown, Supervisor, WorkerId,
 };
 use crate::sys::epoll::Watch;
+use crate::sys::memory;
 
 /// How long clients are answered before processes are looked after again. A respawn may be late by
 /// so much, and by one answer; each look costs a system call.
@@ -312,7 +313,12 @@ impl Driver {
             Action::Reply { request, result } => self.reply(request, result),
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
-            Action::Settled => notify::ready(&self.core),
+            Action::Settled => {
+                notify::ready(&self.core);
+                if let Err(error) = memory::give_back_code() {
+                    tracing::debug!("the code that was needed to start stays in memory: {error}");
+                }
+            }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
         }
