@@ -34,6 +34,7 @@ pub mod users;
 
 pub mod journal;
 pub mod lock;
+pub mod memory;
 pub mod socket;
 
 pub mod abilities;

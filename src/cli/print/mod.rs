@@ -24,7 +24,7 @@ pub use replies::{
     changes, config_changes, effect, list, names, nothing, numprocesses, numwatchers, pids, version,
 };
 pub use stats::{daemon_stats, stats};
-pub use status::status;
+pub use status::{status, story};
 pub use words::printable;
 
 use super::command::Parameters;
