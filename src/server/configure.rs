@@ -3,8 +3,8 @@
 
 use super::calls::Outcome;
 use super::connection::Ask;
-use super::convert;
 use super::driver::Driver;
+use super::{access, convert};
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
 use crate::config::{Change, Diagnostic, Errors, OnChange, Store, WatcherChange};
@@ -272,6 +272,7 @@ impl Driver {
         for warning in self.store.warnings() {
             tracing::warn!("{warning}");
         }
+        access::warn_of_nobodies(&self.store.config().access);
         // What no reload can change would otherwise look as if it were in force.
         let waiting =
             (daemon_changes.iter()).filter(|row| row.on_change == OnChange::RestartDaemon);
