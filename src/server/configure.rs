@@ -3,8 +3,8 @@
 
 use super::calls::Outcome;
 use super::connection::Ask;
-use super::convert;
 use super::driver::Driver;
+use super::{access, convert};
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
 use crate::config::{Change, Diagnostic, Errors, OnChange, Store, WatcherChange};
@@ -258,6 +258,7 @@ impl Driver {
             }
         };
         let changes = self.store.diff(&store);
+        let daemon_changes = self.store.daemon_changes(&store);
         self.recipes.update(&store.config().watchers, &changes);
         let command = self.apply_command(&store, &changes);
         if let Err(error) = self.keep_if_accepted(store, &command) {
@@ -273,9 +274,6 @@ impl Driver {
         self.reload_log.set(&circusd.log_level);
         self.log
             .with(|log| log.set_capacity(circusd.event_buffer as usize));
-        self.shared
-            .connections_max
-            .set(circusd.connections_max as usize);
         let connections = circusd.connections_max as usize;
         self.shared.connections_max.set(connections);
         self.shared
@@ -283,6 +281,16 @@ impl Driver {
             .set(circusd.message_bytes_max.0 as usize);
         for warning in self.store.warnings() {
             tracing::warn!("{warning}");
+        }
+        access::warn_of_nobodies(&self.store.config().access);
+        // What no reload can change would otherwise look as if it were in force.
+        let waiting =
+            (daemon_changes.iter()).filter(|row| row.on_change == OnChange::RestartDaemon);
+        for row in waiting {
+            tracing::warn!(
+                "circusd.{}: changed, and in force only when circusd is started again",
+                row.key
+            );
         }
         let concerned = changes
             .iter()

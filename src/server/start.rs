@@ -26,7 +26,7 @@ use super::recipes::Recipes;
 use super::state::{self, State};
 use super::streams::Streams;
 use super::workers::Workers;
-use super::{convert, journal};
+use super::{access, convert, journal};
 use crate::config::{self, Circusd, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
@@ -263,6 +263,7 @@ fn assemble(
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
+    access::warn_of_nobodies(&store.config().access);
     let circusd = &store.config().circusd;
     let base = match circusd.cgroups {
         true => abilities.cgroup_base.as_deref().ok(),
