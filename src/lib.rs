@@ -182,7 +182,8 @@
 //!
 //! # To read on
 //!
-//! The manual: circusd(8), circusctl(1), circusd.toml(5), io.circusd(7), circusd-events(7).
+//! The manual: circusd(8), circusctl(1), circusd.toml(5), io.circusd(7), circusd-events(7),
+//! circusd-hooks(7).
 //! [`core::Watcher`] and [`core::Worker`] begin with the diagrams of their states.
 
 pub mod api;

@@ -4,11 +4,12 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use common::facts::{in_each_mode, number_of, pids, runs, without_cgroups};
 use common::hooks::{self, HOOKS, answer, asked, context, told, web};
-use common::{Daemon, Home, eventually};
+use common::{Daemon, Home, eventually, skip};
 use serde_json::json;
 
 fn daemon(hooks: &[&str], more: &str) -> Daemon {
@@ -231,6 +232,28 @@ fn what_a_hook_leaves_running_ends_with_it() {
         let pid = number_of(&home.path("daemon"));
         eventually("the end of a daemon", || (!runs(pid)).then_some(()));
         assert_eq!(daemon.status("web")["state"], "active");
+    });
+}
+
+#[test]
+fn a_hook_leaves_no_cgroup_behind() {
+    let daemon = daemon(&["after_start"], "");
+    web(&daemon, "Start").expect("it says yes");
+    let status = daemon.status("web");
+    let Some(cgroup) = status["processes"][0]["cgroup"].as_str() else {
+        return skip("no cgroup can be made here");
+    };
+    // BASE/watchers/web/1 and BASE/hooks
+    let base = Path::new(cgroup)
+        .ancestors()
+        .nth(3)
+        .expect("it is deep enough");
+    let hooks = base.join("hooks");
+    assert!(hooks.is_dir(), "the hook ran somewhere else");
+    eventually("the end of the cgroup of a hook", || {
+        let groups = fs::read_dir(&hooks).expect("it can be read").flatten();
+        let left = groups.filter(|entry| entry.path().is_dir()).count();
+        (left == 0).then_some(())
     });
 }
 

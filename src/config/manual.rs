@@ -160,6 +160,7 @@ stdout = { file = "/var/log/web.log", max_bytes = "10M", backup_count = 3 }
 .EE
 .SH SEE ALSO
 .BR circusctl (1),
+.BR circusd\-hooks (7),
 .BR circusd (8)
 "#;
 

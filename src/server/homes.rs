@@ -165,7 +165,7 @@ impl Homes {
     /// # Errors
     ///
     /// The kernel refuses, or some processes may not be killed by us.
-    pub(super) fn kill(&mut self, home: &Home, main: &Pidfd) -> io::Result<bool> {
+    pub(super) fn kill(&mut self, home: &Home, main: Option<&Pidfd>) -> io::Result<bool> {
         if let Home::Cgroup(path) = home {
             self.spent.insert(path.clone());
         }
@@ -306,7 +306,7 @@ impl Home {
     /// Those of looking.
     pub(super) fn is_empty(
         &self,
-        main: &Pidfd,
+        main: Option<&Pidfd>,
         is_known: impl Fn(Pid) -> bool,
     ) -> io::Result<bool> {
         match self {
@@ -318,10 +318,11 @@ impl Home {
             Home::Tree(origin) => {
                 // The kernel knows of everybody in its process group, where a look into /proc misses
                 // who forks and ends all the while.
-                if main.signal_group(0).is_ok() {
+                let grouped = || main.is_some_and(|main| main.signal_group(0).is_ok());
+                if grouped() {
                     // It knows of those as well who have only not been waited for.
                     tree::reap_orphans(&is_known)?;
-                    if main.signal_group(0).is_ok() {
+                    if grouped() {
                         return Ok(false);
                     }
                 }
@@ -337,7 +338,7 @@ impl Home {
 
     /// Kills everything; `main` is the main process. Of a place, where another will live, by
     /// [`Homes::kill`].
-    pub(super) fn kill(&self, main: &Pidfd) -> io::Result<bool> {
+    pub(super) fn kill(&self, main: Option<&Pidfd>) -> io::Result<bool> {
         match self {
             Home::Cgroup(path) => {
                 let group = Cgroup::open(path)?;
@@ -347,7 +348,7 @@ impl Home {
             }
             Home::Tree(origin) => {
                 // Its process group at once, as nobody can fork out of that meanwhile.
-                let group = main.signal_group(nix::libc::SIGKILL).is_ok();
+                let group = main.is_some_and(|main| main.signal_group(nix::libc::SIGKILL).is_ok());
                 let killed = tree::kill_tree(origin, nix::libc::SIGKILL)?;
                 match killed.refused.is_empty() {
                     true => Ok(group || killed.signalled > 0),

@@ -1,5 +1,5 @@
 //! The daemon's own log: to the journal, to standard error, or to a file; and every event as a
-//! record with fields.
+//! sentence in it.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::stderr::Stderr;
 use super::streams::open_file;
 use crate::api::types;
 use crate::config::{self, LogLevel, LogTarget};
-use crate::core::{Event, EventKind};
+use crate::core::{Event, EventKind, ExitStatus};
 use crate::sys::journal::connected_to_journal;
 
 /// Changes what is logged while the daemon runs.
@@ -165,7 +165,7 @@ fn sentence(event: &Event, told: &types::Event) -> String {
             let lived = seconds(&exit.runtime);
             format!(
                 "process {wid} (pid {pid}) {} {how}, after {lived}",
-                exit.status
+                ended(exit.status)
             )
         }
         EventKind::Kill {
@@ -223,6 +223,15 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         EventKind::Announced(news) => announced(news),
     };
     format!("{name}: {what}")
+}
+
+/// How a process ended, its signal by the name under which it was sent.
+fn ended(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Signaled(signal) => format!("was ended by {}", convert::signal_name(signal)),
+        ExitStatus::Dumped(signal) => format!("dumped core on {}", convert::signal_name(signal)),
+        ExitStatus::Exited(_) | ExitStatus::Unknown => status.to_string(),
+    }
 }
 
 fn processes(pids: &[i32]) -> String {

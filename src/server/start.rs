@@ -27,7 +27,7 @@ use super::recipes::Recipes;
 use super::state::{self, State};
 use super::streams::Streams;
 use super::workers::Workers;
-use super::{convert, journal};
+use super::{access, convert, journal};
 use crate::config::{self, Circusd, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
@@ -264,6 +264,7 @@ fn assemble(
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
+    access::warn_of_nobodies(&store.config().access);
     let circusd = &store.config().circusd;
     let base = match circusd.cgroups {
         true => abilities.cgroup_base.as_deref().ok(),
@@ -300,6 +301,7 @@ fn assemble(
         requests: 0,
         waiting: std::collections::BTreeMap::new(),
         inputs: Vec::new(),
+        births: std::collections::VecDeque::new(),
         more: false,
         bereaved: false,
         ended: None,

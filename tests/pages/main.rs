@@ -22,6 +22,7 @@ const DAEMON: &str = "man/circusd.8";
 const CONFIGURATION: &str = "man/circusd.toml.5";
 const INTERFACE: &str = "man/io.circusd.7";
 const EVENTS: &str = "man/circusd-events.7";
+const HOOKS: &str = "man/circusd-hooks.7";
 
 /// Whose completions there are, by what program they are read, and the name each looks for.
 const SHELLS: [(Shell, &str, &str); 3] = [
@@ -69,6 +70,36 @@ fn event(action: &Action) -> String {
     text
 }
 
+/// The hooks in the order of a life, each with when it is asked and what a refusal does.
+fn hooks() -> String {
+    let of = |row: &config::HookRow| {
+        let mut text = roff::entry(row.name.as_str(), None, row.when);
+        if !row.context.is_empty() {
+            text.push_str(".br\n");
+            let context = row.context.join(", ");
+            text.push_str(&roff::paragraph(&format!(
+                "In its context also: {context}."
+            )));
+        }
+        text.push_str(".br\n");
+        text.push_str(&roff::paragraph(&format!(
+            "False, or a failure: {}",
+            row.refusal
+        )));
+        text
+    };
+    config::HOOKS.iter().map(of).collect()
+}
+
+/// The keys of a hook's table.
+fn forms() -> String {
+    let row = config::Section::Watcher.row("hooks");
+    let fields = row.expect("hooks is in the table").fields();
+    fields
+        .map(|(key, meaning)| roff::entry(key, None, meaning))
+        .collect()
+}
+
 fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut server::command(), "circusd", &mut script);
@@ -98,6 +129,12 @@ fn circusd_events_7_has_every_event_with_its_data() {
         ("daemon".into(), events(Of::Daemon)),
     ];
     kept::check_blocks(EVENTS, &blocks);
+}
+
+#[test]
+fn circusd_hooks_7_has_every_hook_and_every_form() {
+    let blocks = [("hooks".into(), hooks()), ("forms".into(), forms())];
+    kept::check_blocks(HOOKS, &blocks);
 }
 
 #[test]

@@ -170,7 +170,10 @@ impl Tree {
             return Ok(true);
         };
         let main = main.get_ref();
-        let is_empty = || self.home.is_empty(main, |pid| self.ground.is_known(pid));
+        let is_empty = || {
+            self.home
+                .is_empty(Some(main), |pid| self.ground.is_known(pid))
+        };
         // Who cannot tell kills once too often.
         if self.waited && is_empty().unwrap_or(false) {
             return Ok(match self.home.path() {
@@ -178,7 +181,7 @@ impl Tree {
                 None => true,
             });
         }
-        self.home.kill(main).map(|_| false)
+        self.home.kill(Some(main)).map(|_| false)
     }
 }
 
