@@ -88,7 +88,7 @@ fn of_two_options_one_wrong_neither_is_applied() {
         json!({"cmd": "sleep 2000", "stop_signal": "SIGFROB"}),
         json!({"graceful_timeout": "1s", "env": {"A": 1}}),
         json!({"graceful_timeout": "1s", "singleton": true}),
-        json!({"graceful_timeout": "1s", "hooks.before_start": {"exec": "true"}}),
+        json!({"graceful_timeout": "1s", "hooks.befor_start": {"exec": "true"}}),
     ] {
         let refused = set(&daemon, wrong.clone()).expect_err("one is wrong");
         assert_eq!(refused.error, "io.circusd.InvalidOption", "{wrong}");

@@ -129,9 +129,7 @@ impl Driver {
             let wake = self.sleep(&mut signals, &mut asks).await;
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
-            while let Ok(news) = self.hooks.news.try_recv() {
-                self.on_hook_news(news);
-            }
+            self.on_hook_news(None);
             self.answer(&mut asks).await;
             if self.more {
                 self.more = self
@@ -190,7 +188,7 @@ impl Driver {
             Wake::Processes => {}
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
-            Wake::Hook(news) => self.on_hook_news(news),
+            Wake::Hook(news) => self.on_hook_news(Some(news)),
             Wake::Deadline => self.inputs.push(Input::Deadline),
         }
     }

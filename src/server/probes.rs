@@ -124,6 +124,11 @@ async fn tcp(address: &TcpAddress) -> io::Result<TcpStream> {
     let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in &address.addresses {
         match TcpStream::connect(address).await {
+            // Where nobody listens on a port that could be ours, we may meet ourselves (tcp(7) has no
+            // word for it; RFC 9293, section 3.5, calls it a simultaneous open).
+            Ok(stream) if stream.local_addr().ok() == stream.peer_addr().ok() => {
+                refused = io::ErrorKind::ConnectionRefused.into();
+            }
             Ok(stream) => return Ok(stream),
             Err(error) => refused = error,
         }

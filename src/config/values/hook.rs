@@ -1,7 +1,6 @@
-//! Hooks: at which turning points a watcher asks the outside, and what it asks.
+//! One hook as it is written, and lists of them: what is asked, and how long that may take.
 //!
-//! [`HOOKS`] is the one list of them, for the manual too. What an answer does is core's to know,
-//! and how it is had the server's.
+//! Does not know the names of hooks; nor how an answer is had, which is the server's to know.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,145 +8,18 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::{HttpUrl, SocketPath, TcpAddress};
-use crate::config::diagnostic::nearest;
 use crate::config::kind::{Kind, Problem, Read, collect};
-use crate::config::node::{Entry, Node, Table, Value};
-use crate::config::shapes::{choices, record};
+use crate::config::node::{Node, Table, Value};
+use crate::config::shapes::record;
 use crate::config::variables::{self, Context};
-
-choices! {
-    /// A turning point in the life of a watcher; see circusd-hooks(7).
-    pub enum HookName {
-        /// Before the watcher starts.
-        BeforeStart = "before_start",
-        /// When the first full set of processes is ready.
-        AfterStart = "after_start",
-        /// Before each process.
-        BeforeSpawn = "before_spawn",
-        /// When a process runs.
-        AfterSpawn = "after_spawn",
-        /// Before the first process is told to stop.
-        BeforeStop = "before_stop",
-        /// After the last process has gone.
-        AfterStop = "after_stop",
-        /// Before a signal.
-        BeforeSignal = "before_signal",
-        /// After a signal.
-        AfterSignal = "after_signal",
-        /// When a process has ended.
-        BeforeReap = "before_reap",
-        /// When its end was told.
-        AfterReap = "after_reap",
-    }
-    later: "extended_stats",
-}
-
-/// A hook of a later version: known, and refused.
-const LATER: &str = "extended_stats";
-
-/// What the manual says of a hook.
-#[derive(Debug)]
-pub struct HookRow {
-    /// Which.
-    pub name: HookName,
-    /// When it is asked: one sentence.
-    pub when: &'static str,
-    /// The members of its context beside those that every hook has.
-    pub context: &'static [&'static str],
-    /// What *false* does, or a failure: one sentence or two.
-    pub refusal: &'static str,
-}
-
-const fn row(
-    name: HookName,
-    when: &'static str,
-    context: &'static [&'static str],
-    refusal: &'static str,
-) -> HookRow {
-    HookRow {
-        name,
-        when,
-        context,
-        refusal,
-    }
-}
-
-const OF_PROCESS: &[&str] = &["wid", "pid", "process"];
-const OF_SIGNAL: &[&str] = &["wid", "pid", "process", "signum"];
-const OF_END: &[&str] = &["wid", "pid", "process", "exit"];
-const NOTHING: &str = "The answer changes nothing.";
-
-/// All hooks, in the order of a life.
-pub const HOOKS: [HookRow; 10] = [
-    row(
-        HookName::BeforeStart,
-        "Before the watcher starts, once for each start.",
-        &[],
-        "The watcher is not started: it is stopped, and says why.",
-    ),
-    row(
-        HookName::BeforeSpawn,
-        "Before each process.",
-        &["wid"],
-        "The process is not started. That counts as a failed attempt: it is tried again after a \
-         pause, and after max_retry of them the watcher is given up.",
-    ),
-    row(
-        HookName::AfterSpawn,
-        "When a process runs, before it counts as ready.",
-        OF_PROCESS,
-        "The process is stopped. That counts as a failed attempt, as for before_spawn.",
-    ),
-    row(
-        HookName::AfterStart,
-        "When the first full set of processes is ready, before the watcher counts as started.",
-        &["pids"],
-        "The watcher is stopped at once, and its start has failed.",
-    ),
-    row(
-        HookName::BeforeSignal,
-        "Before any signal that circusd or an operator sends, but for SIGKILL.",
-        OF_SIGNAL,
-        "The signal is not sent. A process that was to end is killed all the same when its \
-         graceful_timeout is over.",
-    ),
-    row(
-        HookName::AfterSignal,
-        "After a signal was sent.",
-        OF_SIGNAL,
-        NOTHING,
-    ),
-    row(
-        HookName::BeforeReap,
-        "When a process has ended, before its end is told and its cgroup removed.",
-        OF_END,
-        NOTHING,
-    ),
-    row(
-        HookName::AfterReap,
-        "After its end was told.",
-        OF_END,
-        NOTHING,
-    ),
-    row(
-        HookName::BeforeStop,
-        "Before the first process is told to stop.",
-        &["pids"],
-        NOTHING,
-    ),
-    row(
-        HookName::AfterStop,
-        "After the last process has gone.",
-        &["exits"],
-        NOTHING,
-    ),
-];
 
 /// How long a hook may take unless it or `circusd.hook_timeout` says otherwise.
 pub const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
+const HOOK: &str = "a command, a table, or an array of tables";
+
 /// How many things one hook may ask: each may take its time, and somebody waits for them all.
-const LIST_MAX: usize = 64;
+pub(super) const LIST_MAX: usize = 64;
 
 /// One thing that is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,6 +35,11 @@ impl Hook {
     /// How long it may take.
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(HOOK_TIMEOUT)
+    }
+
+    /// Gives it a time-out if it was written without one.
+    pub(super) fn limit(&mut self, timeout: Duration) {
+        self.timeout.get_or_insert(timeout);
     }
 }
 
@@ -298,80 +175,8 @@ impl Kind for Argv {
     }
 }
 
-/// The hooks of a watcher; no name twice, and no list empty.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Hooks(Vec<(HookName, Vec<Hook>)>);
-
-const HOOK: &str = "a command, a table, or an array of tables";
-
-impl Hooks {
-    /// What is asked there, in order; nothing where there is no hook.
-    pub fn at(&self, name: HookName) -> &[Hook] {
-        let found = self.0.iter().find(|(known, _)| *known == name);
-        found.map_or(&[], |(_, list)| list)
-    }
-
-    /// Gives a time-out to every hook that was written without one.
-    pub(crate) fn limit(&mut self, timeout: Duration) {
-        for hook in self.0.iter_mut().flat_map(|(_, list)| list) {
-            hook.timeout.get_or_insert(timeout);
-        }
-    }
-}
-
-impl Kind for Hooks {
-    const ENTRIES: bool = true;
-
-    fn name() -> String {
-        "a table of hooks".into()
-    }
-
-    fn read(node: &Node, cx: &Context) -> Read<Self> {
-        let Value::Table(table) = &node.value else {
-            return Err(Problem::expected("a table of hooks", node).into());
-        };
-        collect(table.iter().map(|entry| read_entry(entry, cx))).map(Self)
-    }
-
-    fn json(&self) -> Json {
-        let hooks = self.0.iter().map(|(name, list)| {
-            let list = list.iter().map(hook_json).collect();
-            (name.as_str().to_owned(), Json::Array(list))
-        });
-        Json::Object(hooks.collect())
-    }
-
-    fn schema() -> Json {
-        let hook = HookTable::schema();
-        json!({
-            "type": "object",
-            "propertyNames": {"enum": HookName::WORDS},
-            "additionalProperties": {"anyOf": [
-                hook,
-                {"type": "array", "items": hook, "minItems": 1, "maxItems": LIST_MAX},
-                Argv::schema(),
-            ]},
-        })
-    }
-
-    fn fields() -> &'static [(&'static str, &'static str)] {
-        HookTable::fields()
-    }
-
-    fn anchor(node: &mut Node) {
-        let Value::Table(table) = &mut node.value else {
-            return;
-        };
-        for entry in table.iter_mut() {
-            match &mut entry.node.value {
-                Value::Array(list) => list.iter_mut().for_each(HookTable::anchor),
-                _ => HookTable::anchor(&mut entry.node),
-            }
-        }
-    }
-}
-
-fn hook_json(hook: &Hook) -> Json {
+/// It as it would stand in a file.
+pub(super) fn hook_json(hook: &Hook) -> Json {
     let mut table = Map::new();
     let (key, value) = match &hook.form {
         HookForm::Exec(words) => ("exec", words.json()),
@@ -392,33 +197,8 @@ fn hook_json(hook: &Hook) -> Json {
     Json::Object(table)
 }
 
-fn read_entry(entry: &Entry, cx: &Context) -> Read<(HookName, Vec<Hook>)> {
-    let inside = |problems: Vec<Problem>| -> Vec<Problem> {
-        problems.into_iter().map(|p| p.inside(&entry.key)).collect()
-    };
-    // The key is read as if it were a value, to get its place and its suggestion.
-    let key = Node {
-        at: entry.key_at.clone(),
-        value: Value::String(entry.key.clone()),
-    };
-    let name = HookName::read(&key, cx).map_err(|problems| match entry.key.as_str() {
-        LATER => inside(problems),
-        // Without the list of all hooks, which would hide the one that is nearest.
-        unknown => {
-            let nearest = nearest(unknown, HookName::WORDS.iter().copied());
-            inside(
-                Problem::new(&key, "unknown hook")
-                    .suggesting(nearest)
-                    .into(),
-            )
-        }
-    })?;
-    let list = read_list(&entry.node, cx).map_err(inside)?;
-    Ok((name, list))
-}
-
 /// An array of strings is a command, and any other a list of hooks.
-fn read_list(node: &Node, cx: &Context) -> Read<Vec<Hook>> {
+pub(super) fn read_list(node: &Node, cx: &Context) -> Read<Vec<Hook>> {
     let is_word = |item: &Node| matches!(item.value, Value::String(_));
     match &node.value {
         Value::Table(table) => Ok(vec![read_hook(node, table, cx)?]),

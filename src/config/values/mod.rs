@@ -6,6 +6,7 @@
 mod address;
 mod command;
 mod hook;
+mod hooks;
 mod log;
 mod paths;
 mod policy;
@@ -17,7 +18,8 @@ mod stream;
 pub use address::{HttpServer, HttpUrl, TcpAddress};
 pub use command::{Command, EnvMap, Words};
 pub(crate) use command::{is_variable_name, unclosed_quote, variable};
-pub use hook::{Argv, HOOK_TIMEOUT, HOOKS, Hook, HookForm, HookName, HookRow, HookTable, Hooks};
+pub use hook::{Argv, HOOK_TIMEOUT, Hook, HookForm, HookTable};
+pub use hooks::{HOOKS, HookName, HookRow, Hooks};
 pub use log::{Level, LogLevel, LogTarget};
 pub use paths::{Patterns, SocketPath, TemplatePath};
 pub use policy::{Backoff, Flapping, NumProcesses, Ready, ReloadOrder, Restart, Retries};

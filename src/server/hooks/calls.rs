@@ -8,7 +8,7 @@ use crate::api::frame::{Reply, encode};
 use crate::api::select::Selector;
 use crate::api::{Error, params, reply};
 use crate::config;
-use crate::core::{Command, Hook, HookAnswer, HookId, Input, Name, Watcher, WorkerId};
+use crate::core::{Command, Hook, HookAnswer, HookId, Input, Name, Watcher, WatcherSpec, WorkerId};
 use crate::server::calls::Outcome;
 use crate::server::connection::{Answer, Ask};
 use crate::server::driver::Driver;
@@ -64,14 +64,22 @@ impl Driver {
         (!steps.is_empty()).then_some((steps, scene))
     }
 
-    /// Takes in what has happened to hooks.
-    pub(in crate::server) fn on_hook_news(&mut self, news: News) {
-        match news {
-            News::Answered(hook, answer) => {
-                self.hooks.forget(hook);
-                self.inputs.push(Input::HookFinished { hook, answer });
+    /// Takes in what has happened to hooks: `first`, and what else there is.
+    pub(in crate::server) fn on_hook_news(&mut self, first: Option<News>) {
+        let mut registry_changed = false;
+        let mut next = first;
+        while let Some(news) = next.take().or_else(|| self.hooks.news.try_recv().ok()) {
+            match news {
+                News::Answered(hook, answer) => {
+                    self.hooks.forget(hook);
+                    self.inputs.push(Input::HookFinished { hook, answer });
+                }
+                News::Unregistered => registry_changed = true,
             }
-            News::Unregistered => self.refresh_hooks(),
+        }
+        // Once, however many clients have gone.
+        if registry_changed {
+            self.refresh_hooks();
         }
     }
 
@@ -80,10 +88,10 @@ impl Driver {
         let changed = |watcher: &Watcher| {
             let recipe = self.recipes.get(watcher.spec().revision)?;
             let hooks = self.hooks.specs(&recipe);
-            let mut spec = watcher.spec().clone();
-            (spec.hooks != hooks).then(|| {
-                spec.hooks = hooks;
-                spec
+            let spec = watcher.spec();
+            (spec.hooks != hooks).then(|| WatcherSpec {
+                hooks,
+                ..spec.clone()
             })
         };
         let specs: Vec<_> = self.core.watchers().filter_map(changed).collect();
