@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::hooks::HookHomes;
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
@@ -89,10 +90,8 @@ impl Homes {
 
     /// What makes the homes of hooks.
     pub(super) fn for_hooks(&self) -> HookHomes {
-        HookHomes {
-            root: self.root.as_ref().map(|root| root.join("hooks")),
-            instance: self.instance.clone(),
-        }
+        let root = self.root.as_ref().map(|root| root.join("hooks"));
+        HookHomes::new(root, &self.instance)
     }
 
     /// The group of a place, made if it is not there, and anew if it must not be used again. While
@@ -200,48 +199,8 @@ impl Homes {
     }
 }
 
-/// Makes the homes of hooks: each for one run, and never again.
-#[derive(Debug)]
-pub(super) struct HookHomes {
-    root: Option<PathBuf>,
-    instance: String,
-}
-
-impl HookHomes {
-    /// A new group for a hook of `watcher`.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made.
-    pub(super) fn cgroup(&self, watcher: &str, hook: &str, run: u64) -> io::Result<Option<Cgroup>> {
-        let Some(root) = &self.root else {
-            return Ok(None);
-        };
-        let path = root.join(format!("{}.{hook}.{run}", directory_name(watcher)));
-        std::fs::create_dir_all(&path)?;
-        Cgroup::open(path).map(Some)
-    }
-
-    /// The variable by which a hook and its children are known where there is no group.
-    pub(super) fn mark(&self, run: u64) -> (String, String) {
-        ("CIRCUS_HOOK_RUN".into(), format!("{}:{run}", self.instance))
-    }
-
-    /// The home of a hook that has just been started.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Homes::home`].
-    pub(super) fn home(&self, cgroup: Option<Cgroup>, pid: Pid, run: u64) -> io::Result<Home> {
-        match cgroup {
-            Some(cgroup) => Ok(Home::Cgroup(cgroup.path().to_owned())),
-            None => tree_of(pid, self.mark(run)),
-        }
-    }
-}
-
 /// What the directory of a watcher is called.
-fn directory_name(watcher: &str) -> String {
+pub(super) fn directory_name(watcher: &str) -> String {
     let first = watcher.split('.').next().unwrap_or_default();
     match RESERVED.contains(&first) {
         true => format!("_{watcher}"),
@@ -249,7 +208,12 @@ fn directory_name(watcher: &str) -> String {
     }
 }
 
-fn tree_of(pid: Pid, (name, value): (String, String)) -> io::Result<Home> {
+/// What stands in for a group: whatever descends from this process, or carries this mark.
+///
+/// # Errors
+///
+/// It cannot be looked at.
+pub(super) fn tree_of(pid: Pid, (name, value): (String, String)) -> io::Result<Home> {
     let start_ticks = Process::read(pid)?.start_ticks;
     let mark = Some(Mark {
         name,
@@ -260,6 +224,17 @@ fn tree_of(pid: Pid, (name, value): (String, String)) -> io::Result<Home> {
         start_ticks,
         mark,
     }))
+}
+
+/// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
+/// any there. Says where how many processes live in them still.
+pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, usize)> {
+    let path = base.join(format!("circusd-{previous}"));
+    if !path.is_dir() || remove(path.clone()) {
+        return None;
+    }
+    let left = Cgroup::open(&path).and_then(|group| group.procs());
+    Some((path, left.map_or(0, |pids| pids.len())))
 }
 
 /// Says whether it is gone.

@@ -182,11 +182,19 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         }
         EventKind::SpawnFailed { wid, failure } => format!("process {wid}: {}", failure.error),
         EventKind::Start { pids, duration } => {
-            format!("started after {}, {}", seconds(duration), processes(pids))
+            format!(
+                "started after {}, {}",
+                seconds(duration),
+                processes(pids.len())
+            )
         }
         EventKind::Stop { duration, .. } => format!("stopped after {}", seconds(duration)),
         EventKind::Reload { pids, duration } => {
-            format!("reloaded after {}, {}", seconds(duration), processes(pids))
+            format!(
+                "reloaded after {}, {}",
+                seconds(duration),
+                processes(pids.len())
+            )
         }
         EventKind::Updated { keys, .. } => format!("changed {}", keys.join(", ")),
         EventKind::Add => "added".into(),
@@ -234,8 +242,8 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-fn processes(pids: &[i32]) -> String {
-    match pids.len() {
+pub(super) fn processes(number: usize) -> String {
+    match number {
         1 => "1 process".into(),
         number => format!("{number} processes"),
     }

@@ -23,6 +23,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// So long before the end there is a last attempt, however long the pause would be.
+const LAST_CHANCE: Duration = Duration::from_millis(50);
+
 /// After this an attempt is given up for another: who has accepted and then forgotten us will not
 /// remember.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
@@ -91,11 +94,12 @@ async fn knock(probe: &Probe, end: Instant) -> Result<(), String> {
             Err(_) if Instant::now() < end || last.is_none() => last = Some("no answer".into()),
             Err(_) => {}
         }
-        if Instant::now() + pause >= end {
+        let left = end.saturating_duration_since(Instant::now());
+        if left <= LAST_CHANCE {
             sleep_until(end).await;
             return Err(last.unwrap_or_default());
         }
-        sleep(pause).await;
+        sleep(pause.min(left - LAST_CHANCE)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }

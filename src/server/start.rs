@@ -20,7 +20,7 @@ use super::connection::{Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
-use super::homes::Homes;
+use super::homes::{Homes, clear_previous};
 use super::hooks::{Ground, Hooks};
 use super::program::Surroundings;
 use super::recipes::Recipes;
@@ -270,6 +270,14 @@ fn assemble(
         true => abilities.cgroup_base.as_deref().ok(),
         false => None,
     };
+    let previous = base.zip(state.previous.as_deref());
+    if let Some((path, left)) = previous.and_then(|(base, name)| clear_previous(base, name)) {
+        let (left, path) = (journal::processes(left), path.display());
+        tracing::warn!(
+            "{left} of an earlier circusd that was killed still lives in the cgroup '{path}'; this \
+             version does not take over what was left, and starts others beside it"
+        );
+    }
     let clock = Clock::start();
     let surroundings = Rc::new(Surroundings {
         instance: state.instance.clone(),

@@ -78,7 +78,7 @@ record! {
         file: Option<PathBuf> = None;
         /// Ask the clients that have registered for the hook; without one it has failed.
         plugin: bool = false;
-        /// How long it may take; hook_timeout of [circusd] unless given.
+        /// How long it may take; as long as circusd.hook_timeout says unless given.
         timeout: Option<Duration> = None, 0.001 => 86400.0;
         /// Whether a failure, but not a false answer, counts as true.
         ignore_failure: bool = false;

@@ -5,6 +5,7 @@
 
 mod calls;
 mod context;
+mod homes;
 mod program;
 mod registry;
 mod tree;
@@ -22,6 +23,7 @@ use crate::api::types::Object;
 use crate::config::{self, HookForm, HookName};
 use crate::core::{Hook, HookAnswer, HookId, HookSpec, Name};
 
+pub(super) use homes::HookHomes;
 pub(super) use registry::Registration;
 use registry::{Registry, RegistryId, Time};
 pub(super) use tree::Ground;

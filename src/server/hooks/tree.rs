@@ -13,8 +13,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 
+use super::HookHomes;
 use crate::server::descriptors::Budget;
-use crate::server::homes::{self, Home, HookHomes};
+use crate::server::homes::{self, Home};
 use crate::server::program::Surroundings;
 use crate::server::wakeups::wait_for;
 use crate::sys::cgroup::Cgroup;
