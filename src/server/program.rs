@@ -84,6 +84,7 @@ pub(super) fn command(
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect(),
+        pid_variable: None,
         working_dir: Some(recipe.working_dir.clone()),
         uid: user.map(|user| user.uid),
         gid,

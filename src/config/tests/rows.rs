@@ -60,6 +60,18 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("a table, or false", "false", "true"),
     ("'spawn'", "\"spawn\"", "\"notify\""),
     (
+        "an IP address, or 'localhost'",
+        "\"::1\"",
+        "\"example.org\"",
+    ),
+    ("the name of a network interface", "\"lo\"", "\"a/b\""),
+    (
+        "one of 'stream', 'dgram', 'seqpacket'",
+        "\"seqpacket\"",
+        "\"tcp\"",
+    ),
+    ("a boolean, or an array of names", "true", "\"web\""),
+    (
         "'null', 'inherit', or a table with 'file'",
         "{ file = \"/x\" }",
         "{ fiel = \"/x\" }",
@@ -107,13 +119,26 @@ fn file(row: &Row, value: &str) -> String {
     match row.section {
         Section::Watcher if row.key == "cmd" => format!("[watcher.web]\n{assignment}"),
         Section::Watcher => format!("[watcher.web]\n{assignment}cmd = \"true\"\n"),
+        Section::Socket => format!("[socket.web]\n{assignment}{}", company(row.key)),
         Section::Circusd | Section::Access => format!("[{}]\n{assignment}", row.section.as_str()),
+    }
+}
+
+/// The keys that a key of a socket needs.
+fn company(key: &str) -> &'static str {
+    match key {
+        "path" | "from_manager" => "",
+        "host" => "port = 0\n",
+        "port" => "host = \"::1\"\n",
+        "reuseport" | "ipv6_only" | "interface" => "host = \"::1\"\nport = 0\n",
+        _ => "path = \"/run/web.sock\"\n",
     }
 }
 
 fn name(row: &Row) -> String {
     match row.section {
         Section::Watcher => format!("watcher.web.{}", row.key),
+        Section::Socket => format!("socket.web.{}", row.key),
         Section::Circusd | Section::Access => format!("{}.{}", row.section.as_str(), row.key),
     }
 }
@@ -219,8 +244,8 @@ fn what_is_not_available_yet_is_refused_and_not_ignored() {
         let expected = format!("2:1: {}: not available in this version", name(row));
         assert_eq!(errors, [expected]);
     }
-    let errors = errors_of("[hooks]\n[socket.web]\nport = 1\n[plugin.p]\n");
-    assert_eq!(errors.len(), 3, "{errors:?}");
+    let errors = errors_of("[hooks]\n[plugin.p]\n");
+    assert_eq!(errors.len(), 2, "{errors:?}");
 }
 
 #[test]
