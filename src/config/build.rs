@@ -149,6 +149,14 @@ impl Builder<'_> {
             if let Some(lack) = found.lack {
                 self.fault(&declared.at, title, lack);
             }
+            let twin = self
+                .sockets
+                .iter()
+                .find(|known| known.is_in_the_way_of(&socket));
+            if let Some(twin) = twin {
+                let reason = format!("is at the same place as socket.{}", twin.name);
+                self.fault(&declared.at, format!("socket.{name}"), &reason);
+            }
             self.sockets.push(socket);
         }
     }

@@ -68,7 +68,7 @@ impl Named {
     fn read(&mut self, section: Section, tables: Table, checker: &mut Checker<'_>) {
         for Entry { key, key_at, node } in tables {
             let name = format!("{}.{key}", section.as_str());
-            if let Err(reason) = check_name(&key) {
+            if let Err(reason) = check_name_of(section, &key) {
                 checker.fault(&key_at, &name, reason);
                 continue;
             }
@@ -230,6 +230,17 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     } else {
         Err("a name begins with a letter or digit and has only letters, digits and _ . : @ -")
     }
+}
+
+/// The same for a watcher or a socket.
+pub(crate) fn check_name_of(section: Section, name: &str) -> Result<(), &'static str> {
+    check_name(name)?;
+    if section == Section::Socket && name.contains(':') {
+        return Err(
+            "the name of a socket has no ':', which stands between names in LISTEN_FDNAMES",
+        );
+    }
+    Ok(())
 }
 
 /// Collects the faults of a source.

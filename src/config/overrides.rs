@@ -298,7 +298,8 @@ impl Reader<'_> {
         source: &Arc<Source>,
     ) -> Option<Override> {
         if let Target::Watcher(name) | Target::Socket(name) = &target
-            && let Err(reason) = document::check_name(name)
+            && let Some(section) = target.section()
+            && let Err(reason) = document::check_name_of(section, name)
         {
             self.errors.push(Diagnostic::of(&source.name, reason));
             return None;

@@ -75,6 +75,17 @@ impl Socket {
         }
     }
 
+    /// Whether both cannot be open.
+    pub(crate) fn is_in_the_way_of(&self, other: &Self) -> bool {
+        match (self.place(), other.place()) {
+            (Where::Unix(one), Where::Unix(other)) => one == other,
+            (Where::Inet(one), Where::Inet(two)) => {
+                one == two && one.port() != 0 && self.r#type == other.r#type
+            }
+            _ => false,
+        }
+    }
+
     /// Whether one and the same socket serves for both, whatever their names. One from the manager
     /// is known by its name.
     pub fn is_same(&self, other: &Self) -> bool {

@@ -108,8 +108,11 @@ impl Driver {
                     instead: None,
                 })
             }
+            Method::ListSockets(_) => {
+                let sockets = self.sockets.list(self.store.config());
+                self.say(ask, reply::ListSockets { sockets })
+            }
             Method::Explain(_)
-            | Method::ListSockets(_)
             | Method::RegisterHook(_)
             | Method::HookResult(_)
             | Method::Reexec(_) => Err(Error::MethodNotImplemented {

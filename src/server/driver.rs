@@ -21,6 +21,7 @@ use super::journal;
 use super::notify;
 use super::program::Surroundings;
 use super::recipes::Recipes;
+use super::sockets::Sockets;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
@@ -43,6 +44,7 @@ pub(super) struct Driver {
     pub(super) workers: Workers,
     pub(super) watch: AsyncFd<Watch>,
     pub(super) recipes: Recipes,
+    pub(super) sockets: Sockets,
     pub(super) store: Store,
     pub(super) log: Rc<SharedLog>,
     pub(super) surroundings: Surroundings,
@@ -208,7 +210,12 @@ impl Driver {
                 self.workers.look_again(watch, &mut self.inputs);
             }
             Action::Abandon { worker } => self.workers.let_go(worker, watch),
-            Action::Forget { worker } => self.workers.forget(worker, watch),
+            Action::Forget { worker } => {
+                self.workers.forget(worker, watch);
+                if self.sockets.are_leaving() {
+                    self.forget_recipes();
+                }
+            }
             Action::Freeze { watcher, frozen } => {
                 if let Err(error) = self.workers.homes.freeze(watcher.as_str(), frozen) {
                     let what = if frozen { "freeze" } else { "thaw" };

@@ -17,7 +17,8 @@
 //!
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
 //! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
-//! that it is made from, `recipes` keeps that for as long as core may ask for it.
+//! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
+//! that it inherits.
 
 mod access;
 mod calls;
@@ -34,6 +35,7 @@ mod journal;
 mod notify;
 mod program;
 mod recipes;
+mod sockets;
 mod start;
 mod state;
 mod stats;

@@ -1,22 +1,44 @@
-//! What processes are made from: a configured watcher under the number by which core knows it.
+//! What processes are made from: a configured watcher and its sockets, under the number by which core
+//! knows them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::sockets::{Open, Opened};
 use crate::config::{Change, Watcher, WatcherChange};
 use crate::core::Revision;
+
+/// What the processes of one watcher are made from.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) watcher: Watcher,
+    /// In the order of their descriptors.
+    pub(super) sockets: Vec<Rc<Open>>,
+}
+
+impl Recipe {
+    fn new(watcher: &Watcher, opened: &Opened) -> Recipe {
+        let sockets = watcher.sockets.iter();
+        Recipe {
+            watcher: watcher.clone(),
+            sockets: sockets
+                .filter_map(|socket| opened.get(&socket.name).cloned())
+                .collect(),
+        }
+    }
+}
 
 /// The recipes in use.
 #[derive(Debug, Default)]
 pub(super) struct Recipes {
-    by_revision: BTreeMap<Revision, Rc<Watcher>>,
+    by_revision: BTreeMap<Revision, Rc<Recipe>>,
     current: BTreeMap<String, Revision>,
     last: u64,
 }
 
 impl Recipes {
     /// The recipe of that number.
-    pub(super) fn get(&self, revision: Revision) -> Option<Rc<Watcher>> {
+    pub(super) fn get(&self, revision: Revision) -> Option<Rc<Recipe>> {
         self.by_revision.get(&revision).cloned()
     }
 
@@ -25,9 +47,14 @@ impl Recipes {
         self.current.get(name).copied()
     }
 
-    /// Takes in the watchers of a configuration. One whose processes would be made in the same way
+    /// Takes in the watchers of a configuration, with its sockets, all of which are open. One whose processes would be made in the same way
     /// keeps its number.
-    pub(super) fn update(&mut self, watchers: &[Watcher], changes: &[WatcherChange]) {
+    pub(super) fn update(
+        &mut self,
+        watchers: &[Watcher],
+        changes: &[WatcherChange],
+        opened: &Opened,
+    ) {
         let same: BTreeMap<&str, bool> = changes
             .iter()
             .map(|change| {
@@ -47,7 +74,8 @@ impl Recipes {
                 }
             };
             self.current.insert(watcher.name.clone(), revision);
-            self.by_revision.insert(revision, Rc::new(watcher.clone()));
+            self.by_revision
+                .insert(revision, Rc::new(Recipe::new(watcher, opened)));
         }
     }
 

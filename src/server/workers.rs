@@ -13,14 +13,16 @@ use nix::unistd::Pid;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes};
 use super::program;
+use super::recipes::Recipe;
+use super::sockets::Inherited;
 use super::streams::Streams;
-use crate::config::{self, Stream, Watcher};
+use crate::config::{self, Stream};
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
 use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::spawn::Stage;
-use crate::sys::{spawn, tree};
+use crate::sys::{manager, spawn, tree};
 
 /// What a number in the epoll set stands for: its two highest bits.
 const KIND_SHIFT: u32 = 62;
@@ -89,7 +91,7 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Watcher,
+        recipe: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Input {
@@ -110,12 +112,14 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Watcher,
+        recipe: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Result<Pid, SpawnFailure> {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
+        let sockets = inherit(recipe)?;
+        let recipe = &recipe.watcher;
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
             let token = |id| PIPE << KIND_SHIFT | id;
@@ -155,11 +159,12 @@ impl Workers {
         let null = self.streams.null();
         let (our_in, our_out, our_err) = (io::stdin(), io::stdout(), io::stderr());
         let stdout = stdout.descriptor(null, our_out.as_fd(), null);
-        let fds = [
+        let mut fds = vec![
             (stdin.descriptor(null, our_in.as_fd(), null), 0),
             (stdout, 1),
             (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
+        fds.extend(sockets.iter().map(AsFd::as_fd).zip(manager::FIRST..));
         let child = spawn::spawn(&command, &fds, cgroup.as_ref()).map_err(|error| {
             let mut failure = program::failure(&error.stage.to_string(), &error.source);
             // Every other place is the program itself, which the error names.
@@ -420,6 +425,21 @@ impl Running {
             Recipients::Tree => self.home.signal(signal, None),
         }
     }
+}
+
+/// The sockets of a process, in the order of their descriptors.
+fn inherit(recipe: &Recipe) -> Result<Vec<Inherited<'_>>, SpawnFailure> {
+    let names = recipe.watcher.sockets.iter().map(|socket| &socket.name);
+    let sockets = recipe.sockets.iter().zip(names);
+    sockets
+        .map(|(socket, name)| {
+            socket.inherit().map_err(|error| {
+                let stage = "opening its socket";
+                let error = std::io::Error::other(format!("'{name}': {error}"));
+                program::failure(stage, &error)
+            })
+        })
+        .collect()
 }
 
 fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {

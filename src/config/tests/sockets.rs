@@ -63,6 +63,24 @@ fn a_socket_is_of_one_kind_and_has_all_that_it_needs() {
 }
 
 #[test]
+fn two_sockets_are_not_at_one_place() {
+    let errors = errors_of("[socket.a]\npath = '@s'\n[socket.b]\npath = '@s'\n");
+    assert_eq!(errors, ["3:9: socket.b: is at the same place as socket.a"]);
+    let inet = |name: &str, more: &str| format!("[socket.{name}]\nhost = '::'\n{more}\n");
+    let text = inet("a", "port = 7") + &inet("b", "port = 7\ntype = 'dgram'");
+    Machine::with(&(text + &inet("c", "port = 0") + &inet("d", "port = 0"))).load();
+}
+
+#[test]
+fn the_name_of_a_socket_has_no_colon() {
+    let errors = errors_of("[socket.'a:b']\npath = '@s'\n");
+    let [error] = errors.as_slice() else {
+        panic!("{errors:?}");
+    };
+    assert!(error.contains("LISTEN_FDNAMES"), "{error}");
+}
+
+#[test]
 fn what_is_switched_off_is_in_nobodys_way() {
     let text =
         "[socket.s]\npath = '/s'\nreuseport = false\nipv6_only = false\nfrom_manager = false";

@@ -123,20 +123,29 @@ impl SocketFile {
         Ok(())
     }
 
+    /// Whether it is still where it was made, and nothing else is.
+    ///
+    /// # Errors
+    ///
+    /// Those of stat(2); that there is nothing is none.
+    pub fn is_there(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match self.path.symlink_metadata() {
+            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes the file, unless another socket has taken its place.
     ///
     /// # Errors
     ///
     /// Those of unlink(2); that it is gone already is none.
     pub fn remove(&self) -> io::Result<()> {
-        let ours = self.file.metadata()?;
-        match self.path.symlink_metadata() {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                fs::remove_file(&self.path)
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+        match self.is_there()? {
+            true => fs::remove_file(&self.path),
+            false => Ok(()),
         }
     }
 }

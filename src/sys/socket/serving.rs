@@ -2,6 +2,7 @@
 //!
 //! Nothing here accepts or reads; what is in their queues waits for the workers.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -99,8 +100,9 @@ fn failed<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> ServingE
 #[derive(Debug)]
 pub struct Serving {
     fd: OwnedFd,
-    file: Option<SocketFile>,
-    /// Where the file is to be in the end, while it is beside that.
+    /// Its path changes once, when it lands.
+    file: Option<RefCell<SocketFile>>,
+    /// Where the file is in the end, if it was made beside that.
     lands: Option<PathBuf>,
 }
 
@@ -214,7 +216,7 @@ impl Wanted {
         match open_up(path, Some(mode), self.owner, self.group) {
             Ok(file) => Ok(Serving {
                 fd,
-                file: Some(file),
+                file: Some(RefCell::new(file)),
                 lands: None,
             }),
             Err(error) => {
@@ -294,12 +296,19 @@ impl Serving {
     /// # Errors
     ///
     /// Those of rename(2).
-    pub fn land(&mut self) -> io::Result<()> {
-        if let (Some(file), Some(path)) = (&mut self.file, &self.lands) {
-            file.rename(path)?;
-            self.lands = None;
+    pub fn land(&self) -> io::Result<()> {
+        match (&self.file, &self.lands) {
+            (Some(file), Some(path)) if file.borrow().path != *path => {
+                file.borrow_mut().rename(path)
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether clients find it: nobody has put something else at its path.
+    pub fn can_be_reached(&self) -> bool {
+        let file = self.file.as_ref();
+        file.is_none_or(|file| file.borrow().is_there().unwrap_or(false))
     }
 
     /// Where it is, with the port that the kernel has chosen.
@@ -309,8 +318,8 @@ impl Serving {
     /// `EAFNOSUPPORT` if it is neither of the Internet nor a Unix socket.
     pub fn place(&self) -> io::Result<Place> {
         if let Some(file) = &self.file {
-            let path = self.lands.as_ref().unwrap_or(&file.path);
-            return Ok(Place::Unix(Address::Path(path.clone())));
+            let path = (self.lands.clone()).unwrap_or_else(|| file.borrow().path.clone());
+            return Ok(Place::Unix(Address::Path(path)));
         }
         let name: SockaddrStorage = getsockname(self.fd.as_raw_fd())?;
         if let Some(v4) = name.as_sockaddr_in() {
@@ -345,7 +354,7 @@ impl Drop for Serving {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
             // It may be gone, or its directory; nobody is served by a complaint.
-            let _ = file.remove();
+            let _ = file.borrow().remove();
         }
     }
 }
@@ -465,7 +474,7 @@ mod tests {
         let path = dir.path().join("sock");
         let old = at_path(&path).open().unwrap();
         let inode = path.metadata().unwrap().ino();
-        let mut new = at_path(&path).open_beside().unwrap();
+        let new = at_path(&path).open_beside().unwrap();
         assert_eq!(path.metadata().unwrap().ino(), inode);
         new.land().unwrap();
         assert_ne!(path.metadata().unwrap().ino(), inode);
