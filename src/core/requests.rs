@@ -17,7 +17,7 @@ pub(super) const TICKETS_MAX: usize = 1024;
 pub(super) struct Ticket {
     pub(super) request: RequestId,
     goal: Goal,
-    /// The processes that ran when it came.
+    /// The processes that ran when it came, oldest first.
     before: Vec<(WorkerId, i32)>,
     /// What was last told of its progress; `None` if nobody wants to hear.
     told: Option<(u32, u32)>,
@@ -136,6 +136,12 @@ struct Outcome {
 }
 
 impl Ticket {
+    /// Whether this process ran when it came.
+    fn knows(&self, worker: WorkerId) -> bool {
+        let found = self.before.binary_search_by_key(&worker, |(id, _)| *id);
+        found.is_ok()
+    }
+
     pub(super) fn signalled(&mut self, id: SignalId, pids: &[i32]) {
         if let Goal::Signals(open, reached) = &mut self.goal
             && open.remove(&id)
@@ -286,7 +292,7 @@ impl Watcher {
         let runs = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.runs());
         let (kept, stopped): (Vec<_>, Vec<_>) = ticket.before.iter().partition(|(id, _)| runs(id));
         let started = (self.workers.values())
-            .filter(|worker| worker.runs() && ticket.before.iter().all(|(id, _)| *id != worker.id))
+            .filter(|worker| worker.runs() && !ticket.knows(worker.id))
             .filter_map(|worker| worker.pid)
             .collect();
         let pids = |list: Vec<&(WorkerId, i32)>| list.into_iter().map(|(_, pid)| *pid).collect();

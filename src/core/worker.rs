@@ -173,6 +173,12 @@ impl Worker {
         self.ready
     }
 
+    /// When its tree is killed, or killed again, once it was told to end.
+    #[must_use]
+    pub fn kill_at(&self) -> Option<Time> {
+        self.stop.map(|stop| stop.kill_at)
+    }
+
     /// Its state.
     #[must_use]
     pub fn state(&self) -> ProcessState {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::connection::{Answer, Ask, since};
 use super::driver::{Driver, Waiting};
-use super::{access, convert};
+use super::{access, convert, explain};
 use crate::api::frame::{Reply, encode};
 use crate::api::method::Method;
 use crate::api::select::Selector;
@@ -75,6 +75,7 @@ impl Driver {
                 let watchers = self.statuses(&names);
                 self.say(ask, reply::Status { watchers })
             }
+            Method::Explain(params) => self.explain(ask, params),
             Method::Stats(params) => self.stats(ask, params),
             Method::DaemonStats(_) => {
                 let stats = self.daemon_stats();
@@ -112,12 +113,11 @@ impl Driver {
                 let sockets = self.sockets.list(self.store.config());
                 self.say(ask, reply::ListSockets { sockets })
             }
-            Method::Explain(_)
-            | Method::RegisterHook(_)
-            | Method::HookResult(_)
-            | Method::Reexec(_) => Err(Error::MethodNotImplemented {
-                method: ask.method.name().to_owned(),
-            }),
+            Method::RegisterHook(_) | Method::HookResult(_) | Method::Reexec(_) => {
+                Err(Error::MethodNotImplemented {
+                    method: ask.method.name().to_owned(),
+                })
+            }
         }
     }
 
@@ -189,6 +189,26 @@ impl Driver {
         watchers
             .map(|watcher| convert::watcher(watcher, &self.clock, cgroup))
             .collect()
+    }
+
+    fn explain(&self, ask: &Ask, params: &params::Explain) -> Result<Outcome, Error> {
+        let missing = || Error::NoSuchWatcher {
+            watcher: params.watcher.clone(),
+        };
+        let name = Name::from(params.watcher.as_str());
+        let told = self.core.watcher(&name).ok_or_else(missing)?;
+        let exits = told
+            .exits()
+            .map(|exit| convert::exit(exit, &self.clock))
+            .collect();
+        let text = explain::story(told, self.clock.now());
+        let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
+        let reply = reply::Explain {
+            watcher,
+            exits,
+            text,
+        };
+        self.say(ask, reply)
     }
 
     fn verb(

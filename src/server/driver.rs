@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use signal_hook_tokio::Signals;
@@ -27,6 +28,11 @@ use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{Action, ExitReason, HookAnswer, Input, Reply, RequestId, Shutdown, Supervisor};
 use crate::sys::epoll::Watch;
+use crate::sys::memory;
+
+/// How long clients are answered before processes are looked after again. A respawn may be late by
+/// so much, and by one answer; each look costs a system call.
+const ANSWERING_MAX: Duration = Duration::from_millis(1);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,15 +109,28 @@ impl Driver {
             let wake = self.sleep(&mut signals, &mut asks).await;
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
-            while let Ok(ask) = asks.try_recv() {
-                self.call(ask);
-            }
+            self.answer(&mut asks).await;
             if self.more {
                 self.more = self
                     .workers
                     .take_ready(self.watch.get_mut(), &mut self.inputs);
             }
         }
+    }
+
+    /// Answers those who have asked, but not for longer than [`ANSWERING_MAX`]: then it is everybody
+    /// else's turn, as the next of them may ask for much.
+    async fn answer(&mut self, asks: &mut mpsc::UnboundedReceiver<Ask>) {
+        let begun = Instant::now();
+        while begun.elapsed() < ANSWERING_MAX {
+            match asks.try_recv() {
+                Ok(ask) => self.call(ask),
+                Err(_) => return,
+            }
+        }
+        // Without this the runtime would not look for signals, nor at connections.
+        tokio::task::yield_now().await;
+        self.more = true;
     }
 
     /// Waits for the next thing to happen. May be dropped at any point: nothing is lost.
@@ -207,7 +226,7 @@ impl Driver {
             Action::KillTree { worker, id } => {
                 let killed = self.workers.kill_tree(worker, id);
                 self.inputs.push(killed);
-                self.workers.look_again(watch, &mut self.inputs);
+                self.workers.look_at(worker, &mut self.inputs);
             }
             Action::Abandon { worker } => self.workers.let_go(worker, watch),
             Action::Forget { worker } => {
@@ -232,7 +251,12 @@ impl Driver {
             Action::Reply { request, result } => self.reply(request, result),
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
-            Action::Settled => notify::ready(&self.core),
+            Action::Settled => {
+                notify::ready(&self.core);
+                if let Err(error) = memory::give_back_code() {
+                    tracing::debug!("the code that was needed to start stays in memory: {error}");
+                }
+            }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
         }

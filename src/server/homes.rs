@@ -170,11 +170,11 @@ impl Homes {
     /// # Errors
     ///
     /// The kernel refuses, or some processes may not be killed by us.
-    pub(super) fn kill(&mut self, home: &Home) -> io::Result<bool> {
+    pub(super) fn kill(&mut self, home: &Home, main: &Pidfd) -> io::Result<bool> {
         if let Home::Cgroup(path) = home {
             self.spent.insert(path.clone());
         }
-        home.kill()
+        home.kill(main)
     }
 
     /// Notes that somebody goes on living in a home, and is no longer ours.
@@ -240,13 +240,17 @@ impl Home {
         }
     }
 
-    /// Whether nothing is left. To be asked when the main process has ended. `is_known` tells the
-    /// main processes of workers.
+    /// Whether nothing is left. To be asked when the main process, `main`, has ended. `is_known` tells
+    /// the main processes of workers.
     ///
     /// # Errors
     ///
     /// Those of looking.
-    pub(super) fn is_empty(&self, is_known: impl Fn(Pid) -> bool) -> io::Result<bool> {
+    pub(super) fn is_empty(
+        &self,
+        main: &Pidfd,
+        is_known: impl Fn(Pid) -> bool,
+    ) -> io::Result<bool> {
         match self {
             Home::Cgroup(path) => match Cgroup::open(path) {
                 Ok(group) => group.is_populated().map(|populated| !populated),
@@ -254,11 +258,18 @@ impl Home {
                 Err(error) => Err(error),
             },
             Home::Tree(origin) => {
-                // Whoever is left is in its process group, or the child of somebody who is, or has
-                // lost its parent and become our child. Only the last two take a look at all.
-                let group_gone = nix::sys::signal::killpg(origin.pid, None) == Err(Errno::ESRCH);
-                let strangers = tree::children()?.into_iter().any(|pid| !is_known(pid));
-                if group_gone && !strangers {
+                // The kernel knows of everybody in its process group, where a look into /proc misses
+                // who forks and ends all the while.
+                if main.signal_group(0).is_ok() {
+                    // It knows of those as well who have only not been waited for.
+                    tree::reap_orphans(&is_known)?;
+                    if main.signal_group(0).is_ok() {
+                        return Ok(false);
+                    }
+                }
+                // Whoever else is left has lost its parent and become our child, or comes from one
+                // who has.
+                if tree::children()?.into_iter().all(is_known) {
                     return Ok(true);
                 }
                 tree::members(origin).map(|members| members.is_empty())
@@ -267,7 +278,7 @@ impl Home {
     }
 
     /// Kills everything; see [`Homes::kill`].
-    fn kill(&self) -> io::Result<bool> {
+    fn kill(&self, main: &Pidfd) -> io::Result<bool> {
         match self {
             Home::Cgroup(path) => {
                 let group = Cgroup::open(path)?;
@@ -276,9 +287,11 @@ impl Home {
                 Ok(populated)
             }
             Home::Tree(origin) => {
+                // Its process group at once, as nobody can fork out of that meanwhile.
+                let group = main.signal_group(nix::libc::SIGKILL).is_ok();
                 let killed = tree::kill_tree(origin, nix::libc::SIGKILL)?;
                 match killed.refused.is_empty() {
-                    true => Ok(killed.signalled > 0),
+                    true => Ok(group || killed.signalled > 0),
                     false => Err(Errno::EPERM.into()),
                 }
             }

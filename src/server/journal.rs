@@ -1,9 +1,7 @@
 //! The daemon's own log: to the journal, to standard error, or to a file; and every event as a
 //! record with fields.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use tracing::Level;
@@ -15,6 +13,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::convert;
 use super::stderr::Stderr;
+use super::streams::open_file;
 use crate::api::types;
 use crate::config::{self, LogLevel, LogTarget};
 use crate::core::{Event, EventKind};
@@ -48,11 +47,7 @@ pub(super) fn start(level: &LogLevel, target: Option<&LogTarget>) -> io::Result<
                 .try_init()
         }
         Some(LogTarget::File(path)) => {
-            let file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o640)
-                .open(path)?;
+            let file = open_file(path)?;
             let lines = fmt::layer().with_target(false).with_ansi(false);
             registry
                 .with(lines.with_writer(Arc::new(file)).with_filter(filter))

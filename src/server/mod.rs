@@ -29,6 +29,7 @@ mod convert;
 mod descriptors;
 mod driver;
 mod events;
+mod explain;
 mod flags;
 mod homes;
 mod journal;

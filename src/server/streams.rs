@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
@@ -203,7 +203,7 @@ impl Streams {
         match input {
             Input::Null => Ok(Outlet::Null),
             Input::Inherit => Ok(Outlet::Inherit),
-            Input::File(path) => File::open(path).map(|file| Outlet::Owned(file.into())),
+            Input::File(path) => open_input(path).map(Outlet::Owned),
         }
     }
 
@@ -410,8 +410,9 @@ impl Sink {
     }
 }
 
-/// To append only, and not through a symbolic link: the directory may be one where others write.
-fn open_file(path: &Path) -> io::Result<File> {
+/// To append only, and not through a symbolic link: the directory may be one where others write. Never
+/// waits, as open(2) of a named pipe does until somebody reads from it.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     OpenOptions::new()
         .append(true)
@@ -419,6 +420,20 @@ fn open_file(path: &Path) -> io::Result<File> {
         .mode(0o640)
         .custom_flags(flags.bits())
         .open(path)
+}
+
+/// Never waits, as open(2) of a named pipe does until somebody writes to it.
+fn open_input(path: &Path) -> io::Result<OwnedFd> {
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags);
+    let mut file = options.open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        // A pipe without a writer is at its end: with both ends open the worker waits instead.
+        file = options.write(true).open(path)?;
+    }
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(file.into())
 }
 
 fn open_journal(watcher: &str, priority: u8) -> io::Result<Outlet> {

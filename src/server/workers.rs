@@ -54,8 +54,9 @@ pub(super) struct Workers {
 struct Running {
     watcher: Name,
     pid: Pid,
-    /// `None` once it was waited for.
-    pidfd: Option<Pidfd>,
+    /// Kept until it is forgotten, as its process group is told by it even after its end.
+    pidfd: Pidfd,
+    waited: bool,
     home: Home,
     events: Option<Events>,
 }
@@ -193,13 +194,14 @@ impl Workers {
             }
         };
         self.pids.insert(pid, worker);
-        let (watcher, pidfd) = (watcher.clone(), Some(child.pidfd));
+        let (watcher, pidfd) = (watcher.clone(), child.pidfd);
         self.running.insert(
             worker,
             Running {
                 watcher,
                 pid,
                 pidfd,
+                waited: false,
                 home,
                 events: None,
             },
@@ -225,7 +227,7 @@ impl Workers {
     /// Kills everything of a worker.
     pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
         let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = self.homes.kill(&running.home)?;
+            let found = self.homes.kill(&running.home, &running.pidfd)?;
             Ok(if found {
                 vec![running.pid.as_raw()]
             } else {
@@ -271,9 +273,9 @@ impl Workers {
         let Some(running) = self.running.remove(&worker) else {
             return;
         };
-        if let Some(pidfd) = &running.pidfd {
+        if !running.waited {
             // It may have ended and been taken out already.
-            let _ = watch.remove(pidfd);
+            let _ = watch.remove(&running.pidfd);
             self.pids.remove(&running.pid);
         }
         if let Some(events) = &running.events {
@@ -305,15 +307,17 @@ impl Workers {
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
-        let Some(pidfd) = &running.pidfd else { return };
-        let status = match pidfd.try_wait() {
+        if running.waited {
+            return;
+        }
+        let status = match running.pidfd.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => exit_status(status),
             // Somebody else has waited for it: it has ended, and nobody can say how.
             Err(_) => ExitStatus::Unknown,
         };
-        let _ = watch.remove(pidfd);
-        running.pidfd = None;
+        let _ = watch.remove(&running.pidfd);
+        running.waited = true;
         let pid = running.pid;
         self.pids.remove(&pid);
         let emptied = self.is_empty(worker);
@@ -333,7 +337,7 @@ impl Workers {
         };
         running
             .home
-            .is_empty(|pid| self.pids.contains_key(&pid))
+            .is_empty(&running.pidfd, |pid| self.pids.contains_key(&pid))
             .unwrap_or_else(|error| {
                 tracing::warn!(
                     "{}: failed to look for what is left of a process: {error}",
@@ -345,7 +349,6 @@ impl Workers {
 
     /// Has us told when a worker's group is empty.
     fn await_empty(&mut self, worker: WorkerId, watch: &mut Watch) {
-        self.leaving.push(worker);
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
@@ -355,14 +358,15 @@ impl Workers {
             }
             Ok(events)
         });
-        match events {
-            Ok(events) => running.events = events,
-            Err(error) => {
-                tracing::warn!(
-                    "{}: failed to watch over a cgroup: {error}",
-                    running.watcher
-                );
-            }
+        running.events = events.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: failed to watch over a cgroup: {error}",
+                running.watcher
+            );
+            None
+        });
+        if running.events.is_none() {
+            self.leaving.push(worker);
         }
     }
 
@@ -380,7 +384,6 @@ impl Workers {
             && let Some(events) = running.events.take()
         {
             let _ = watch.remove(&events);
-            self.leaving.retain(|leaving| *leaving != worker);
             inputs.push(Input::Emptied { worker });
         }
     }
@@ -392,22 +395,20 @@ impl Workers {
         if let Err(error) = tree::reap_orphans(|pid| self.pids.contains_key(&pid)) {
             tracing::warn!("failed to wait for orphans, trying again at the next: {error}");
         }
-        self.look_again(watch, inputs);
+        self.look_again(inputs);
     }
 
     /// Looks at the trees of ended workers again.
-    pub(super) fn look_again(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) {
-        let empty: Vec<WorkerId> = self
-            .leaving
-            .iter()
-            .copied()
-            .filter(|worker| self.is_empty(*worker))
-            .collect();
-        for worker in empty {
+    fn look_again(&mut self, inputs: &mut Vec<Input>) {
+        for worker in self.leaving.clone() {
+            self.look_at(worker, inputs);
+        }
+    }
+
+    /// Looks at the tree of one of them again.
+    pub(super) fn look_at(&mut self, worker: WorkerId, inputs: &mut Vec<Input>) {
+        if self.leaving.contains(&worker) && self.is_empty(worker) {
             self.leaving.retain(|leaving| *leaving != worker);
-            if let Some(events) = self.running.get_mut(&worker).and_then(|w| w.events.take()) {
-                let _ = watch.remove(&events);
-            }
             inputs.push(Input::Emptied { worker });
         }
     }
@@ -416,10 +417,10 @@ impl Workers {
 impl Running {
     fn signal(&self, signal: i32, recipients: Recipients) -> io::Result<Vec<i32>> {
         match recipients {
-            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| pidfd.signal(signal)) {
-                Some(Ok(())) => Ok(vec![self.pid.as_raw()]),
-                Some(Err(error)) if error.raw_os_error() != Some(nix::libc::ESRCH) => Err(error),
-                _ => Ok(Vec::new()),
+            Recipients::Process => match self.pidfd.signal(signal) {
+                Ok(()) => Ok(vec![self.pid.as_raw()]),
+                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(Vec::new()),
+                Err(error) => Err(error),
             },
             Recipients::Children => self.home.signal(signal, Some(self.pid)),
             Recipients::Tree => self.home.signal(signal, None),

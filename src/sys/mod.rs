@@ -36,6 +36,7 @@ pub mod users;
 pub mod journal;
 pub mod lock;
 pub mod manager;
+pub mod memory;
 pub mod socket;
 
 pub mod abilities;

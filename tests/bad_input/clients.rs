@@ -1,9 +1,14 @@
 //! Clients that say nothing, too many of them, and those that leave or do not listen.
 
 use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use super::common::facts::pids;
 use super::common::{Connection, Daemon, Home, eventually, skip};
 use super::{SLEEPER, assert_alive, daemon_stats, may_hold_descriptors, memory};
 
@@ -192,4 +197,39 @@ fn a_client_that_asks_and_never_reads() {
     let after = memory(&daemon);
     assert!(after < before + 4 * MIB, "{before} bytes, then {after}");
     assert_alive(&daemon);
+}
+
+/// Answers that cost much are given one after the other, and what happens meanwhile comes between
+/// them: who has asked for so much waits, not the workers.
+#[test]
+fn a_crowd_that_asks_for_much_does_not_delay_a_respawn() {
+    const CLIENTS: usize = 40;
+    let daemon = Daemon::start(&format!(
+        "{SLEEPER}[watcher.many]\ncmd = ['sleep', 'infinity']\nnumprocesses = 100\n"
+    ));
+    let mut events = daemon.subscribe_with(json!({"topics": ["watcher.sleeper.spawn"]}));
+    let pid = *pids(&daemon.status("sleeper")).first().expect("one runs");
+    let mut crowd: Vec<Connection> = (0..CLIENTS).map(|_| daemon.connect()).collect();
+    for client in &mut crowd {
+        client.send_call("Stats", json!({}), false);
+    }
+    let pid = Pid::from_raw(pid.try_into().expect("a pid"));
+    kill(pid, Signal::SIGKILL).expect("it runs");
+    events.next();
+    let answered = crowd.iter_mut().filter_map(has_answer).count();
+    for client in &mut crowd {
+        client.receive_reply().expect("everyone is answered");
+    }
+    assert!(
+        answered < CLIENTS * 3 / 4,
+        "{answered} of {CLIENTS} came first"
+    );
+}
+
+/// Whether something is there to be read.
+fn has_answer(client: &mut Connection) -> Option<()> {
+    let stream = client.stream();
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    let ready = poll(&mut fds, PollTimeout::ZERO).expect("a socket can be polled");
+    (ready > 0).then_some(())
 }

@@ -1,8 +1,13 @@
 //! Commands that cannot be started: refused when they are started, in words, in the reply of the
 //! start, in the status and in the events.
 
+use std::fs;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
+use super::common::facts::line_of;
 use super::common::{Daemon, Home};
 use super::{assert_alive, daemon_stats};
 
@@ -151,4 +156,25 @@ fn what_was_missing_is_found_when_it_is_there() {
         .expect("now it can be started");
     assert_eq!(daemon.status("late")["state"], "active");
     assert!(daemon.status("late")["reason"].is_null());
+}
+
+/// The start of a worker must not wait for who is to write to it, as everybody would wait with it.
+#[test]
+fn a_pipe_that_nobody_writes_to() {
+    let home = Home::new("");
+    let (pipe, heard) = (home.path("pipe"), home.path("heard"));
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a pipe can be made");
+    home.configure(&format!(
+        "[watcher.sleeper]\ncmd = ['sleep', 'infinity']\n\
+         [watcher.reader]\ncmd = ['/bin/sh', '-c', 'read line; echo \"$line\" > {}; exec sleep infinity']\n\
+         stdin = {{ file = '{}' }}\n",
+        heard.display(),
+        pipe.display(),
+    ));
+    let daemon = home.start();
+    assert_alive(&daemon);
+    assert_eq!(daemon.status("reader")["state"], "active");
+    fs::write(&pipe, "a line\n").expect("the worker has it open");
+    assert_eq!(line_of(&heard), "a line");
+    assert_eq!(daemon.status("reader")["restarts"], 0);
 }

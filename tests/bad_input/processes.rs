@@ -114,6 +114,43 @@ fn check_left(circusd: &str) {
 }
 
 #[test]
+fn what_forks_and_ends_all_the_while_is_stopped_with_its_worker() {
+    check_comet("");
+}
+
+#[test]
+fn what_forks_and_ends_all_the_while_is_stopped_without_cgroups_too() {
+    check_comet(WITHOUT_CGROUPS);
+}
+
+/// Of such a one every look at /proc can see nothing: it has ended, and its child was not there yet.
+fn check_comet(circusd: &str) {
+    let home = Home::new("");
+    let script =
+        "f() { echo >> trail; test $1 -eq 0 || f $(($1 - 1)) & }; f 20000; exec sleep infinity";
+    fs::write(home.path("comet.sh"), script).expect("a file can be written");
+    home.configure(&format!(
+        "{circusd}[watcher.w]\ncmd = ['/bin/sh', 'comet.sh']\nautostart = false\nworking_dir = '{}'\ngraceful_timeout = '100ms'\n",
+        home.root().display()
+    ));
+    let daemon = home.start();
+    let trail = || fs::metadata(home.path("trail")).map_or(0, |trail| trail.len());
+    for _ in 0..5 {
+        let before = trail();
+        let started = daemon.call("Start", json!({"watchers": "w"}));
+        started.expect("it can be started");
+        eventually("it flies", || (trail() > before + 50).then_some(()));
+        let stopped = daemon.call("Stop", json!({"watchers": "w"}));
+        stopped.expect("it can be stopped");
+        let after = trail();
+        for _ in 0..20 {
+            daemon.ctl(&["status"]);
+        }
+        assert_eq!(trail(), after, "it flies on");
+    }
+}
+
+#[test]
 fn a_storm_of_kills() {
     const WORKERS: usize = 20;
     const ROUNDS: usize = 10;

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::json;
 
 use super::common::{Home, output};
@@ -107,6 +109,22 @@ fn a_log_or_a_pidfile_that_cannot_be_written() {
         );
         assert!(!home.socket().exists(), "{key}");
     }
+}
+
+#[test]
+fn a_log_that_is_a_pipe_without_a_reader() {
+    let home = Home::new("");
+    let pipe = home.path("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a pipe can be made");
+    home.configure(&format!(
+        "[circusd]\nlog_target = '{}'\n{SLEEPER}",
+        pipe.display()
+    ));
+    let output = home.run_to_end(&[]);
+    let complaint = complaint(&output);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    let told = format!("failed to open the log '{}'", pipe.display());
+    assert!(complaint.contains(&told), "{complaint}");
 }
 
 #[test]

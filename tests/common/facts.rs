@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,21 @@ pub(crate) fn line_of(path: &Path) -> String {
         let text = fs::read_to_string(path).ok()?;
         text.split_once('\n').map(|(line, _)| line.to_owned())
     })
+}
+
+/// The HTTP worker of the examples, beside the test programs in cargo's target directory.
+pub(crate) fn http_worker() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its program");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("it lies in target/debug/deps");
+    let worker = profile.join("examples/http_worker");
+    assert!(
+        worker.exists(),
+        "{worker:?} is missing: cargo build --examples"
+    );
+    worker
 }
 
 /// Waits until a worker has written a number there.

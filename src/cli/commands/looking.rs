@@ -14,7 +14,7 @@ const ORIGIN: Arg = switch(
     "Show where each value comes from: file and line, flag, environment, API or default",
 );
 
-pub(super) static COMMANDS: [Command; 12] = [
+pub(super) static COMMANDS: [Command; 13] = [
     Command {
         name: "status",
         about: "Show the state of the watchers, and why one is not simply running",
@@ -172,6 +172,22 @@ pub(super) static COMMANDS: [Command; 12] = [
             methods: &["ListSockets"],
             calls: |_| Ok(vec![Call::new("ListSockets")]),
             print: print::sockets,
+        },
+    },
+    Command {
+        name: "why",
+        about: "Tell the story of a watcher: its state, why, and what happens next",
+        details: "What state a watcher is in and why, what circusd does next and when, and how its \
+            last processes ended.",
+        examples: &[Example {
+            line: "why web",
+            says: "why web is not simply running",
+        }],
+        args: &[ONE_WATCHER],
+        work: Work::Ask {
+            methods: &["Explain"],
+            calls: why,
+            print: print::story,
         },
     },
     Command {
@@ -333,6 +349,12 @@ fn stats(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
         None => call,
         Some(_) => call.answered(Replies::Stream),
     }])
+}
+
+fn why(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
+    Ok(vec![
+        Call::new("Explain").with_some("watcher", text(matches, "name")),
+    ])
 }
 
 fn get(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {

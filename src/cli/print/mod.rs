@@ -25,7 +25,7 @@ pub use replies::{
     sockets, version,
 };
 pub use stats::{daemon_stats, stats};
-pub use status::status;
+pub use status::{status, story};
 pub use words::printable;
 
 use super::command::Parameters;

@@ -22,6 +22,12 @@ pub fn status(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
     })
 }
 
+/// What `Explain` tells, as it tells it.
+pub fn story(reply: &Parameters, _: &View<'_>) -> Result<String, Error> {
+    let text = read::<reply::Explain>(reply)?.text;
+    Ok(lines(text.lines().map(printable)))
+}
+
 fn overview(watchers: &[Watcher], view: &View<'_>) -> String {
     let rows = watchers.iter().map(|watcher| row(watcher, view)).collect();
     let left = columns(&HEADER, &["RESTARTS"], rows);

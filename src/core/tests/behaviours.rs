@@ -408,3 +408,59 @@ fn a_kill_hurries_one_that_is_on_its_way_out() {
         ",
     );
 }
+
+/// Two running, replaced once, so that they are at the places 3 and 4.
+const REPLACED: &str = "
+        0 start a
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          spawn w2 a/2
+        2 spawned w2
+          a: spawn 2
+          a: ready 2
+          a: start
+          1: ok
+        3 reload a
+          spawn w3 a/3
+        4 spawned w3
+          a: spawn 3
+          a: ready 3
+          spawn w4 a/4
+        5 spawned w4
+          a: spawn 4
+          a: ready 4
+          signal w1 15
+          signal w2 15
+        6 ended w1, ended w2
+          a: reap 1
+          a: reap 2
+          a: reload
+          2: ok";
+
+#[test]
+fn no_old_one_goes_before_all_new_ones_are_ready() {
+    check(&[spec("a", 2)], REPLACED);
+}
+
+#[test]
+fn a_reload_that_fails_half_way_keeps_just_the_old_ones() {
+    let story = format!(
+        "{REPLACED}
+        7 reload a
+          spawn w5 a/1
+        8 spawned w5
+          a: spawn 1
+          a: ready 1
+          spawn w6 a/2
+        9 failed w6
+          a: spawn_failed 2
+          signal w5 15
+          3: start failed
+        10 ended w5
+          a: reap 1
+        "
+    );
+    check(&[spec("a", 2)], &story);
+}

@@ -1,0 +1,98 @@
+//! One watcher told as a story: its state, why, what happens next, and how its processes ended.
+
+use std::time::Duration;
+
+use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState};
+
+/// The story at `now`, a sentence a line.
+pub(super) fn story(watcher: &Watcher, now: Time) -> String {
+    let mut lines = vec![state(watcher)];
+    lines.extend(why(watcher, now));
+    lines.push(next(watcher, now));
+    let leaving = watcher
+        .workers()
+        .filter(|worker| worker.state() == ProcessState::Stopping);
+    lines.extend(leaving.filter_map(|worker| {
+        let (wid, pid) = (worker.wid(), worker.pid()?);
+        let left = worker.kill_at()?.since(now);
+        let left = match left.is_zero() {
+            true => "being killed".to_owned(),
+            false => format!("killed in {} if it has not ended by then", seconds(left)),
+        };
+        Some(format!(
+            "Process {wid} (pid {pid}) was told to end, and is {left}."
+        ))
+    }));
+    lines.extend(watcher.exits().rev().map(|exit| end(exit, now)));
+    lines.join("\n")
+}
+
+fn state(watcher: &Watcher) -> String {
+    let word = match watcher.state() {
+        WatcherState::Stopped => "stopped",
+        WatcherState::Starting => "starting",
+        WatcherState::Active => "active",
+        WatcherState::Reloading => "being reloaded",
+        WatcherState::Stopping => "stopping",
+        WatcherState::Waiting => "waiting",
+        WatcherState::Failed => "failed",
+    };
+    let ready = watcher
+        .workers()
+        .filter(|w| w.state() == ProcessState::Running)
+        .count();
+    let frozen = if watcher.frozen() { ", and frozen" } else { "" };
+    let (name, target) = (&watcher.spec().name, watcher.target());
+    format!("{name} is {word}{frozen}; {ready} of {target} processes are ready.")
+}
+
+fn why(watcher: &Watcher, now: Time) -> Option<String> {
+    let reason = watcher.reason()?;
+    let ago = seconds(now.since(reason.since));
+    Some(format!("Why: {}; since {ago} ago.", reason.text))
+}
+
+fn next(watcher: &Watcher, now: Time) -> String {
+    let reason = watcher.reason();
+    let again = reason.as_ref().and_then(|reason| reason.next_attempt);
+    let cause = reason.map(|reason| reason.cause);
+    match (watcher.state(), again, cause) {
+        (_, Some(at), _) => {
+            format!(
+                "Next: circusd tries again by itself in {}.",
+                seconds(at.since(now))
+            )
+        }
+        (WatcherState::Active, None, None) => {
+            "Next: nothing; a process that ends is replaced as its settings say.".into()
+        }
+        (WatcherState::Starting | WatcherState::Reloading, ..) => {
+            "Next: it is done when all its processes are ready.".into()
+        }
+        (WatcherState::Stopping, ..) => "Next: it is stopped when nothing of it is left.".into(),
+        (WatcherState::Waiting, _, Some(Cause::Dependency)) => {
+            "Next: it starts when those before it have settled.".into()
+        }
+        _ => "Next: nothing until somebody starts, restarts or reloads it.".into(),
+    }
+}
+
+fn end(exit: &Exit, now: Time) -> String {
+    let how = if exit.expected {
+        "as it was told to"
+    } else {
+        "by itself"
+    };
+    let (ago, ran) = (seconds(now.since(exit.time)), seconds(exit.runtime));
+    let (wid, pid, status) = (exit.wid, exit.pid, exit.status);
+    format!("{ago} ago process {wid} (pid {pid}) {status} {how}; it had run for {ran}.")
+}
+
+/// To a tenth of a second, and no more exactly than that.
+fn seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..60 => format!("{:.1} s", duration.as_secs_f64()),
+        60..3600 => format!("{} min", duration.as_secs() / 60),
+        3600.. => format!("{} h", duration.as_secs() / 3600),
+    }
+}
