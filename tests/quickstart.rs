@@ -11,21 +11,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use common::facts;
-use common::{Daemon, Events, Home, eventually};
+use common::{Events, Home, eventually};
 use serde_json::json;
 
 const QUICKSTART: &str = include_str!("../examples/quickstart.toml");
 const PORT: &str = "port = 8080";
-
-/// The port that the kernel has chosen for the socket of the pool.
-fn port_of(daemon: &Daemon) -> u16 {
-    let sockets = daemon.call("ListSockets", json!({}));
-    let socket = sockets.expect("everyone may look")["sockets"][0].clone();
-    assert_eq!(socket["watchers"], json!(["http"]), "{socket}");
-    let address = socket["address"].as_str().expect("a socket has an address");
-    let (_, port) = address.rsplit_once(':').expect("HOST:PORT");
-    port.parse().expect("a port")
-}
 
 /// A checkout with no more in it than the quickstart needs.
 fn checkout() -> Arc<Home> {
@@ -72,7 +62,7 @@ fn wait_replaced(events: &mut Events, watcher: &str, wid: u64) -> (u64, u64) {
 fn the_quickstart_does_what_it_says() {
     let home = checkout();
     let mut daemon = home.start();
-    let port = port_of(&daemon);
+    let port = facts::port_of(&daemon, "http");
     let mut events = daemon.subscribe();
 
     let pids: BTreeSet<String> = daemon.status("http")["processes"]

@@ -49,6 +49,26 @@ pub(crate) fn line_of(path: &Path) -> String {
     })
 }
 
+/// A socket as `ListSockets` tells it.
+pub(crate) fn socket_of(daemon: &Daemon, name: &str) -> Value {
+    let reply = daemon.call("ListSockets", json!({}));
+    let reply = reply.expect("everyone may look");
+    let sockets = reply["sockets"].as_array().expect("a list of sockets");
+    let found = sockets.iter().find(|socket| socket["name"] == name);
+    found
+        .unwrap_or_else(|| panic!("no socket '{name}': {reply}"))
+        .clone()
+}
+
+/// The port of an Internet socket.
+pub(crate) fn port_of(daemon: &Daemon, socket: &str) -> u16 {
+    let socket = socket_of(daemon, socket);
+    let address = socket["address"].as_str().expect("a socket has an address");
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse());
+    port.and_then(Result::ok)
+        .unwrap_or_else(|| panic!("no port: {socket}"))
+}
+
 /// The HTTP worker of the examples, beside the test programs in cargo's target directory.
 pub(crate) fn http_worker() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its program");
