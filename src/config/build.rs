@@ -272,6 +272,16 @@ fn contradictions(watcher: &Watcher, table: &Table) -> Vec<(&'static str, Proble
             Problem::new(node, "more than one, but singleton = true")
         });
     }
+    if watcher.on_demand && watcher.sockets.is_empty() {
+        report("on_demand", &|node| {
+            Problem::new(node, "there is nothing to connect to without use_sockets")
+        });
+    } else if watcher.on_demand && watcher.sockets.iter().any(|socket| socket.reuseport) {
+        report("on_demand", &|node| {
+            let reason = "with reuseport nobody can connect before there is a process";
+            Problem::new(node, reason)
+        });
+    }
     if watcher.stdout == Some(Output::Stdout) {
         report("stdout", &|node| {
             Problem::new(node, "'stdout' is for stderr only")

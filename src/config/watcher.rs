@@ -62,6 +62,9 @@ section! {
     priority: i32 = 0, Live;
     /// Start with the daemon.
     autostart: bool = true, Live;
+    /// With autostart: start at the first connection to one of its sockets, which is then served,
+    /// instead of with the daemon.
+    on_demand: bool = false, Reload;
     /// The pause between two of its processes when they are started.
     warmup_delay: Duration = Duration::ZERO, Live, 0.0 => 86400.0;
     /// The time from the stop signal to SIGKILL for the whole tree; 0: SIGKILL at once.
@@ -116,8 +119,6 @@ section! {
         after, Live;
         /// Watchers that must be ready first, and whose stop stops this one.
         requires, Live;
-        /// Start at the first connection to one of its sockets.
-        on_demand, Reload;
         /// A process that is not ready by then has failed to start.
         start_timeout, Live;
         /// WATCHDOG=1 is expected this often.

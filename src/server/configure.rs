@@ -197,6 +197,7 @@ impl Driver {
             return Err(convert::refusal(refusal, &self.clock));
         }
         self.store = store;
+        self.await_demands_anew();
         self.forget_recipes();
         Ok(())
     }

@@ -101,6 +101,11 @@ impl Driver {
                     .child_ended(self.watch.get_mut(), &mut self.inputs);
                 self.pursue();
             }
+            // The last who used a socket may have gone; it is closed with its last recipe. Not before
+            // everything that was asked for is known to core: it may be about other recipes.
+            if self.sockets.are_leaving() {
+                self.forget_recipes();
+            }
             if let Some(ended) = self.ended {
                 self.workers.streams.drain();
                 self.workers.homes.remove_all();
@@ -229,12 +234,12 @@ impl Driver {
                 self.workers.look_at(worker, &mut self.inputs);
             }
             Action::Abandon { worker } => self.workers.let_go(worker, watch),
-            Action::Forget { worker } => {
-                self.workers.forget(worker, watch);
-                if self.sockets.are_leaving() {
-                    self.forget_recipes();
-                }
-            }
+            Action::Forget { worker } => self.workers.forget(worker, watch),
+            Action::Await {
+                watcher,
+                awaited: false,
+            } => self.workers.end_demand(&watcher, watch),
+            Action::Await { watcher, .. } => self.await_demand(&watcher),
             Action::Freeze { watcher, frozen } => {
                 if let Err(error) = self.workers.homes.freeze(watcher.as_str(), frozen) {
                     let what = if frozen { "freeze" } else { "thaw" };
@@ -259,6 +264,22 @@ impl Driver {
             }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
+        }
+    }
+
+    /// Waits for the first connection to one of the sockets that the watcher has now.
+    fn await_demand(&mut self, watcher: &crate::core::Name) {
+        let revision = self.recipes.current(watcher.as_str());
+        if let Some(recipe) = revision.and_then(|revision| self.recipes.get(revision)) {
+            let watch = self.watch.get_mut();
+            self.workers.await_demand(watcher, &recipe, watch);
+        }
+    }
+
+    /// The sockets of those who are awaited may be others now.
+    pub(super) fn await_demands_anew(&mut self) {
+        for watcher in self.workers.awaited() {
+            self.await_demand(&watcher);
         }
     }
 

@@ -18,7 +18,7 @@
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
 //! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
 //! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
-//! that it inherits.
+//! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
 
 mod access;
 mod calls;
@@ -26,6 +26,7 @@ mod clock;
 mod configure;
 mod connection;
 mod convert;
+mod demand;
 mod descriptors;
 mod driver;
 mod events;

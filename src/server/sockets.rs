@@ -310,6 +310,11 @@ impl Open {
         }
     }
 
+    /// What all processes inherit; `None` where each has its own.
+    pub(super) fn shared(&self) -> Option<&Serving> {
+        self.serving.as_ref().filter(|_| self.own.is_none())
+    }
+
     fn can_be_reached(&self) -> bool {
         self.serving.as_ref().is_none_or(Serving::can_be_reached)
     }

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 
 use nix::unistd::Pid;
 
+use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes};
 use super::program;
@@ -29,6 +30,7 @@ const KIND_SHIFT: u32 = 62;
 const PROCESS: u64 = 0;
 const GROUP: u64 = 1;
 const PIPE: u64 = 2;
+const DEMAND: u64 = 3;
 
 /// Of lines on standard output and standard error that go to the journal; see syslog(3).
 const PRIORITY_INFO: u8 = 6;
@@ -44,6 +46,7 @@ pub(super) struct Workers {
     leaving: Vec<WorkerId>,
     pub(super) homes: Homes,
     pub(super) streams: Streams,
+    demand: Demand,
     budget: Budget,
     ready: Vec<Ready>,
     /// Processes started since the daemon was.
@@ -69,6 +72,7 @@ impl Workers {
             leaving: Vec::new(),
             homes,
             streams,
+            demand: Demand::default(),
             budget,
             ready: Vec::new(),
             spawns: 0,
@@ -209,6 +213,27 @@ impl Workers {
         Ok(pid)
     }
 
+    /// Waits for the first connection to a socket of a watcher, made as `recipe` says.
+    pub(super) fn await_demand(&mut self, watcher: &Name, recipe: &Recipe, watch: &mut Watch) {
+        let token = |id| DEMAND << KIND_SHIFT | id;
+        let begun = (self.demand).begin(watcher, &recipe.sockets, watch, token);
+        if let Err(error) = begun {
+            tracing::error!(
+                "{watcher}: failed to wait for a connection, start it by hand: {error}"
+            );
+        }
+    }
+
+    /// Waits for connections to a watcher no longer.
+    pub(super) fn end_demand(&mut self, watcher: &Name, watch: &mut Watch) {
+        self.demand.end(watcher, watch);
+    }
+
+    /// The watchers whose first connection is waited for.
+    pub(super) fn awaited(&self) -> Vec<Name> {
+        self.demand.watchers()
+    }
+
     /// Sends a signal.
     pub(super) fn signal(
         &mut self,
@@ -296,7 +321,11 @@ impl Workers {
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                _ => self.streams.pump(id, watch),
+                PIPE => self.streams.pump(id, watch),
+                _ => {
+                    let watcher = self.demand.watcher(id).cloned();
+                    inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
+                }
             }
         }
         self.ready = ready;

@@ -113,11 +113,16 @@ fn sample(row: &Row) -> (&'static str, &'static str) {
     (good, bad)
 }
 
+const SOCKET: &str = "[socket.web]\npath = \"@web\"\n";
+
 /// A file that sets only this, with a watcher that is otherwise right; the value is in line 2.
 fn file(row: &Row, value: &str) -> String {
     let assignment = format!("{} = {value}\n", row.key);
     match row.section {
         Section::Watcher if row.key == "cmd" => format!("[watcher.web]\n{assignment}"),
+        Section::Watcher if row.key == "on_demand" => {
+            format!("[watcher.web]\n{assignment}cmd = \"true\"\nuse_sockets = true\n{SOCKET}")
+        }
         Section::Watcher => format!("[watcher.web]\n{assignment}cmd = \"true\"\n"),
         Section::Socket => format!("[socket.web]\n{assignment}{}", company(row.key)),
         Section::Circusd | Section::Access => format!("[{}]\n{assignment}", row.section.as_str()),
@@ -252,7 +257,11 @@ fn what_is_not_available_yet_is_refused_and_not_ignored() {
 fn set_does_what_the_row_says_it_does() {
     for row in Section::Watcher.rows().iter().filter(|row| row.available()) {
         let (good, _) = sample(row);
-        let before = Machine::with("[watcher.web]\ncmd = \"true\"\n").load();
+        let text = match row.key {
+            "on_demand" => format!("{SOCKET}[watcher.web]\ncmd = \"true\"\nuse_sockets = true\n"),
+            _ => "[watcher.web]\ncmd = \"true\"\n".to_owned(),
+        };
+        let before = Machine::with(&text).load();
         let text = format!("v = {good}");
         let value: toml::Table = text.parse().unwrap();
         let json = serde_json::to_value(&value["v"]).unwrap();

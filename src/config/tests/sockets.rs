@@ -165,6 +165,23 @@ fn a_socket_that_is_not_there_or_not_used_is_told_with_its_place() {
 }
 
 #[test]
+fn who_starts_on_demand_has_something_to_connect_to() {
+    let with = |keys: &str| {
+        errors_of(&format!(
+            "[socket.s]\nhost = '::'\nport = 0\nreuseport = true\n[watcher.w]\ncmd = 'w'\n{keys}"
+        ))
+    };
+    assert_eq!(
+        with("on_demand = true\n"),
+        ["7:13: watcher.w.on_demand: there is nothing to connect to without use_sockets"]
+    );
+    assert_eq!(
+        with("on_demand = true\nuse_sockets = true\n"),
+        ["7:13: watcher.w.on_demand: with reuseport nobody can connect before there is a process"]
+    );
+}
+
+#[test]
 fn one_wrong_socket_is_one_error_whoever_uses_it() {
     let text = "[socket.s]\nport = 'http'\n[watcher.w]\ncmd = 'w $(circus.sockets.s)'\n\
                 use_sockets = ['s']";
