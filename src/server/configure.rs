@@ -3,8 +3,8 @@
 
 use super::calls::Outcome;
 use super::connection::Ask;
-use super::convert;
 use super::driver::Driver;
+use super::{access, convert};
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
 use crate::config::{Change, Diagnostic, Errors, OnChange, Store, WatcherChange};
@@ -12,7 +12,7 @@ use crate::core::{Announcement, Command, Input, Name, Request, RequestId, Watche
 
 impl Driver {
     pub(super) fn get(&self, ask: &Ask, params: &params::Get) -> Result<Outcome, Error> {
-        self.must_exist(&params.watcher)?;
+        self.must_be_configured(&params.watcher)?;
         let options = self.store.get(&params.watcher, params.keys.as_deref());
         let options = options.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         self.say(ask, reply::Get { options })
@@ -48,7 +48,7 @@ impl Driver {
     }
 
     pub(super) fn set(&mut self, ask: &Ask, params: &params::Set) -> Result<Outcome, Error> {
-        self.must_exist(&params.watcher)?;
+        self.must_be_configured(&params.watcher)?;
         let store = self.store.set(&params.watcher, &params.options);
         let store = store.map_err(|errors| invalid_option(&errors, Some(&params.watcher)))?;
         let changes = self.store.diff(&store);
@@ -138,11 +138,11 @@ impl Driver {
             return;
         };
         let wanted = watcher.spec().numprocesses;
-        let configured = self.store.config().watcher(name.as_str());
+        let Some(configured) = self.store.config().watcher(name.as_str()) else {
+            return;
+        };
         // A number that was refused, or asked for in vain, is nobody's wish: the files still decide.
-        if configured
-            .is_some_and(|configured| convert::numprocesses(configured.numprocesses) == wanted)
-        {
+        if convert::numprocesses(configured.numprocesses) == wanted {
             return;
         }
         let wanted = u64::from(wanted);
@@ -155,6 +155,16 @@ impl Driver {
                     "{name}: the number of processes will not outlive a reload: {errors}"
                 );
             }
+        }
+    }
+
+    /// One that is being removed still exists, but has no options any more.
+    fn must_be_configured(&self, name: &str) -> Result<(), Error> {
+        match self.store.config().watcher(name) {
+            Some(_) => Ok(()),
+            None => Err(Error::NoSuchWatcher {
+                watcher: name.to_owned(),
+            }),
         }
     }
 
@@ -258,6 +268,7 @@ impl Driver {
             }
         };
         let changes = self.store.diff(&store);
+        let daemon_changes = self.store.daemon_changes(&store);
         self.recipes
             .update(&store.config().watchers, &changes, &opened);
         let command = self.apply_command(&store, &changes);
@@ -275,9 +286,6 @@ impl Driver {
         self.reload_log.set(&circusd.log_level);
         self.log
             .with(|log| log.set_capacity(circusd.event_buffer as usize));
-        self.shared
-            .connections_max
-            .set(circusd.connections_max as usize);
         let connections = circusd.connections_max as usize;
         self.shared.connections_max.set(connections);
         self.shared
@@ -285,6 +293,16 @@ impl Driver {
             .set(circusd.message_bytes_max.0 as usize);
         for warning in self.store.warnings() {
             tracing::warn!("{warning}");
+        }
+        access::warn_of_nobodies(&self.store.config().access);
+        // What no reload can change would otherwise look as if it were in force.
+        let waiting =
+            (daemon_changes.iter()).filter(|row| row.on_change == OnChange::RestartDaemon);
+        for row in waiting {
+            tracing::warn!(
+                "circusd.{}: changed, and in force only when circusd is started again",
+                row.key
+            );
         }
         let concerned = changes
             .iter()

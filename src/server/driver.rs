@@ -3,7 +3,7 @@
 //! One thread; nothing in here waits for anything but the next thing to happen, and nothing is
 //! decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -21,18 +21,24 @@ use super::events::SharedLog;
 use super::journal;
 use super::notify;
 use super::program::Surroundings;
-use super::recipes::Recipes;
+use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
-use crate::core::{Action, ExitReason, HookAnswer, Input, Reply, RequestId, Shutdown, Supervisor};
+use crate::core::{
+    Action, ExitReason, HookAnswer, Input, Name, Reply, RequestId, Shutdown, Supervisor, WorkerId,
+};
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
 
 /// How long clients are answered before processes are looked after again. A respawn may be late by
 /// so much, and by one answer; each look costs a system call.
 const ANSWERING_MAX: Duration = Duration::from_millis(1);
+
+/// How long processes are started before it is everybody else's turn: a start waits until the
+/// program is executed, and there may be thousands of them to be started.
+const STARTING_MAX: Duration = Duration::from_millis(10);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,8 @@ pub(super) struct Driver {
     pub(super) requests: u64,
     pub(super) waiting: BTreeMap<RequestId, Waiting>,
     pub(super) inputs: Vec<Input>,
+    /// Processes that core has asked for and that were not started yet.
+    pub(super) births: VecDeque<Birth>,
     /// Something was ready at the last look, so there may be more.
     pub(super) more: bool,
     /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
@@ -77,6 +85,15 @@ pub(super) struct Waiting {
     pub(super) instead: Option<Vec<u8>>,
     /// The shape of progress in a reply of `Scale`, which always carries the number.
     pub(super) scales: Option<u64>,
+}
+
+/// A process that is to be started.
+#[derive(Debug)]
+pub(super) struct Birth {
+    worker: WorkerId,
+    watcher: Name,
+    wid: u32,
+    recipe: Rc<Recipe>,
 }
 
 /// Something that woke the loop.
@@ -161,7 +178,7 @@ impl Driver {
                 Wake::Processes
             }
             // The connections have their turn in between, so that no worker can talk them to death.
-            () = tokio::task::yield_now(), if self.more => Wake::Processes,
+            () = tokio::task::yield_now(), if self.more || !self.births.is_empty() => Wake::Processes,
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -191,8 +208,52 @@ impl Driver {
         }
     }
 
-    /// Feeds core until nothing more follows at this moment.
+    /// Feeds core until nothing more follows at this moment, or [`STARTING_MAX`] is over.
     pub(super) fn pursue(&mut self) {
+        let begun = Instant::now();
+        self.decide();
+        while !self.births.is_empty() && begun.elapsed() < STARTING_MAX {
+            self.start_some(begun);
+            self.decide();
+        }
+    }
+
+    /// Starts what core has asked for, as far as the time goes, and tells of all together.
+    fn start_some(&mut self, begun: Instant) {
+        while let Some(birth) = self.births.pop_front() {
+            self.start_one(&birth);
+            if begun.elapsed() >= STARTING_MAX {
+                return;
+            }
+        }
+    }
+
+    fn start_one(&mut self, birth: &Birth) {
+        let watch = self.watch.get_mut();
+        let spawned = self.workers.spawn(
+            birth.worker,
+            &birth.watcher,
+            birth.wid,
+            &birth.recipe,
+            &self.surroundings,
+            watch,
+        );
+        self.inputs.push(spawned);
+    }
+
+    /// Nobody can be born into a group that is frozen: it is done before.
+    fn start_all_of(&mut self, watcher: &Name) {
+        let births = std::mem::take(&mut self.births);
+        let (now, later) = births
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|birth| birth.watcher == *watcher);
+        self.births = later;
+        for birth in &now {
+            self.start_one(birth);
+        }
+    }
+
+    fn decide(&mut self) {
         while !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
             let actions = self.core.handle_all(self.clock.now(), inputs);
@@ -214,10 +275,12 @@ impl Driver {
                 let Some(recipe) = self.recipes.get(revision) else {
                     unreachable!("a recipe is kept as long as core has its revision: {revision:?}");
                 };
-                let spawned =
-                    self.workers
-                        .spawn(worker, &watcher, wid, &recipe, &self.surroundings, watch);
-                self.inputs.push(spawned);
+                self.births.push_back(Birth {
+                    worker,
+                    watcher,
+                    wid,
+                    recipe,
+                });
             }
             Action::Signal {
                 worker,
@@ -233,7 +296,10 @@ impl Driver {
                 self.inputs.push(killed);
                 self.workers.look_at(worker, &mut self.inputs);
             }
-            Action::Abandon { worker } => self.workers.let_go(worker, watch),
+            Action::Abandon { worker } => {
+                self.births.retain(|birth| birth.worker != worker);
+                self.workers.let_go(worker, watch);
+            }
             Action::Forget { worker } => self.workers.forget(worker, watch),
             Action::Await {
                 watcher,
@@ -241,6 +307,9 @@ impl Driver {
             } => self.workers.end_demand(&watcher, watch),
             Action::Await { watcher, .. } => self.await_demand(&watcher),
             Action::Freeze { watcher, frozen } => {
+                if frozen {
+                    self.start_all_of(&watcher);
+                }
                 if let Err(error) = self.workers.homes.freeze(watcher.as_str(), frozen) {
                     let what = if frozen { "freeze" } else { "thaw" };
                     tracing::error!("{watcher}: failed to {what} its processes: {error}");

@@ -170,7 +170,7 @@ impl Homes {
     /// # Errors
     ///
     /// The kernel refuses, or some processes may not be killed by us.
-    pub(super) fn kill(&mut self, home: &Home, main: &Pidfd) -> io::Result<bool> {
+    pub(super) fn kill(&mut self, home: &Home, main: Option<&Pidfd>) -> io::Result<bool> {
         if let Home::Cgroup(path) = home {
             self.spent.insert(path.clone());
         }
@@ -202,6 +202,17 @@ impl Homes {
             }
         }
     }
+}
+
+/// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
+/// any there. Says where how many processes live in them still.
+pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, usize)> {
+    let path = base.join(format!("circusd-{previous}"));
+    if !path.is_dir() || remove(path.clone()) {
+        return None;
+    }
+    let left = Cgroup::open(&path).and_then(|group| group.procs());
+    Some((path, left.map_or(0, |pids| pids.len())))
 }
 
 /// Says whether it is gone.
@@ -248,7 +259,7 @@ impl Home {
     /// Those of looking.
     pub(super) fn is_empty(
         &self,
-        main: &Pidfd,
+        main: Option<&Pidfd>,
         is_known: impl Fn(Pid) -> bool,
     ) -> io::Result<bool> {
         match self {
@@ -260,10 +271,11 @@ impl Home {
             Home::Tree(origin) => {
                 // The kernel knows of everybody in its process group, where a look into /proc misses
                 // who forks and ends all the while.
-                if main.signal_group(0).is_ok() {
+                let grouped = || main.is_some_and(|main| main.signal_group(0).is_ok());
+                if grouped() {
                     // It knows of those as well who have only not been waited for.
                     tree::reap_orphans(&is_known)?;
-                    if main.signal_group(0).is_ok() {
+                    if grouped() {
                         return Ok(false);
                     }
                 }
@@ -278,7 +290,7 @@ impl Home {
     }
 
     /// Kills everything; see [`Homes::kill`].
-    fn kill(&self, main: &Pidfd) -> io::Result<bool> {
+    fn kill(&self, main: Option<&Pidfd>) -> io::Result<bool> {
         match self {
             Home::Cgroup(path) => {
                 let group = Cgroup::open(path)?;
@@ -288,7 +300,7 @@ impl Home {
             }
             Home::Tree(origin) => {
                 // Its process group at once, as nobody can fork out of that meanwhile.
-                let group = main.signal_group(nix::libc::SIGKILL).is_ok();
+                let group = main.is_some_and(|main| main.signal_group(nix::libc::SIGKILL).is_ok());
                 let killed = tree::kill_tree(origin, nix::libc::SIGKILL)?;
                 match killed.refused.is_empty() {
                     true => Ok(group || killed.signalled > 0),

@@ -20,14 +20,14 @@ use super::connection::{Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
-use super::homes::Homes;
+use super::homes::{Homes, clear_previous};
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, State};
 use super::streams::Streams;
 use super::workers::Workers;
-use super::{convert, journal};
+use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
@@ -301,11 +301,20 @@ fn assemble(
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
+    access::warn_of_nobodies(&store.config().access);
     let circusd = &store.config().circusd;
     let base = match circusd.cgroups {
         true => abilities.cgroup_base.as_deref().ok(),
         false => None,
     };
+    let previous = base.zip(state.previous.as_deref());
+    if let Some((path, left)) = previous.and_then(|(base, name)| clear_previous(base, name)) {
+        let (left, path) = (journal::processes(left), path.display());
+        tracing::warn!(
+            "{left} of an earlier circusd that was killed still lives in the cgroup '{path}'; this \
+             version does not take over what was left, and starts others beside it"
+        );
+    }
     let clock = Clock::start();
     let surroundings = Surroundings {
         instance: state.instance.clone(),
@@ -328,6 +337,7 @@ fn assemble(
         requests: 0,
         waiting: std::collections::BTreeMap::new(),
         inputs: Vec::new(),
+        births: std::collections::VecDeque::new(),
         more: false,
         bereaved: false,
         ended: None,

@@ -57,8 +57,8 @@ pub(super) struct Workers {
 struct Running {
     watcher: Name,
     pid: Pid,
-    /// Kept until it is forgotten, as its process group is told by it even after its end.
-    pidfd: Pidfd,
+    /// Once it was waited for only where it has no cgroup: its process group is told by it.
+    pidfd: Option<Pidfd>,
     waited: bool,
     home: Home,
     events: Option<Events>,
@@ -198,7 +198,7 @@ impl Workers {
             }
         };
         self.pids.insert(pid, worker);
-        let (watcher, pidfd) = (watcher.clone(), child.pidfd);
+        let (watcher, pidfd) = (watcher.clone(), Some(child.pidfd));
         self.running.insert(
             worker,
             Running {
@@ -252,7 +252,7 @@ impl Workers {
     /// Kills everything of a worker.
     pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
         let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = self.homes.kill(&running.home, &running.pidfd)?;
+            let found = self.homes.kill(&running.home, running.pidfd.as_ref())?;
             Ok(if found {
                 vec![running.pid.as_raw()]
             } else {
@@ -298,9 +298,9 @@ impl Workers {
         let Some(running) = self.running.remove(&worker) else {
             return;
         };
-        if !running.waited {
+        if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
-            let _ = watch.remove(&running.pidfd);
+            let _ = watch.remove(pidfd);
             self.pids.remove(&running.pid);
         }
         if let Some(events) = &running.events {
@@ -336,17 +336,18 @@ impl Workers {
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
-        if running.waited {
+        let (Some(pidfd), false) = (&running.pidfd, running.waited) else {
             return;
-        }
-        let status = match running.pidfd.try_wait() {
+        };
+        let status = match pidfd.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => exit_status(status),
             // Somebody else has waited for it: it has ended, and nobody can say how.
             Err(_) => ExitStatus::Unknown,
         };
-        let _ = watch.remove(&running.pidfd);
+        let _ = watch.remove(pidfd);
         running.waited = true;
+        running.pidfd.take_if(|_| running.home.path().is_some());
         let pid = running.pid;
         self.pids.remove(&pid);
         let emptied = self.is_empty(worker);
@@ -366,7 +367,7 @@ impl Workers {
         };
         running
             .home
-            .is_empty(&running.pidfd, |pid| self.pids.contains_key(&pid))
+            .is_empty(running.pidfd.as_ref(), |pid| self.pids.contains_key(&pid))
             .unwrap_or_else(|error| {
                 tracing::warn!(
                     "{}: failed to look for what is left of a process: {error}",
@@ -446,10 +447,10 @@ impl Workers {
 impl Running {
     fn signal(&self, signal: i32, recipients: Recipients) -> io::Result<Vec<i32>> {
         match recipients {
-            Recipients::Process => match self.pidfd.signal(signal) {
-                Ok(()) => Ok(vec![self.pid.as_raw()]),
-                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(Vec::new()),
-                Err(error) => Err(error),
+            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| pidfd.signal(signal)) {
+                Some(Ok(())) => Ok(vec![self.pid.as_raw()]),
+                Some(Err(error)) if error.raw_os_error() != Some(nix::libc::ESRCH) => Err(error),
+                _ => Ok(Vec::new()),
             },
             Recipients::Children => self.home.signal(signal, Some(self.pid)),
             Recipients::Tree => self.home.signal(signal, None),

@@ -233,3 +233,22 @@ fn has_answer(client: &mut Connection) -> Option<()> {
     let ready = poll(&mut fds, PollTimeout::ZERO).expect("a socket can be polled");
     (ready > 0).then_some(())
 }
+
+/// A start waits until the program runs, so many of them are begun a few at a time.
+#[test]
+fn a_great_many_starts_do_not_delay_a_client() {
+    const WORKERS: u64 = 300;
+    let daemon = Daemon::start(&format!(
+        "{SLEEPER}[watcher.many]\ncmd = ['sleep', 'infinity']\nnumprocesses = 0\n"
+    ));
+    let mut client = daemon.connect();
+    let many = json!({"watcher": "many", "numprocesses": WORKERS, "wait": false});
+    client.call("Scale", many).expect("there may be so many");
+    let stats = client.call("DaemonStats", json!({}));
+    let spawns = &stats.expect("everyone may look")["stats"]["spawns_total"];
+    assert!(spawns.as_u64() < Some(WORKERS), "{spawns} came first");
+    let all = daemon.wait_until("many", |status| {
+        status["processes"].as_array().map(Vec::len) == Some(WORKERS as usize)
+    });
+    assert_eq!(all["state"], "active", "{all}");
+}

@@ -234,7 +234,8 @@ pub(super) static COMMANDS: [Command; 13] = [
     Command {
         name: "globaloptions",
         about: "Show the settings of the daemon",
-        details: "The settings of the section [circusd] of the configuration, as they are in force.",
+        details: "The settings of the section [circusd], as the configuration read last has them. \
+            Some are in force only when the daemon is started again; `help config KEY` says which.",
         examples: &[
             Example {
                 line: "globaloptions --origin",

@@ -100,8 +100,8 @@ fn variables_are_errors_where_they_mean_nothing() {
     let errors = errors_of(text);
     assert_eq!(errors.len(), 3, "{errors:?}");
     assert!(errors[0].starts_with("2:7: watcher.web.cmd: '$(circus.env.NONE)'"));
-    assert!(errors[1].starts_with("4:15: watcher.web.working_dir: '$(circus.wid)'"));
-    assert!(errors[2].starts_with("3:8: watcher.web.args: '$(circus.sockets.web)'"));
+    assert!(errors[1].starts_with("3:8: watcher.web.args: '$(circus.sockets.web)'"));
+    assert!(errors[2].starts_with("4:15: watcher.web.working_dir: '$(circus.wid)'"));
 }
 
 #[test]
