@@ -126,47 +126,45 @@ pub(crate) fn contradictions(socket: &Socket, table: &Table) -> Contradictions {
             }
         }
     };
-    let mut lack = None;
-    match (socket.from_manager, &socket.path) {
+    let lack = match (socket.from_manager, &socket.path) {
         (true, _) => {
             let reason = "has no effect with from_manager = true: the socket is taken as it is";
-            refuse(&["path", "type", "backlog"], reason);
-            refuse(&OF_INET, reason);
-            refuse(&OF_FILES, reason);
+            for keys in [&["path", "type", "backlog"][..], &OF_INET, &OF_FILES] {
+                refuse(keys, reason);
+            }
+            None
         }
         (false, Some(path)) => {
-            refuse(
-                &OF_INET,
-                "has no effect with path, which makes it a Unix socket",
-            );
-            if matches!(path, SocketPath::Abstract(_)) {
-                refuse(
-                    &OF_FILES,
-                    "has no effect on an abstract name, which is no file",
-                );
-            }
+            unix(socket, path, &mut refuse);
+            None
         }
-        (false, None) => {
-            refuse(&OF_FILES, "has no effect without path");
-            lack = match (socket.host, socket.port) {
-                (Some(_), Some(_)) => None,
-                (Some(_), None) => Some("host without port"),
-                (None, Some(_)) => Some("port without host"),
-                (None, None) => Some("expected path, host and port, or from_manager"),
-            };
-            inet(socket, &mut refuse);
-        }
-    }
+        (false, None) => inet(socket, &mut refuse),
+    };
     if socket.r#type == SocketType::Dgram {
-        refuse(
-            &["backlog"],
-            "has no effect on datagrams: there are no connections",
-        );
+        let reason = "has no effect on datagrams: there are no connections";
+        refuse(&["backlog"], reason);
     }
     Contradictions { keys: found, lack }
 }
 
-fn inet(socket: &Socket, refuse: &mut impl FnMut(&[&'static str], &str)) {
+fn unix(socket: &Socket, path: &SocketPath, refuse: &mut impl FnMut(&[&'static str], &str)) {
+    let reason = "has no effect with path, which makes it a Unix socket";
+    refuse(&OF_INET, reason);
+    match path {
+        SocketPath::Abstract(_) => {
+            let reason = "has no effect on an abstract name, which is no file";
+            refuse(&OF_FILES, reason);
+        }
+        SocketPath::Path(_) if socket.mode.is_some() => {
+            refuse(&["umask"], "has no effect with mode");
+        }
+        SocketPath::Path(_) => {}
+    }
+}
+
+/// Says what the section lacks.
+fn inet(socket: &Socket, refuse: &mut impl FnMut(&[&'static str], &str)) -> Option<&'static str> {
+    refuse(&OF_FILES, "has no effect without path");
     if socket.r#type == SocketType::Seqpacket {
         refuse(&["type"], "'seqpacket' is for Unix sockets: it needs path");
     }
@@ -179,6 +177,12 @@ fn inet(socket: &Socket, refuse: &mut impl FnMut(&[&'static str], &str)) {
             &["port"],
             "0 does not go with reuseport and type = \"dgram\"",
         );
+    }
+    match (socket.host, socket.port) {
+        (Some(_), Some(_)) => None,
+        (Some(_), None) => Some("host without port"),
+        (None, Some(_)) => Some("port without host"),
+        (None, None) => Some("expected path, host and port, or from_manager"),
     }
 }
 

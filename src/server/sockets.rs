@@ -5,21 +5,17 @@
 //! has changed, is closed when the last process that was made with it is gone. Nothing is accepted
 //! or read here.
 
-use std::cell::Cell;
+mod open;
+
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::{Rc, Weak};
 
-use nix::sys::socket::SockType;
-use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid};
-
 use crate::api::types;
-use crate::config::{self, Config, Errors, Identity, SocketPath, SocketType, Store, Where};
+use crate::config::{self, Config, Errors, Store};
 use crate::sys::manager::Passed;
-use crate::sys::socket::{Address, Place, Serving, ServingError, Wanted};
-use crate::sys::users::{self, LookupError};
+use crate::sys::socket::Place;
+
+pub(super) use open::{Inherited, Open};
 
 /// The sockets of a configuration, by name.
 pub(super) type Opened = BTreeMap<String, Rc<Open>>;
@@ -32,79 +28,6 @@ pub(super) struct Sockets {
     configured: Opened,
     /// Those that are no longer configured, while processes use them.
     leaving: Vec<Weak<Open>>,
-}
-
-/// A socket that is open.
-#[derive(Debug)]
-pub(super) struct Open {
-    /// As it was opened.
-    settings: config::Socket,
-    /// What can be changed while it is open.
-    backlog: Cell<u32>,
-    kind: SockType,
-    address: Place,
-    /// What keeps the place; `None` for datagrams with reuseport, as it would get its share of them.
-    serving: Option<Serving>,
-    /// With reuseport: what each process gets of its own.
-    own: Option<Wanted>,
-}
-
-/// What a process inherits of a socket.
-pub(super) enum Inherited<'a> {
-    /// The one that all have.
-    Shared(&'a Serving),
-    /// One of its own, which is nobody else's once the process has it.
-    Own(Serving),
-}
-
-impl AsFd for Inherited<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Inherited::Shared(serving) => serving.as_fd(),
-            Inherited::Own(serving) => serving.as_fd(),
-        }
-    }
-}
-
-/// Why a socket cannot be opened.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error("failed to open '{address}': {source}")]
-    Serving {
-        address: Place,
-        source: ServingError,
-    },
-    #[error(
-        "failed to open '{address}': {source}; circusd itself has it open, as it was configured \
-         before: give it another address, or start circusd again"
-    )]
-    Ours {
-        address: Place,
-        source: ServingError,
-    },
-    #[error("the service manager has passed no socket of this name{}", others(.0))]
-    NotPassed(Vec<String>),
-    #[error("the service manager has passed {0} sockets of this name")]
-    Ambiguous(usize),
-    #[error("what the service manager has passed is of no use: {0}")]
-    Useless(io::Error),
-    #[error("failed to look up its {whose}: {source}{}", cause(.source))]
-    Lookup {
-        whose: &'static str,
-        source: LookupError,
-    },
-}
-
-fn others(names: &[String]) -> String {
-    match names {
-        [] => ", nor any other".to_owned(),
-        names => format!(", only '{}'", names.join("', '")),
-    }
-}
-
-fn cause(error: &LookupError) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map(|cause| format!(": {cause}")).unwrap_or_default()
 }
 
 impl Sockets {
@@ -135,7 +58,11 @@ impl Sockets {
             if opened.contains_key(&socket.name) {
                 continue;
             }
-            match self.open_one(socket) {
+            let ours = |place: &Place| {
+                self.all()
+                    .any(|open| open.address == *place && open.can_be_reached())
+            };
+            match Open::new(socket, &self.passed, ours) {
                 Ok(open) => {
                     opened.insert(socket.name.clone(), Rc::new(open));
                 }
@@ -178,74 +105,6 @@ impl Sockets {
         self.configured.values().cloned().chain(leaving)
     }
 
-    fn open_one(&self, socket: &config::Socket) -> Result<Open, OpenError> {
-        let place = match socket.place() {
-            Where::Manager => return self.take_passed(socket),
-            Where::Inet(address) => Place::Inet(address),
-            Where::Unix(SocketPath::Path(path)) => Place::Unix(Address::Path(path)),
-            Where::Unix(SocketPath::Abstract(name)) => {
-                Place::Unix(Address::Abstract(name.into_bytes()))
-            }
-        };
-        let wanted = wanted(socket, place.clone())?;
-        let ours = self
-            .all()
-            .any(|open| open.address == place && open.can_be_reached());
-        let opened = match (&place, ours) {
-            (Place::Unix(Address::Path(_)), true) => wanted.open_beside(),
-            _ if socket.reuseport => wanted.reserve(),
-            _ => wanted.open(),
-        };
-        let serving = opened.map_err(|source| match ours {
-            true => OpenError::Ours {
-                address: place.clone(),
-                source,
-            },
-            false => OpenError::Serving {
-                address: place.clone(),
-                source,
-            },
-        })?;
-        let address = serving.place().unwrap_or(place);
-        let own = socket.reuseport.then(|| Wanted {
-            place: address.clone(),
-            ..wanted.clone()
-        });
-        let anchors = !(socket.reuseport && wanted.kind == SockType::Datagram);
-        Ok(Open {
-            settings: socket.clone(),
-            backlog: Cell::new(socket.backlog),
-            kind: wanted.kind,
-            address,
-            serving: anchors.then_some(serving),
-            own,
-        })
-    }
-
-    fn take_passed(&self, socket: &config::Socket) -> Result<Open, OpenError> {
-        let named: Vec<_> = (self.passed.iter())
-            .filter(|passed| passed.name == socket.name)
-            .collect();
-        let passed = match named.as_slice() {
-            [one] => one,
-            [] => {
-                let names = self.passed.iter().map(|passed| passed.name.clone());
-                return Err(OpenError::NotPassed(names.collect()));
-            }
-            several => return Err(OpenError::Ambiguous(several.len())),
-        };
-        let serving = passed.fd.try_clone().and_then(Serving::passed);
-        let serving = serving.map_err(OpenError::Useless)?;
-        Ok(Open {
-            settings: socket.clone(),
-            backlog: Cell::new(socket.backlog),
-            kind: serving.kind().map_err(OpenError::Useless)?,
-            address: serving.place().map_err(OpenError::Useless)?,
-            serving: Some(serving),
-            own: None,
-        })
-    }
-
     /// Puts the sockets of a configuration in force.
     pub(super) fn put(&mut self, opened: Opened, config: &Config) {
         for open in opened.values() {
@@ -280,99 +139,11 @@ impl Sockets {
         let listed = self.configured.iter().map(|(name, open)| types::Socket {
             name: name.clone(),
             address: open.address.to_string(),
-            fd: (open.serving.as_ref()).map_or(-1, |serving| serving.as_fd().as_raw_fd()),
-            r#type: kind_name(open.kind).to_owned(),
+            fd: open.fd(),
+            r#type: open.type_name().to_owned(),
             from_manager: open.settings.from_manager,
             watchers: users(name),
         });
         listed.collect()
-    }
-}
-
-impl Open {
-    /// What the next process inherits.
-    ///
-    /// # Errors
-    ///
-    /// With reuseport: a socket of its own cannot be opened.
-    pub(super) fn inherit(&self) -> Result<Inherited<'_>, ServingError> {
-        match (&self.own, &self.serving) {
-            (None, Some(serving)) => Ok(Inherited::Shared(serving)),
-            (Some(own), _) => {
-                let backlog = self.backlog.get();
-                let own = Wanted {
-                    backlog,
-                    ..own.clone()
-                };
-                own.open().map(Inherited::Own)
-            }
-            (None, None) => unreachable!("only where each has its own is none kept"),
-        }
-    }
-
-    /// What all processes inherit; `None` where each has its own.
-    pub(super) fn shared(&self) -> Option<&Serving> {
-        self.serving.as_ref().filter(|_| self.own.is_none())
-    }
-
-    fn can_be_reached(&self) -> bool {
-        self.serving.as_ref().is_none_or(Serving::can_be_reached)
-    }
-
-    fn land(&self) {
-        if let Some(Err(error)) = self.serving.as_ref().map(Serving::land) {
-            let (name, address) = (&self.settings.name, &self.address);
-            tracing::error!("socket {name}: failed to put it at '{address}': {error}");
-        }
-    }
-
-    fn set_backlog(&self, backlog: u32) {
-        if self.backlog.replace(backlog) == backlog || self.own.is_some() {
-            return;
-        }
-        let listening = (self.serving.as_ref()).map(|serving| serving.listen(self.kind, backlog));
-        if let Some(Err(error)) = listening {
-            let name = &self.settings.name;
-            tracing::warn!("socket {name}: failed to change its backlog: {error}");
-        }
-    }
-}
-
-fn wanted(socket: &config::Socket, place: Place) -> Result<Wanted, OpenError> {
-    let mode = |mode: Option<config::Mode>| mode.map(|mode| Mode::from_bits_truncate(mode.0));
-    let failed = |whose| move |source| OpenError::Lookup { whose, source };
-    Ok(Wanted {
-        place,
-        kind: match socket.r#type {
-            SocketType::Stream => SockType::Stream,
-            SocketType::Dgram => SockType::Datagram,
-            SocketType::Seqpacket => SockType::SeqPacket,
-        },
-        backlog: socket.backlog,
-        reuseport: socket.reuseport,
-        ipv6_only: socket.ipv6_only,
-        interface: socket.interface.as_ref().map(|name| name.0.clone()),
-        mode: mode(socket.mode),
-        umask: mode(socket.umask),
-        owner: match &socket.owner {
-            None => None,
-            Some(Identity::Id(uid)) => Some(Uid::from_raw(*uid)),
-            Some(Identity::Name(name)) => Some(users::user(name).map_err(failed("owner"))?.uid),
-        },
-        group: match &socket.group {
-            None => None,
-            Some(Identity::Id(gid)) => Some(Gid::from_raw(*gid)),
-            Some(Identity::Name(name)) => Some(users::group(name).map_err(failed("group"))?),
-        },
-        replace: socket.replace,
-    })
-}
-
-fn kind_name(kind: SockType) -> &'static str {
-    match kind {
-        SockType::Datagram => SocketType::Dgram.as_str(),
-        SockType::SeqPacket => SocketType::Seqpacket.as_str(),
-        // There are others (raw(7)), which nobody can ask for.
-        _ => SocketType::Stream.as_str(),
     }
 }

@@ -33,6 +33,10 @@ fn a_socket_is_of_one_kind_and_has_all_that_it_needs() {
             "3:9: socket.s.owner: has no effect on an abstract name, which is no file",
         ),
         (
+            "path = '/s'\nmode = '0600'\numask = '0077'",
+            "4:9: socket.s.umask: has no effect with mode",
+        ),
+        (
             "from_manager = true\nport = 1",
             "3:8: socket.s.port: has no effect with from_manager = true: the socket is taken as it is",
         ),
