@@ -219,17 +219,30 @@ impl Workers {
         self.signalled(worker, id, signal, pids)
     }
 
-    /// Kills everything of a worker.
-    pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
-        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = self.homes.kill(&running.home, running.pidfd.as_ref())?;
-            Ok(if found {
-                vec![running.pid.as_raw()]
-            } else {
-                Vec::new()
-            })
-        });
-        self.signalled(worker, id, nix::libc::SIGKILL, pids)
+    /// Kills everything of these workers, and answers for each.
+    pub(super) fn kill_trees(&mut self, kills: &[(WorkerId, SignalId)]) -> Vec<Input> {
+        let running: Vec<&Running> = kills
+            .iter()
+            .filter_map(|(worker, _)| self.running.get(worker))
+            .collect();
+        let homes: Vec<_> = running
+            .iter()
+            .map(|running| (&running.home, running.pidfd.as_ref()))
+            .collect();
+        let found = self.homes.kill(&homes);
+        let reached = |(running, found): (&&Running, io::Result<bool>)| {
+            found.map(|found| Vec::from_iter(found.then(|| running.pid.as_raw())))
+        };
+        let reached: Vec<_> = running.iter().zip(found).map(reached).collect();
+        let mut reached = reached.into_iter();
+        let answer = |(worker, id): &(WorkerId, SignalId)| {
+            let pids = match self.running.contains_key(worker) {
+                true => reached.next().expect("who runs has its answer"),
+                false => Ok(Vec::new()),
+            };
+            self.signalled(*worker, *id, nix::libc::SIGKILL, pids)
+        };
+        kills.iter().map(answer).collect()
     }
 
     fn signalled(
