@@ -21,10 +21,10 @@ use super::events::SharedLog;
 use super::journal;
 use super::notify;
 use super::program::Surroundings;
-use super::recipes::Recipes;
+use super::recipes::{Recipe, Recipes};
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
-use crate::config::{Store, Watcher};
+use crate::config::Store;
 use crate::core::{
     Action, ExitReason, HookAnswer, Input, Name, Reply, RequestId, Shutdown, SignalId, Supervisor,
     WorkerId,
@@ -92,7 +92,7 @@ pub(super) struct Birth {
     worker: WorkerId,
     watcher: Name,
     wid: u32,
-    recipe: Rc<Watcher>,
+    recipe: Rc<Recipe>,
 }
 
 /// Something that woke the loop.

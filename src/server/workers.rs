@@ -13,8 +13,9 @@ use nix::unistd::Pid;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes};
 use super::program;
+use super::recipes::Recipe;
 use super::streams::Streams;
-use crate::config::{self, Stream, Watcher};
+use crate::config::{self, Stream};
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
 use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
@@ -90,7 +91,7 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Watcher,
+        recipe: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Input {
@@ -111,12 +112,14 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Watcher,
+        recipe: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Result<Pid, SpawnFailure> {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
+        let credentials = recipe.credentials()?;
+        let recipe = &recipe.watcher;
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
             let token = |id| PIPE << KIND_SHIFT | id;
@@ -150,7 +153,7 @@ impl Workers {
             program::failure_at("opening its standard input", file, &error)
         })?;
         let mark = self.homes.mark(worker.0);
-        let command = program::command(recipe, expanded, wid, mark, surroundings)?;
+        let command = program::command(recipe, credentials, expanded, wid, mark, surroundings)?;
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let null = self.streams.null();
