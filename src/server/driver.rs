@@ -27,7 +27,8 @@ use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, HookAnswer, Input, Name, Reply, RequestId, Shutdown, Supervisor, WorkerId,
+    Action, ExitReason, HookAnswer, Input, Name, Reply, RequestId, Shutdown, SignalId, Supervisor,
+    WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -71,6 +72,8 @@ pub(super) struct Driver {
     /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
     /// all children, so that takes the longer the more there are.
     pub(super) bereaved: bool,
+    /// SIGINT has come before: the next one means at once.
+    pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
 }
@@ -201,8 +204,11 @@ impl Driver {
                 self.workers.streams.reopen();
             }
             SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
-            SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
-            SIGINT => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGINT => {
+                self.interrupted = true;
+                self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+            }
             SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
             _ => {}
         }
@@ -257,9 +263,36 @@ impl Driver {
         while !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
             let actions = self.core.handle_all(self.clock.now(), inputs);
-            for action in actions {
-                self.carry_out(action);
+            self.carry_out_all(actions);
+        }
+    }
+
+    /// Kills that nothing but talk comes between are done together: to look for the tree of one
+    /// worker costs as much as to look for those of all.
+    fn carry_out_all(&mut self, actions: Vec<Action>) {
+        let mut kills = Vec::new();
+        for action in actions {
+            match action {
+                Action::KillTree { worker, id } => kills.push((worker, id)),
+                Action::Emit(_) | Action::Reply { .. } | Action::Progress { .. } => {
+                    self.carry_out(action);
+                }
+                _ => {
+                    self.kill_trees(&mut kills);
+                    self.carry_out(action);
+                }
             }
+        }
+        self.kill_trees(&mut kills);
+    }
+
+    fn kill_trees(&mut self, kills: &mut Vec<(WorkerId, SignalId)>) {
+        if kills.is_empty() {
+            return;
+        }
+        self.inputs.extend(self.workers.kill_trees(kills));
+        for (worker, _) in kills.drain(..) {
+            self.workers.look_at(worker, &mut self.inputs);
         }
     }
 
@@ -291,11 +324,7 @@ impl Driver {
                 let sent = self.workers.signal(worker, id, signal, recipients);
                 self.inputs.push(sent);
             }
-            Action::KillTree { worker, id } => {
-                let killed = self.workers.kill_tree(worker, id);
-                self.inputs.push(killed);
-                self.workers.look_at(worker, &mut self.inputs);
-            }
+            Action::KillTree { worker, id } => self.kill_trees(&mut vec![(worker, id)]),
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
                 self.workers.let_go(worker, watch);

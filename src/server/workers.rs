@@ -124,6 +124,7 @@ impl Workers {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
         let sockets = inherit(recipe)?;
+        let credentials = recipe.credentials()?;
         let recipe = &recipe.watcher;
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
@@ -158,7 +159,7 @@ impl Workers {
             program::failure_at("opening its standard input", file, &error)
         })?;
         let mark = self.homes.mark(worker.0);
-        let command = program::command(recipe, expanded, wid, mark, surroundings)?;
+        let command = program::command(recipe, credentials, expanded, wid, mark, surroundings)?;
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let null = self.streams.null();
@@ -249,17 +250,30 @@ impl Workers {
         self.signalled(worker, id, signal, pids)
     }
 
-    /// Kills everything of a worker.
-    pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
-        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = self.homes.kill(&running.home, running.pidfd.as_ref())?;
-            Ok(if found {
-                vec![running.pid.as_raw()]
-            } else {
-                Vec::new()
-            })
-        });
-        self.signalled(worker, id, nix::libc::SIGKILL, pids)
+    /// Kills everything of these workers, and answers for each.
+    pub(super) fn kill_trees(&mut self, kills: &[(WorkerId, SignalId)]) -> Vec<Input> {
+        let running: Vec<&Running> = kills
+            .iter()
+            .filter_map(|(worker, _)| self.running.get(worker))
+            .collect();
+        let homes: Vec<_> = running
+            .iter()
+            .map(|running| (&running.home, running.pidfd.as_ref()))
+            .collect();
+        let found = self.homes.kill(&homes);
+        let reached = |(running, found): (&&Running, io::Result<bool>)| {
+            found.map(|found| Vec::from_iter(found.then(|| running.pid.as_raw())))
+        };
+        let reached: Vec<_> = running.iter().zip(found).map(reached).collect();
+        let mut reached = reached.into_iter();
+        let answer = |(worker, id): &(WorkerId, SignalId)| {
+            let pids = match self.running.contains_key(worker) {
+                true => reached.next().expect("who runs has its answer"),
+                false => Ok(Vec::new()),
+            };
+            self.signalled(*worker, *id, nix::libc::SIGKILL, pids)
+        };
+        kills.iter().map(answer).collect()
     }
 
     fn signalled(
