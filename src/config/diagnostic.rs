@@ -129,7 +129,8 @@ impl Errors {
     /// # Panics
     ///
     /// If `diagnostics` is empty: an error that is none would be refused without a reason.
-    pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
+    #[must_use]
+    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
         assert!(!diagnostics.is_empty(), "errors without an error");
         let mut seen = HashSet::new();
         diagnostics.retain(|fault| fault.line.is_none() || seen.insert(fault.identity()));

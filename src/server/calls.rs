@@ -111,7 +111,11 @@ impl Driver {
                     instead: None,
                 })
             }
-            Method::ListSockets(_) | Method::Reexec(_) => Err(Error::MethodNotImplemented {
+            Method::ListSockets(_) => {
+                let sockets = self.sockets.list(self.store.config());
+                self.say(ask, reply::ListSockets { sockets })
+            }
+            Method::Reexec(_) => Err(Error::MethodNotImplemented {
                 method: ask.method.name().to_owned(),
             }),
         }

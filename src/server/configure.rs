@@ -185,7 +185,9 @@ impl Driver {
         changes: &[WatcherChange],
         name: &str,
     ) -> Result<WatcherSpec, Error> {
-        self.recipes.update(&store.config().watchers, changes);
+        let opened = self.sockets.configured();
+        self.recipes
+            .update(&store.config().watchers, changes, opened);
         let watcher = store.config().watcher(name);
         let spec = watcher.zip(self.recipes.current(name));
         let missing = || Error::NoSuchWatcher {
@@ -201,15 +203,16 @@ impl Driver {
         if let Err(refusal) = self.core.would_accept(command) {
             let old = self.store.config().watchers.clone();
             let back = store.diff(&self.store);
-            self.recipes.update(&old, &back);
+            self.recipes.update(&old, &back, self.sockets.configured());
             return Err(convert::refusal(refusal, &self.clock));
         }
         self.store = store;
+        self.await_demands_anew();
         self.forget_recipes();
         Ok(())
     }
 
-    fn forget_recipes(&mut self) {
+    pub(super) fn forget_recipes(&mut self) {
         let core = &self.core;
         let current: Vec<_> = (self.store.config().watchers.iter())
             .filter_map(|watcher| self.recipes.current(&watcher.name))
@@ -257,9 +260,17 @@ impl Driver {
                 return Err(invalid_config(&errors));
             }
         };
+        let opened = match self.sockets.open(&store) {
+            Ok(opened) => opened,
+            Err(errors) => {
+                self.inputs.push(Input::Announce(config_error(&errors)));
+                return Err(invalid_config(&errors));
+            }
+        };
         let changes = self.store.diff(&store);
         let daemon_changes = self.store.daemon_changes(&store);
-        self.recipes.update(&store.config().watchers, &changes);
+        self.recipes
+            .update(&store.config().watchers, &changes, &opened);
         let command = self.apply_command(&store, &changes);
         if let Err(error) = self.keep_if_accepted(store, &command) {
             self.inputs.push(Input::Announce(Announcement::ConfigError {
@@ -270,6 +281,7 @@ impl Driver {
             }));
             return Err(error);
         }
+        self.sockets.put(opened, self.store.config());
         let circusd = &self.store.config().circusd;
         self.reload_log.set(&circusd.log_level);
         self.log

@@ -36,6 +36,7 @@ pub(super) fn spec(
         singleton: watcher.singleton,
         priority: watcher.priority,
         autostart: watcher.autostart,
+        on_demand: watcher.on_demand,
         warmup_delay: watcher.warmup_delay,
         graceful_timeout: watcher.graceful_timeout,
         stop_signal: watcher.stop_signal.number(),
@@ -163,6 +164,7 @@ fn reason(reason: &core::Reason, clock: &Clock) -> types::Reason {
         cause: match reason.cause {
             Cause::Operator => ReasonCause::Operator,
             Cause::AutostartOff => ReasonCause::AutostartOff,
+            Cause::OnDemand => ReasonCause::OnDemand,
             Cause::HookRefused => ReasonCause::HookRefused,
             Cause::HookFailed => ReasonCause::HookFailed,
             Cause::SpawnFailed => ReasonCause::SpawnFailed,

@@ -22,13 +22,14 @@ use super::hooks::{Hooks, News};
 use super::journal;
 use super::notify;
 use super::program::Surroundings;
-use super::recipes::Recipes;
+use super::recipes::{Recipe, Recipes};
+use super::sockets::Sockets;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
-use crate::config::{Store, Watcher};
+use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, Input, Name, Reply, RequestId, Shutdown, Supervisor, WorkerId,
+    Action, ExitReason, Input, Name, Reply, RequestId, Shutdown, SignalId, Supervisor, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -57,6 +58,7 @@ pub(super) struct Driver {
     pub(super) workers: Workers,
     pub(super) watch: AsyncFd<Watch>,
     pub(super) recipes: Recipes,
+    pub(super) sockets: Sockets,
     pub(super) store: Store,
     pub(super) log: Rc<SharedLog>,
     pub(super) surroundings: Rc<Surroundings>,
@@ -72,6 +74,8 @@ pub(super) struct Driver {
     /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
     /// all children, so that takes the longer the more there are.
     pub(super) bereaved: bool,
+    /// SIGINT has come before: the next one means at once.
+    pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
 }
@@ -94,7 +98,7 @@ pub(super) struct Birth {
     worker: WorkerId,
     watcher: Name,
     wid: u32,
-    recipe: Rc<Watcher>,
+    recipe: Rc<Recipe>,
 }
 
 /// Something that woke the loop.
@@ -119,6 +123,11 @@ impl Driver {
                 self.workers
                     .child_ended(self.watch.get_mut(), &mut self.inputs);
                 self.pursue();
+            }
+            // The last who used a socket may have gone; it is closed with its last recipe. Not before
+            // everything that was asked for is known to core: it may be about other recipes.
+            if self.sockets.are_leaving() {
+                self.forget_recipes();
             }
             if let Some(ended) = self.ended {
                 self.hooks.end().await;
@@ -202,8 +211,11 @@ impl Driver {
                 self.workers.streams.reopen();
             }
             SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
-            SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
-            SIGINT => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGINT => {
+                self.interrupted = true;
+                self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+            }
             SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
             _ => {}
         }
@@ -258,9 +270,36 @@ impl Driver {
         while !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
             let actions = self.core.handle_all(self.clock.now(), inputs);
-            for action in actions {
-                self.carry_out(action);
+            self.carry_out_all(actions);
+        }
+    }
+
+    /// Kills that nothing but talk comes between are done together: to look for the tree of one
+    /// worker costs as much as to look for those of all.
+    fn carry_out_all(&mut self, actions: Vec<Action>) {
+        let mut kills = Vec::new();
+        for action in actions {
+            match action {
+                Action::KillTree { worker, id } => kills.push((worker, id)),
+                Action::Emit(_) | Action::Reply { .. } | Action::Progress { .. } => {
+                    self.carry_out(action);
+                }
+                _ => {
+                    self.kill_trees(&mut kills);
+                    self.carry_out(action);
+                }
             }
+        }
+        self.kill_trees(&mut kills);
+    }
+
+    fn kill_trees(&mut self, kills: &mut Vec<(WorkerId, SignalId)>) {
+        if kills.is_empty() {
+            return;
+        }
+        self.inputs.extend(self.workers.kill_trees(kills));
+        for (worker, _) in kills.drain(..) {
+            self.workers.look_at(worker, &mut self.inputs);
         }
     }
 
@@ -292,16 +331,17 @@ impl Driver {
                 let sent = self.workers.signal(worker, id, signal, recipients);
                 self.inputs.push(sent);
             }
-            Action::KillTree { worker, id } => {
-                let killed = self.workers.kill_tree(worker, id);
-                self.inputs.push(killed);
-                self.workers.look_at(worker, &mut self.inputs);
-            }
+            Action::KillTree { worker, id } => self.kill_trees(&mut vec![(worker, id)]),
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
                 self.workers.let_go(worker, watch);
             }
             Action::Forget { worker } => self.workers.forget(worker, watch),
+            Action::Await {
+                watcher,
+                awaited: false,
+            } => self.workers.end_demand(&watcher, watch),
+            Action::Await { watcher, .. } => self.await_demand(&watcher),
             Action::Freeze { watcher, frozen } => {
                 if frozen {
                     self.start_all_of(&watcher);
@@ -330,6 +370,22 @@ impl Driver {
             }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
+        }
+    }
+
+    /// Waits for the first connection to one of the sockets that the watcher has now.
+    fn await_demand(&mut self, watcher: &crate::core::Name) {
+        let revision = self.recipes.current(watcher.as_str());
+        if let Some(recipe) = revision.and_then(|revision| self.recipes.get(revision)) {
+            let watch = self.watch.get_mut();
+            self.workers.await_demand(watcher, &recipe, watch);
+        }
+    }
+
+    /// The sockets of those who are awaited may be others now.
+    pub(super) fn await_demands_anew(&mut self) {
+        for watcher in self.workers.awaited() {
+            self.await_demand(&watcher);
         }
     }
 

@@ -159,16 +159,39 @@ impl Homes {
         }
     }
 
-    /// Kills everything in a home. Says whether there was somebody to kill.
+    /// Kills everything in these homes, each with its main process. Says of each whether there was
+    /// somebody to kill.
+    ///
+    /// Trees are looked for together, as each look is one at every process of the machine.
     ///
     /// # Errors
     ///
-    /// The kernel refuses, or some processes may not be killed by us.
-    pub(super) fn kill(&mut self, home: &Home, main: Option<&Pidfd>) -> io::Result<bool> {
-        if let Home::Cgroup(path) = home {
-            self.spent.insert(path.clone());
-        }
-        home.kill(main)
+    /// Of each: the kernel refuses, or some processes may not be killed by us.
+    pub(super) fn kill(&mut self, homes: &[(&Home, Option<&Pidfd>)]) -> Vec<io::Result<bool>> {
+        let mut origins = Vec::new();
+        let at_once: Vec<io::Result<bool>> = homes
+            .iter()
+            .map(|(home, main)| match home {
+                Home::Cgroup(path) => {
+                    self.spent.insert(path.clone());
+                    kill_group(path)
+                }
+                Home::Tree(origin) => {
+                    origins.push(origin.clone());
+                    // Its process group first, as nobody can fork out of that meanwhile.
+                    Ok(main.is_some_and(|main| main.signal_group(nix::libc::SIGKILL).is_ok()))
+                }
+            })
+            .collect();
+        let mut found = kill_trees(&origins).into_iter();
+        let and_found = |(at_once, (home, _)): (io::Result<bool>, &(&Home, _))| match home {
+            Home::Cgroup(_) => at_once,
+            Home::Tree(_) => {
+                let found = found.next().expect("each tree has its answer")?;
+                at_once.map(|group| group || found)
+            }
+        };
+        at_once.into_iter().zip(homes).map(and_found).collect()
     }
 
     /// Notes that somebody goes on living in a home, and is no longer ours.
@@ -235,6 +258,32 @@ pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, us
     }
     let left = Cgroup::open(&path).and_then(|group| group.procs());
     Some((path, left.map_or(0, |pids| pids.len())))
+}
+
+fn kill_group(path: &Path) -> io::Result<bool> {
+    let group = Cgroup::open(path)?;
+    let populated = group.is_populated()?;
+    group.kill()?;
+    Ok(populated)
+}
+
+/// Says of each tree whether there was somebody to kill; what keeps us from looking is told of each.
+fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
+    if origins.is_empty() {
+        return Vec::new();
+    }
+    let killed = match tree::kill_trees(origins, nix::libc::SIGKILL) {
+        Ok(killed) => killed,
+        Err(error) => {
+            let again = || io::Error::new(error.kind(), error.to_string());
+            return origins.iter().map(|_| Err(again())).collect();
+        }
+    };
+    let found = |killed: tree::Killed| match killed.refused.is_empty() {
+        true => Ok(killed.signalled > 0),
+        false => Err(Errno::EPERM.into()),
+    };
+    killed.into_iter().map(found).collect()
 }
 
 /// Says whether it is gone.
@@ -313,22 +362,16 @@ impl Home {
 
     /// Kills everything; `main` is the main process. Of a place, where another will live, by
     /// [`Homes::kill`].
-    pub(super) fn kill(&self, main: Option<&Pidfd>) -> io::Result<bool> {
+    pub(super) fn kill(&self, main: &Pidfd) -> io::Result<bool> {
         match self {
-            Home::Cgroup(path) => {
-                let group = Cgroup::open(path)?;
-                let populated = group.is_populated()?;
-                group.kill()?;
-                Ok(populated)
-            }
+            Home::Cgroup(path) => kill_group(path),
             Home::Tree(origin) => {
-                // Its process group at once, as nobody can fork out of that meanwhile.
-                let group = main.is_some_and(|main| main.signal_group(nix::libc::SIGKILL).is_ok());
-                let killed = tree::kill_tree(origin, nix::libc::SIGKILL)?;
-                match killed.refused.is_empty() {
-                    true => Ok(group || killed.signalled > 0),
-                    false => Err(Errno::EPERM.into()),
-                }
+                // Its process group first, as nobody can fork out of that meanwhile.
+                let group = main.signal_group(nix::libc::SIGKILL).is_ok();
+                let killed = kill_trees(std::slice::from_ref(origin));
+                killed
+                    .into_iter()
+                    .try_fold(group, |any, found| Ok(any || found?))
             }
         }
     }

@@ -17,9 +17,10 @@
 //!
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
 //! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
-//! that it is made from, `recipes` keeps that for as long as core may ask for it. `hooks` asks what
-//! core wants to have asked, each in a task of its own; `probes` are the questions that need no
-//! program.
+//! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
+//! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
+//! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
+//! that need no program.
 
 mod access;
 mod calls;
@@ -27,6 +28,7 @@ mod clock;
 mod configure;
 mod connection;
 mod convert;
+mod demand;
 mod descriptors;
 mod driver;
 mod events;
@@ -39,6 +41,7 @@ mod notify;
 mod probes;
 mod program;
 mod recipes;
+mod sockets;
 mod start;
 mod state;
 mod stats;

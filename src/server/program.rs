@@ -37,33 +37,53 @@ pub(super) struct Surroundings {
     pub(super) privileged: bool,
 }
 
+/// Who a worker runs as, by number; `None` is who circusd is.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    user: Option<users::User>,
+    gid: Option<Gid>,
+    groups: Option<Vec<Gid>>,
+}
+
+impl Credentials {
+    /// Looks them up, which may take as long as the machine's databases do.
+    ///
+    /// # Errors
+    ///
+    /// A user or group that does not exist, or a database that does not answer.
+    pub(super) fn look_up(recipe: &Watcher) -> Result<Credentials, SpawnFailure> {
+        let user = identify_user(recipe.uid.as_ref())?;
+        let gid = match &recipe.gid {
+            Some(identity) => Some(identify_group(identity)?),
+            None => user.as_ref().and_then(|user| user.gid),
+        };
+        let groups = match (&recipe.groups, &user, gid) {
+            (Some(list), ..) => Some(list.iter().map(identify_group).collect::<Result<_, _>>()?),
+            (None, Some(user), Some(gid)) => Some(supplementary(user, gid)?),
+            _ => None,
+        };
+        Ok(Credentials { user, gid, groups })
+    }
+}
+
 /// What the process at this place is started with.
 ///
 /// # Errors
 ///
-/// A user or group that does not exist.
+/// It has no program.
 pub(super) fn command(
     recipe: &Watcher,
+    credentials: &Credentials,
     expanded: Expanded,
     wid: u32,
     mark: (String, String),
     surroundings: &Surroundings,
 ) -> Result<Command, SpawnFailure> {
-    let user = identify_user(recipe.uid.as_ref())?;
-    let gid = match &recipe.gid {
-        Some(identity) => Some(identify_group(identity)?),
-        None => user.as_ref().and_then(|user| user.gid),
-    };
-    let groups = match (&recipe.groups, &user, gid) {
-        (Some(list), ..) => Some(list.iter().map(identify_group).collect::<Result<_, _>>()?),
-        (None, Some(user), Some(gid)) => Some(supplementary(user, gid)?),
-        _ => None,
-    };
     let mut env = expanded.env;
     env.retain(|name, _| {
         !OURS_ALONE.contains(&name.as_str()) || recipe.environment.is_configured(name)
     });
-    if let Some(user) = &user {
+    if let Some(user) = &credentials.user {
         take_home(&mut env, user, recipe);
     }
     env.extend([
@@ -84,10 +104,11 @@ pub(super) fn command(
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect(),
+        pid_variable: None,
         working_dir: Some(recipe.working_dir.clone()),
-        uid: user.map(|user| user.uid),
-        gid,
-        groups,
+        uid: credentials.user.as_ref().map(|user| user.uid),
+        gid: credentials.gid,
+        groups: credentials.groups.clone(),
         umask: recipe.umask.map(|mode| Mode::from_bits_truncate(mode.0)),
         nice: recipe.nice,
         ioprio: recipe.ioprio.as_ref().map(ioprio),
@@ -97,6 +118,25 @@ pub(super) fn command(
         capabilities: capabilities(recipe, surroundings),
         argv,
     })
+}
+
+/// Tells of the sockets that the process inherits, as sd_listen_fds(3) reads it.
+pub(super) fn name_sockets(command: &mut Command, recipe: &Watcher) {
+    if recipe.sockets.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = recipe.sockets.iter().map(|s| s.name.as_str()).collect();
+    let told = [
+        ("LISTEN_FDS", names.len().to_string()),
+        ("LISTEN_FDNAMES", names.join(":")),
+    ];
+    let is_told = |name: &OsString| told.iter().any(|(told, _)| name == told);
+    command
+        .env
+        .retain(|(name, _)| name != "LISTEN_PID" && !is_told(name));
+    let told = told.map(|(name, value)| (name.into(), value.into()));
+    command.env.extend(told);
+    command.pid_variable = Some("LISTEN_PID".into());
 }
 
 fn identify_user(identity: Option<&Identity>) -> Result<Option<users::User>, SpawnFailure> {

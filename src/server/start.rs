@@ -1,12 +1,14 @@
 //! From a configuration to a running daemon, and to its exit code.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
@@ -24,14 +26,15 @@ use super::homes::{Homes, clear_previous};
 use super::hooks::{Ground, Hooks};
 use super::program::Surroundings;
 use super::recipes::Recipes;
+use super::sockets::Sockets;
 use super::state::{self, State};
 use super::streams::Streams;
 use super::workers::Workers;
 use super::{access, convert, journal};
-use crate::config::{self, Circusd, Identity, LogTarget, SocketPath, Sources, Store};
+use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, caps, limits, spawn, users};
+use crate::sys::{abilities, caps, limits, manager, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
@@ -83,7 +86,11 @@ pub fn run(options: Options, complain: impl Fn(&str)) -> ExitCode {
     };
     match start(store) {
         Ok(ended) => code(ended),
-        Err(error) => {
+        Err(Failure::Config(errors)) => {
+            complain(&errors.to_string());
+            ExitCode::Config
+        }
+        Err(Failure::Start(error)) => {
             complain(&whole(&error));
             ExitCode::Failed
         }
@@ -119,6 +126,25 @@ struct StartError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Why there is no daemon.
+enum Failure {
+    /// The configuration cannot be had as it is: a socket cannot be opened.
+    Config(Errors),
+    Start(StartError),
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<Errors> for Failure {
+    fn from(errors: Errors) -> Self {
+        Self::Config(errors)
+    }
+}
+
 fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     what: impl Into<String>,
 ) -> impl FnOnce(E) -> StartError {
@@ -128,7 +154,9 @@ fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     }
 }
 
-fn start(store: Store) -> Result<Ended, StartError> {
+fn start(store: Store) -> Result<Ended, Failure> {
+    // What we were given has numbers that whatever is opened here would take.
+    let mut sockets = Sockets::new(manager::take());
     // Before anything else opens descriptors: a start then costs the same however many there are.
     spawn::reserve().map_err(because("failed to set up the table of descriptors"))?;
     let circusd = store.config().circusd.clone();
@@ -149,6 +177,8 @@ fn start(store: Store) -> Result<Ended, StartError> {
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    let opened = sockets.open(&store)?;
+    sockets.put(opened, store.config());
     // Last of all that can fail here, so that no socket is left behind.
     let listening = listen(&circusd)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -156,13 +186,14 @@ fn start(store: Store) -> Result<Ended, StartError> {
         .build();
     let runtime = runtime.map_err(because("failed to set up the loop"))?;
     let Listening { listener, file } = listening;
-    let ended = LocalSet::new().block_on(&runtime, serve(store, state, listener, reload_log));
+    let ended =
+        LocalSet::new().block_on(&runtime, serve(store, state, sockets, listener, reload_log));
     if let Some(file) = file
         && let Err(error) = file.remove()
     {
         tracing::warn!("failed to remove the socket: {error}");
     }
-    ended
+    Ok(ended?)
 }
 
 fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
@@ -200,11 +231,29 @@ struct Pidfile(PathBuf);
 
 impl Pidfile {
     fn write(path: &Path) -> Result<Pidfile, StartError> {
-        let written = std::fs::write(path, format!("{}\n", std::process::id()));
+        let written =
+            open_pidfile(path).and_then(|mut file| writeln!(file, "{}", std::process::id()));
         let what = || format!("failed to write the pidfile '{}'", path.display());
         written.map_err(|error| because(what())(error))?;
         Ok(Pidfile(path.to_owned()))
     }
+}
+
+/// Not through a symbolic link, as the directory may be one where others write, and without waiting,
+/// as open(2) of a named pipe does until somebody reads from it.
+fn open_pidfile(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    // Not before it is known to be one: to open it is not to change it.
+    file.set_len(0)?;
+    Ok(file)
 }
 
 impl Drop for Pidfile {
@@ -217,6 +266,7 @@ impl Drop for Pidfile {
 async fn serve(
     store: Store,
     state: State,
+    sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
     reload_log: journal::Reload,
 ) -> Result<Ended, StartError> {
@@ -239,7 +289,14 @@ async fn serve(
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
         message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
     };
-    let mut driver = assemble(store, &state, shared.clone(), descriptors, reload_log)?;
+    let mut driver = assemble(
+        store,
+        &state,
+        sockets,
+        shared.clone(),
+        descriptors,
+        reload_log,
+    )?;
     driver.boot()?;
     tracing::info!("answering on {}", driver.surroundings.socket);
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
@@ -253,6 +310,7 @@ async fn serve(
 fn assemble(
     store: Store,
     state: &State,
+    sockets: Sockets,
     shared: Shared,
     descriptors: limits::Descriptors,
     reload_log: journal::Reload,
@@ -303,6 +361,7 @@ fn assemble(
         hooks: Hooks::new(ground, left),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
+        sockets,
         log: Rc::clone(&shared.log),
         surroundings,
         shared,
@@ -312,6 +371,7 @@ fn assemble(
         births: std::collections::VecDeque::new(),
         more: false,
         bereaved: false,
+        interrupted: false,
         ended: None,
         reload_log,
         store,
@@ -321,7 +381,9 @@ fn assemble(
 impl Driver {
     /// Tells core of the configuration; the watchers that start with the daemon start.
     fn boot(&mut self) -> Result<(), StartError> {
-        self.recipes.update(&self.store.config().watchers, &[]);
+        let opened = self.sockets.configured();
+        self.recipes
+            .update(&self.store.config().watchers, &[], opened);
         let command = self.apply_command(&self.store, &[]);
         self.core
             .would_accept(&command)

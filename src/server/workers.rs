@@ -12,22 +12,26 @@ use std::rc::Rc;
 
 use nix::unistd::Pid;
 
+use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes};
 use super::program;
+use super::recipes::Recipe;
+use super::sockets::Inherited;
 use super::streams::Streams;
-use crate::config::{self, Stream, Watcher};
+use crate::config::{self, Stream};
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
 use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
-use crate::sys::{spawn, tree};
+use crate::sys::{manager, spawn, tree};
 
 /// What a number in the epoll set stands for: its two highest bits.
 const KIND_SHIFT: u32 = 62;
 const PROCESS: u64 = 0;
 const GROUP: u64 = 1;
 const PIPE: u64 = 2;
+const DEMAND: u64 = 3;
 
 /// Of lines on standard output and standard error that go to the journal; see syslog(3).
 const PRIORITY_INFO: u8 = 6;
@@ -45,6 +49,7 @@ pub(super) struct Workers {
     leaving: Vec<WorkerId>,
     pub(super) homes: Homes,
     pub(super) streams: Streams,
+    demand: Demand,
     budget: Budget,
     ready: Vec<Ready>,
     /// Processes started since the daemon was.
@@ -71,6 +76,7 @@ impl Workers {
             leaving: Vec::new(),
             homes,
             streams,
+            demand: Demand::default(),
             budget,
             ready: Vec::new(),
             spawns: 0,
@@ -99,7 +105,7 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Watcher,
+        recipe: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Input {
@@ -120,12 +126,15 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Watcher,
+        recipe: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Result<Pid, SpawnFailure> {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
+        let sockets = inherit(recipe)?;
+        let credentials = recipe.credentials()?;
+        let recipe = &recipe.watcher;
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
             let token = |id| PIPE << KIND_SHIFT | id;
@@ -159,17 +168,19 @@ impl Workers {
             program::failure_at("opening its standard input", file, &error)
         })?;
         let mark = self.homes.mark(worker.0);
-        let command = program::command(recipe, expanded, wid, mark, surroundings)?;
+        let mut command = program::command(recipe, credentials, expanded, wid, mark, surroundings)?;
+        program::name_sockets(&mut command, recipe);
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let null = self.streams.null();
         let (our_in, our_out, our_err) = (io::stdin(), io::stdout(), io::stderr());
         let stdout = stdout.descriptor(null, our_out.as_fd(), null);
-        let fds = [
+        let mut fds = vec![
             (stdin.descriptor(null, our_in.as_fd(), null), 0),
             (stdout, 1),
             (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
+        fds.extend(sockets.iter().map(AsFd::as_fd).zip(manager::FIRST..));
         let child = spawn::spawn(&command, &fds, cgroup.as_ref())
             .map_err(|error| program::refused(&error, &recipe.working_dir))?;
         let pid = child.pid;
@@ -204,6 +215,27 @@ impl Workers {
         Ok(pid)
     }
 
+    /// Waits for the first connection to a socket of a watcher, made as `recipe` says.
+    pub(super) fn await_demand(&mut self, watcher: &Name, recipe: &Recipe, watch: &mut Watch) {
+        let token = |id| DEMAND << KIND_SHIFT | id;
+        let begun = (self.demand).begin(watcher, &recipe.sockets, watch, token);
+        if let Err(error) = begun {
+            tracing::error!(
+                "{watcher}: failed to wait for a connection, start it by hand: {error}"
+            );
+        }
+    }
+
+    /// Waits for connections to a watcher no longer.
+    pub(super) fn end_demand(&mut self, watcher: &Name, watch: &mut Watch) {
+        self.demand.end(watcher, watch);
+    }
+
+    /// The watchers whose first connection is waited for.
+    pub(super) fn awaited(&self) -> Vec<Name> {
+        self.demand.watchers()
+    }
+
     /// Sends a signal.
     pub(super) fn signal(
         &mut self,
@@ -219,17 +251,30 @@ impl Workers {
         self.signalled(worker, id, signal, pids)
     }
 
-    /// Kills everything of a worker.
-    pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
-        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = self.homes.kill(&running.home, running.pidfd.as_ref())?;
-            Ok(if found {
-                vec![running.pid.as_raw()]
-            } else {
-                Vec::new()
-            })
-        });
-        self.signalled(worker, id, nix::libc::SIGKILL, pids)
+    /// Kills everything of these workers, and answers for each.
+    pub(super) fn kill_trees(&mut self, kills: &[(WorkerId, SignalId)]) -> Vec<Input> {
+        let running: Vec<&Running> = kills
+            .iter()
+            .filter_map(|(worker, _)| self.running.get(worker))
+            .collect();
+        let homes: Vec<_> = running
+            .iter()
+            .map(|running| (&running.home, running.pidfd.as_ref()))
+            .collect();
+        let found = self.homes.kill(&homes);
+        let reached = |(running, found): (&&Running, io::Result<bool>)| {
+            found.map(|found| Vec::from_iter(found.then(|| running.pid.as_raw())))
+        };
+        let reached: Vec<_> = running.iter().zip(found).map(reached).collect();
+        let mut reached = reached.into_iter();
+        let answer = |(worker, id): &(WorkerId, SignalId)| {
+            let pids = match self.running.contains_key(worker) {
+                true => reached.next().expect("who runs has its answer"),
+                false => Ok(Vec::new()),
+            };
+            self.signalled(*worker, *id, nix::libc::SIGKILL, pids)
+        };
+        kills.iter().map(answer).collect()
     }
 
     fn signalled(
@@ -292,7 +337,11 @@ impl Workers {
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                _ => self.streams.pump(id, watch),
+                PIPE => self.streams.pump(id, watch),
+                _ => {
+                    let watcher = self.demand.watcher(id).cloned();
+                    inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
+                }
             }
         }
         self.ready = ready;
@@ -424,6 +473,21 @@ impl Running {
             Recipients::Tree => self.home.signal(signal, None),
         }
     }
+}
+
+/// The sockets of a process, in the order of their descriptors.
+fn inherit(recipe: &Recipe) -> Result<Vec<Inherited<'_>>, SpawnFailure> {
+    let names = recipe.watcher.sockets.iter().map(|socket| &socket.name);
+    let sockets = recipe.sockets.iter().zip(names);
+    sockets
+        .map(|(socket, name)| {
+            socket.inherit().map_err(|error| {
+                let stage = "opening its socket";
+                let error = std::io::Error::other(format!("'{name}': {error}"));
+                program::failure(stage, &error)
+            })
+        })
+        .collect()
 }
 
 fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {

@@ -3,6 +3,7 @@
 mod hooks;
 mod rows;
 mod schema;
+mod sockets;
 mod sources;
 mod store;
 mod watchers;

@@ -44,7 +44,7 @@ impl Driver {
     ) -> Option<(Vec<super::Step>, Scene)> {
         let watcher = self.core.watcher(name)?;
         let recipe = self.recipes.get(watcher.spec().revision)?;
-        let steps = self.hooks.steps(&recipe, hook);
+        let steps = self.hooks.steps(&recipe.watcher, hook);
         let worker = worker.and_then(|id| watcher.workers().find(|worker| worker.id() == id));
         let has_context =
             |ask: &Question| matches!(ask, Question::Program(_) | Question::Client(_));
@@ -87,7 +87,7 @@ impl Driver {
     fn refresh_hooks(&mut self) {
         let changed = |watcher: &Watcher| {
             let recipe = self.recipes.get(watcher.spec().revision)?;
-            let hooks = self.hooks.specs(&recipe);
+            let hooks = self.hooks.specs(&recipe.watcher);
             let spec = watcher.spec();
             (spec.hooks != hooks).then(|| WatcherSpec {
                 hooks,

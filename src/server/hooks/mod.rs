@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::probes::{self, Probe};
+use super::recipes::Recipe;
 use crate::api::types::Object;
 use crate::config::{self, HookForm, HookName};
 use crate::core::{Hook, HookAnswer, HookId, HookSpec, Name};
@@ -77,7 +78,7 @@ enum Question {
 struct Scene {
     watcher: Name,
     point: Hook,
-    recipe: Rc<config::Watcher>,
+    recipe: Rc<Recipe>,
     wid: Option<u32>,
     pid: Option<i32>,
     signal: Option<i32>,

@@ -13,7 +13,7 @@ use super::Scene;
 use super::tree::{Ground, Tree};
 use crate::api::types::Object;
 use crate::config::Expanded;
-use crate::core::HookAnswer;
+use crate::core::{HookAnswer, SpawnFailure};
 use crate::server::{convert, program};
 use crate::sys::pidfd::ExitStatus;
 use crate::sys::spawn::{self, Command};
@@ -67,7 +67,7 @@ fn start(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Result<Running,
         if let Some(cgroup) = &cgroup {
             crate::server::homes::remove(cgroup.path().to_owned());
         }
-        program::refused(&error, &scene.recipe.working_dir).error
+        program::refused(&error, &scene.recipe.watcher.working_dir).error
     })?;
     let tree = Tree::new(ground, child, cgroup, run).map_err(told("watching over it"))?;
     Ok(Running {
@@ -84,15 +84,17 @@ fn new_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<Command, String> {
     let wid = scene.wid.unwrap_or(0);
+    let watcher = &scene.recipe.watcher;
     let expanded = Expanded {
         argv: argv.to_vec(),
-        env: scene.recipe.environment.expand(wid),
-        stdout: None,
-        stderr: None,
+        ..watcher.expand(wid)
     };
+    let told = |failure: SpawnFailure| failure.error;
+    let credentials = scene.recipe.credentials().map_err(told)?;
     let mark = ground.homes.mark(run);
-    let command = program::command(&scene.recipe, expanded, wid, mark, &ground.surroundings);
-    let mut command = command.map_err(|failure| failure.error)?;
+    let surroundings = &ground.surroundings;
+    let command = program::command(watcher, credentials, expanded, wid, mark, surroundings);
+    let mut command = command.map_err(told)?;
     if scene.wid.is_none() {
         command.env.retain(|(name, _)| name != "CIRCUS_WID");
     }

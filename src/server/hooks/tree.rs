@@ -182,7 +182,7 @@ impl Tree {
                 None => true,
             });
         }
-        self.home.kill(Some(main)).map(|_| false)
+        self.home.kill(main).map(|_| false)
     }
 }
 
