@@ -70,6 +70,8 @@ pub(super) struct Driver {
     /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
     /// all children, so that takes the longer the more there are.
     pub(super) bereaved: bool,
+    /// SIGINT has come before: the next one means at once.
+    pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
 }
@@ -195,8 +197,11 @@ impl Driver {
                 self.workers.streams.reopen();
             }
             SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
-            SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
-            SIGINT => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGINT => {
+                self.interrupted = true;
+                self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+            }
             SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
             _ => {}
         }

@@ -312,6 +312,7 @@ fn assemble(
         births: std::collections::VecDeque::new(),
         more: false,
         bereaved: false,
+        interrupted: false,
         ended: None,
         reload_log,
         store,
