@@ -1,9 +1,11 @@
-//! A small HTTP server to be run as a pool: `http_worker [PORT]`, on 127.0.0.1, 8080 unless told.
+//! A small HTTP server to be run as a pool: `http_worker --listen-fds`, or `http_worker [PORT]`, on
+//! 127.0.0.1, 8080 unless told.
 //!
-//! Every worker binds the same port with SO_REUSEPORT (socket(7)) and the kernel shares the
-//! connections out, so a pool can grow and shrink without anyone handing sockets around. It
-//! answers with its pid and place in the pool, and on SIGTERM it serves whom it has accepted
-//! before it ends. It is deliberately no web server: one connection at a time, one answer.
+//! With `--listen-fds` all workers accept from one socket, which circusd has opened and keeps open
+//! (sd_listen_fds(3)): who connects while a worker is replaced is answered by another. Otherwise
+//! each binds the same port with SO_REUSEPORT (socket(7)), and the kernel shares the connections
+//! out. It answers with its pid and place in the pool, and on SIGTERM it serves whom it has
+//! accepted before it ends. It is deliberately no web server: one connection at a time, one answer.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -11,6 +13,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use circusd::sys::manager;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -26,17 +29,19 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_BYTES_MAX: u64 = 8192;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let port = match std::env::args().nth(1) {
-        Some(argument) => argument.parse()?,
-        None => 8080,
-    };
+    let argument = std::env::args().nth(1);
     let stop = block_sigterm()?;
-    let listener = listen_on(port)?;
+    let inherits = argument.as_deref() == Some("--listen-fds");
+    let listener = match argument {
+        _ if inherits => inherited()?,
+        Some(port) => listen_on(port.parse()?)?,
+        None => listen_on(8080)?,
+    };
     while !asked_to_stop(&listener, &stop)? {
-        serve_waiting(&listener)?;
+        serve_next(&listener)?;
     }
-    // Whom the kernel has queued for us no other worker will be given.
-    serve_waiting(&listener)?;
+    // Whom the kernel has queued for a socket of our own no other worker will be given.
+    while !inherits && serve_next(&listener)? {}
     Ok(())
 }
 
@@ -46,6 +51,16 @@ fn block_sigterm() -> nix::Result<SignalFd> {
     signals.add(Signal::SIGTERM);
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// The socket that circusd has opened for all of us.
+fn inherited() -> io::Result<TcpListener> {
+    let passed = manager::take().into_iter().next();
+    let passed = passed.ok_or_else(|| io::Error::other("no socket was passed"))?;
+    let listener = TcpListener::from(passed.fd);
+    // Another worker may be quicker to accept whom we were woken for.
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn listen_on(port: u16) -> io::Result<TcpListener> {
@@ -68,20 +83,20 @@ fn asked_to_stop(listener: &TcpListener, stop: &SignalFd) -> nix::Result<bool> {
     Ok(ready[1].any().unwrap_or(true))
 }
 
+/// Serves one client; says whether there was one.
 #[expect(clippy::print_stderr, reason = "a worker's log is its standard error")]
-fn serve_waiting(listener: &TcpListener) -> io::Result<()> {
-    loop {
-        match listener.accept() {
-            Ok((client, _)) => {
-                // A client that went away is no reason for a server to end.
-                if let Err(error) = answer(&client) {
-                    eprintln!("a client was not answered: {error}");
-                }
+fn serve_next(listener: &TcpListener) -> io::Result<bool> {
+    match listener.accept() {
+        Ok((client, _)) => {
+            // A client that went away is no reason for a server to end.
+            if let Err(error) = answer(&client) {
+                eprintln!("a client was not answered: {error}");
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-            Err(error) => return Err(error),
+            Ok(true)
         }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+        Err(error) if error.kind() == ErrorKind::ConnectionAborted => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -139,6 +139,7 @@
 //!     singleton: false,
 //!     priority: 0,
 //!     autostart: true,
+//!     on_demand: false,
 //!     warmup_delay: Duration::ZERO,
 //!     graceful_timeout: Duration::from_secs(30),
 //!     stop_signal: 15,

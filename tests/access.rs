@@ -228,3 +228,21 @@ fn a_daemon_of_an_ordinary_user_does_its_work() {
     assert!(!pids(&before).into_iter().any(runs));
     assert_eq!(daemon.stop().code(), Some(0));
 }
+
+#[test]
+fn a_name_that_nobody_has_is_told_at_the_start() {
+    let daemon = Daemon::start(
+        "[access]\nadmin = ['*', 'nobody-has-this']\noperate = ['@circus', '@nobodies', 0]\n",
+    );
+    let log = daemon.log();
+    for (key, name) in [("admin", "nobody-has-this"), ("operate", "nobodies")] {
+        let told = log
+            .lines()
+            .find(|line| line.contains(&format!("access.{key}: ")));
+        assert!(told.is_some_and(|line| line.contains(name)), "{log}");
+    }
+    assert!(
+        !log.contains("@circus") && !log.contains("'circus'"),
+        "{log}"
+    );
+}

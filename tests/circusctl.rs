@@ -194,6 +194,24 @@ fn a_refusal_is_3_with_its_sentence_and_for_scripts_as_it_came() {
 }
 
 #[test]
+fn who_is_denied_learns_where_that_is_said() {
+    let denied = json!({"error": "org.varlink.service.PermissionDenied"});
+    let output = answered(&["stop", "web"], denied.clone());
+    assert_eq!(output.status.code(), Some(3));
+    let told = text(&output.stderr);
+    assert!(
+        told.starts_with("circusctl: permission denied\n") && told.contains("[access]"),
+        "{told}"
+    );
+    // A program is told what went wrong and nothing else.
+    let output = answered(&["--json", "stop", "web"], denied);
+    assert_eq!(
+        text(&output.stdout),
+        "{\"error\":\"org.varlink.service.PermissionDenied\",\"parameters\":{}}\n"
+    );
+}
+
+#[test]
 fn an_answer_of_another_form_is_3() {
     let output = answered(&["list"], json!({"parameters": {"watchers": 1}}));
     assert_eq!(output.status.code(), Some(3));

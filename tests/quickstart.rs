@@ -1,7 +1,6 @@
 //! `examples/quickstart.toml`, as the README has it run: it does what its comments promise.
 //!
-//! The file itself, with two differences: another port, so that it disturbs nothing that runs
-//! here, and the HTTP worker as cargo built it for the tests.
+//! The file itself, with two differences: a port that is free, and the HTTP worker as cargo built it for the tests.
 
 mod common;
 
@@ -9,61 +8,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::facts;
 use common::{Events, Home, eventually};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, setsockopt, socket, sockopt,
-};
 use serde_json::json;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 const QUICKSTART: &str = include_str!("../examples/quickstart.toml");
-const PORT: &str = "8080";
-
-/// A port that is ours as long as the descriptor is open, and that our workers may share.
-fn reserve_port() -> (OwnedFd, u16) {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .expect("a socket can be made");
-    setsockopt(&fd, sockopt::ReusePort, &true).expect("a port can be shared");
-    bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("some port is free");
-    let address: SockaddrIn = getsockname(fd.as_raw_fd()).expect("a bound socket has a name");
-    let port = address.port();
-    (fd, port)
-}
-
-/// The worker, beside the test programs in cargo's target directory.
-fn http_worker() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its program");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("it lies in target/debug/deps");
-    let worker = profile.join("examples/http_worker");
-    assert!(
-        worker.exists(),
-        "{worker:?} is missing: cargo build --examples"
-    );
-    worker
-}
+const PORT: &str = "port = 8080";
 
 /// A checkout with no more in it than the quickstart needs.
-fn checkout(port: u16) -> Arc<Home> {
-    let commented = QUICKSTART.matches(PORT).count();
+fn checkout() -> Arc<Home> {
     assert!(
-        commented > 0,
+        QUICKSTART.contains(PORT),
         "the quickstart has another port now: this test must know it"
     );
-    let home = Home::new(&QUICKSTART.replace(PORT, &port.to_string()));
+    let home = Home::new(&QUICKSTART.replace(PORT, "port = 0"));
     let examples = home.path("target/release/examples");
     fs::create_dir_all(&examples).expect("a directory can be made");
-    std::os::unix::fs::symlink(http_worker(), examples.join("http_worker"))
+    std::os::unix::fs::symlink(facts::http_worker(), examples.join("http_worker"))
         .expect("a link can be made");
     home
 }
@@ -97,9 +60,9 @@ fn wait_replaced(events: &mut Events, watcher: &str, wid: u64) -> (u64, u64) {
 
 #[test]
 fn the_quickstart_does_what_it_says() {
-    let (_reserved, port) = reserve_port();
-    let home = checkout(port);
+    let home = checkout();
     let mut daemon = home.start();
+    let port = facts::port_of(&daemon, "http");
     let mut events = daemon.subscribe();
 
     let pids: BTreeSet<String> = daemon.status("http")["processes"]

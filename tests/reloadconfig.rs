@@ -242,4 +242,6 @@ fn what_needs_another_daemon_is_told_and_the_rest_is_done() {
         .configure(&format!("[circusd]\npidfile = '/nowhere/pid'\n{NEW}"));
     reload(&daemon);
     assert_eq!(daemon.status("fresh")["state"], "active");
+    let told = "circusd.pidfile: changed, and in force only when circusd is started again";
+    assert!(daemon.log().contains(told), "{}", daemon.log());
 }

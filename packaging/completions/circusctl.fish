@@ -35,6 +35,7 @@ complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "numprocesses" -
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "numwatchers" -d 'Show how many watchers there are'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "stats" -d 'Show what the processes use: CPU, memory, tasks, descriptors'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "dstats" -d 'Show what the daemon itself uses and has done'
+complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "listsockets" -d 'List the sockets that circusd has open for its processes'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "why" -d 'Tell the story of a watcher: its state, why, and what happens next'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "get" -d 'Show some options of a watcher'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "options" -d 'Show all options of a watcher'
@@ -84,6 +85,10 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l socket -d
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
+complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -l json -d 'Print each reply, or the error, as one line of JSON'
+complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -l json -d 'Print each reply, or the error, as one line of JSON'

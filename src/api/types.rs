@@ -332,7 +332,7 @@ pub struct Socket {
     pub name: String,
     /// The path, or `host:port` with the port the kernel chose.
     pub address: String,
-    /// The descriptor in the daemon.
+    /// The descriptor in the daemon; -1 where only the processes have one (reuseport datagrams).
     pub fd: i32,
     /// `stream`, `dgram` or `seqpacket`.
     pub r#type: String,

@@ -25,8 +25,11 @@ fn check(sources: config::Sources) -> ExitCode {
                 .warnings()
                 .iter()
                 .for_each(|warning| complain(&format!("warning: {warning}")));
-            let watchers = store.config().watchers.len();
-            print(&format!("the configuration is good: {watchers} watchers\n"))
+            let watchers = match store.config().watchers.len() {
+                1 => "1 watcher".to_owned(),
+                number => format!("{number} watchers"),
+            };
+            print(&format!("the configuration is good: {watchers}\n"))
         }
         Err(errors) => {
             complain(&errors.to_string());

@@ -18,6 +18,9 @@ const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd
 
 const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
 
+const NOT_ONE_S_ROLE: &str =
+    "The section [access] of its configuration says who may do what; see circusd(8).";
+
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -83,8 +86,11 @@ pub(super) struct Fault {
 }
 
 impl Failure {
-    /// What went wrong and why; of a daemon that cannot be reached, also what to do.
+    /// What went wrong and why; of a daemon that cannot be reached or refuses, also what to do.
     pub(super) fn sentence(&self) -> String {
+        if let Self::Daemon(ClientError::Refused(api::Error::PermissionDenied {})) = self {
+            return format!("{}\n{NOT_ONE_S_ROLE}", chain(self));
+        }
         let Self::Daemon(ClientError::Unreachable { path, source }) = self else {
             return chain(self);
         };

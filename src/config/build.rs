@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::Diagnostic;
 use super::document::{Declared, Document, diagnose};
 use super::environment;
-use super::kind::Problem;
+use super::kind::{Kind, Problem};
 use super::node::{Node, Place, Table};
 use super::table::Settings;
-use super::values::{Command, NumProcesses, Output, unclosed_quote};
+use super::values::{Command, NumProcesses, Output, UseSockets, unclosed_quote};
 use super::variables::Context;
-use super::{Access, Circusd, Watcher};
+use super::{Access, Circusd, Socket, Watcher, socket};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub circusd: Circusd,
     /// The watchers in the order written.
     pub watchers: Vec<Watcher>,
+    /// The sockets in the order written.
+    pub sockets: Vec<Socket>,
     /// `[access]`.
     pub access: Access,
 }
@@ -50,9 +52,11 @@ pub(crate) fn build(
         env_files,
         cx,
         errors: Vec::new(),
+        sockets: Vec::new(),
     };
     let circusd: Option<Circusd> = builder.section("circusd", &document.circusd);
     let access = builder.section("access", &document.access);
+    builder.sockets();
     let proxy = circusd.as_ref().and_then(|c| c.http_proxy.as_deref());
     let watchers: Vec<Watcher> = document
         .watchers
@@ -68,6 +72,7 @@ pub(crate) fn build(
     Ok(Config {
         circusd,
         watchers,
+        sockets: builder.sockets,
         access,
     })
 }
@@ -113,6 +118,8 @@ struct Builder<'a> {
     env_files: &'a EnvFiles,
     cx: &'a Context,
     errors: Vec<Diagnostic>,
+    /// Those that are right.
+    sockets: Vec<Socket>,
 }
 
 impl Builder<'_> {
@@ -127,6 +134,33 @@ impl Builder<'_> {
         }
     }
 
+    fn sockets(&mut self) {
+        for (name, declared) in self.document.sockets.in_order() {
+            let title = format!("socket.{name}");
+            let Some(mut socket) = self.section::<Socket>(&title, &declared.table) else {
+                continue;
+            };
+            socket.name = name.to_owned();
+            let found = socket::contradictions(&socket, &declared.table);
+            for (key, problem) in found.keys {
+                self.errors
+                    .push(diagnose(&format!("{title}.{key}"), problem));
+            }
+            if let Some(lack) = found.lack {
+                self.fault(&declared.at, title, lack);
+            }
+            let twin = self
+                .sockets
+                .iter()
+                .find(|known| known.is_in_the_way_of(&socket));
+            if let Some(twin) = twin {
+                let reason = format!("is at the same place as socket.{}", twin.name);
+                self.fault(&declared.at, format!("socket.{name}"), &reason);
+            }
+            self.sockets.push(socket);
+        }
+    }
+
     fn watcher(&mut self, name: &str, declared: &Declared, proxy: Option<&str>) -> Option<Watcher> {
         let title = format!("watcher.{name}");
         let table = effective(&self.document.defaults, &declared.table);
@@ -137,8 +171,10 @@ impl Builder<'_> {
                 "required, and not set",
             );
         }
+        let sockets = self.use_sockets(name, &title, &table);
         let mut watcher: Watcher = self.section(&title, &table)?;
         watcher.name = name.to_owned();
+        watcher.sockets = sockets;
         for (key, problem) in contradictions(&watcher, &table) {
             let fault = diagnose(&format!("{title}.{key}"), problem);
             self.errors.push(fault);
@@ -160,6 +196,43 @@ impl Builder<'_> {
         watcher.environment =
             environment::gather(&watcher, self.document, proxy, env_file, self.cx);
         Some(watcher)
+    }
+
+    /// Finds the sockets of a watcher, and sees to it that its variables name no others, whatever
+    /// else may be wrong with it.
+    fn use_sockets(&mut self, watcher: &str, title: &str, table: &Table) -> Vec<Socket> {
+        if self.sockets.len() < self.document.sockets.names().count() {
+            // One that cannot be read would seem to be missing.
+            return Vec::new();
+        }
+        let (all, cx) = (&self.sockets, self.cx);
+        let node = table.get("use_sockets");
+        let Ok(wanted) = node.map_or(Ok(UseSockets::None), |node| UseSockets::read(node, cx))
+        else {
+            // The section tells of it.
+            return Vec::new();
+        };
+        let (sockets, problems) = socket::used(&wanted, node, all);
+        let key = format!("{title}.use_sockets");
+        let mut errors: Vec<_> = problems.into_iter().map(|p| diagnose(&key, p)).collect();
+        let mut check = |title: &str, table: &Table, keys: Option<&[&str]>| {
+            for entry in table {
+                if keys.is_none_or(|keys| keys.contains(&entry.key.as_str())) {
+                    let found = socket::unknown_variables(&entry.node, &sockets, all, cx);
+                    let key = format!("{title}.{}", entry.key);
+                    errors.extend(found.into_iter().map(|problem| diagnose(&key, problem)));
+                }
+            }
+        };
+        check(
+            title,
+            table,
+            Some(&["cmd", "args", "env", "stdout", "stderr"]),
+        );
+        let environment = environment::tables(self.document, watcher);
+        environment.for_each(|(title, table)| check(&title, table, None));
+        self.errors.append(&mut errors);
+        sockets
     }
 
     /// Empty where the file could not be read: the store has told why.
@@ -197,6 +270,16 @@ fn contradictions(watcher: &Watcher, table: &Table) -> Vec<(&'static str, Proble
     if watcher.singleton && many {
         report("numprocesses", &|node| {
             Problem::new(node, "more than one, but singleton = true")
+        });
+    }
+    if watcher.on_demand && watcher.sockets.is_empty() {
+        report("on_demand", &|node| {
+            Problem::new(node, "there is nothing to connect to without use_sockets")
+        });
+    } else if watcher.on_demand && watcher.sockets.iter().any(|socket| socket.reuseport) {
+        report("on_demand", &|node| {
+            let reason = "with reuseport nobody can connect before there is a process";
+            Problem::new(node, reason)
         });
     }
     if watcher.stdout == Some(Output::Stdout) {

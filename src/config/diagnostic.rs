@@ -3,13 +3,16 @@
 //!
 //! Nothing in here decides whether something is a fault, or prints anything.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::node::Place;
 
 /// A longer line would bury the message it is to explain.
 const LINE_MAX: usize = 400;
+
+/// What is shorter begins too many words to hint at one of them.
+const BEGINNING_MIN: usize = 3;
 
 /// One fault (or one warning): where it is, which key it concerns, what is wrong, and what was
 /// probably meant.
@@ -126,10 +129,18 @@ impl Errors {
     /// # Panics
     ///
     /// If `diagnostics` is empty: an error that is none would be refused without a reason.
-    pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
+    #[must_use]
+    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
         assert!(!diagnostics.is_empty(), "errors without an error");
         let mut seen = HashSet::new();
         diagnostics.retain(|fault| fault.line.is_none() || seen.insert(fault.identity()));
+        // What is missing, and what does not go together, is found only when all has been read.
+        let mut order = HashMap::new();
+        for fault in &diagnostics {
+            let next = order.len();
+            order.entry(fault.file.clone()).or_insert(next);
+        }
+        diagnostics.sort_by_key(|fault| (order[&fault.file], fault.line, fault.column));
         Self(diagnostics)
     }
 
@@ -165,8 +176,10 @@ impl std::error::Error for Errors {}
 
 /// The one of `known` that `written` was probably meant to be.
 ///
-/// At most one change, and one more per four characters: farther words are other words. Nothing
-/// is meant by a word longer than any of ours, and comparing it would take long.
+/// At most one change, and one more per four characters: farther words are other words, unless
+/// one begins with the other (`environment`). Of equally near ones it is always the same, the one
+/// nearest in length. Nothing is meant by a word longer than any of ours, and comparing it would
+/// take long.
 pub(crate) fn nearest<'a>(
     written: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -178,10 +191,19 @@ pub(crate) fn nearest<'a>(
     let far = 1 + written.chars().count() / 4;
     known
         .into_iter()
-        .map(|word| (strsim::osa_distance(&written, &word.to_lowercase()), word))
+        .map(|word| (distance(&written, &word.to_lowercase()), word))
         .filter(|(distance, _)| *distance <= far)
-        .min_by_key(|(distance, _)| *distance)
+        .min_by_key(|(distance, word)| (*distance, word.len().abs_diff(written.len()), *word))
         .map(|(_, word)| word.to_owned())
+}
+
+/// How many changes make one word of the other; to cut a word short counts as one.
+fn distance(written: &str, known: &str) -> usize {
+    let shorter = written.len().min(known.len());
+    match shorter >= BEGINNING_MIN && written.as_bytes()[..shorter] == known.as_bytes()[..shorter] {
+        true => 1.min(written.len() - shorter + known.len() - shorter),
+        false => strsim::osa_distance(written, known),
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +219,40 @@ mod tests {
         );
         assert_eq!(nearest("Cmd", known).as_deref(), Some("cmd"));
         assert_eq!(nearest("completely", known), None);
+        assert_eq!(nearest("environment", known).as_deref(), Some("env"));
+        let capabilities = ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE"];
+        let suggested = nearest("CAP_NET_BIND", capabilities);
+        assert_eq!(suggested.as_deref(), Some("CAP_NET_BIND_SERVICE"));
+    }
+
+    #[test]
+    fn of_equally_near_words_the_same_is_suggested_whatever_their_order() {
+        let known = ["CAP_A", "CAP_B"];
+        let suggested = nearest("CAP_C", known);
+        assert_eq!(suggested, nearest("CAP_C", known.into_iter().rev()));
+    }
+
+    #[test]
+    fn faults_are_told_in_the_order_of_files_and_lines() {
+        let fault = |file: &str, line, reason: &str| Diagnostic {
+            line,
+            column: line,
+            ..Diagnostic::of(file, reason)
+        };
+        let errors = Errors::new(vec![
+            fault("b.toml", Some(7), "a late line"),
+            fault("a.toml", Some(1), "another file"),
+            fault("--set", None, "no line"),
+            fault("b.toml", Some(2), "found when all was read"),
+        ]);
+        let told: Vec<_> = errors.diagnostics().iter().map(|d| &*d.reason).collect();
+        let expected = [
+            "found when all was read",
+            "a late line",
+            "another file",
+            "no line",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

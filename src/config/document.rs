@@ -21,27 +21,28 @@ pub(crate) struct Document {
     pub(crate) env: Table,
     /// `[env."web*"]`, in the order written.
     pub(crate) env_patterns: Vec<(String, Table)>,
-    pub(crate) watchers: Watchers,
+    pub(crate) watchers: Named,
+    pub(crate) sockets: Named,
 }
 
-/// One watcher as written.
+/// One watcher or socket as written.
 #[derive(Debug, Clone)]
 pub(crate) struct Declared {
-    /// Its rank among the watchers, by where it was first written.
+    /// Its rank among its kind, by where it was first written.
     order: usize,
     /// Where it was first written.
     pub(crate) at: Place,
     pub(crate) table: Table,
 }
 
-/// The watchers by name.
+/// Watchers, or sockets, by name.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watchers {
+pub(crate) struct Named {
     by_name: BTreeMap<String, Declared>,
     next: usize,
 }
 
-impl Watchers {
+impl Named {
     pub(crate) fn get(&self, name: &str) -> Option<&Declared> {
         self.by_name.get(name)
     }
@@ -50,7 +51,7 @@ impl Watchers {
         self.by_name.contains_key(name)
     }
 
-    /// The watcher's table; a new one at the end if there is none yet.
+    /// The table of that name; a new one at the end if there is none yet.
     pub(crate) fn entry(&mut self, name: &str, at: &Place) -> &mut Table {
         let next = &mut self.next;
         let declared = self.by_name.entry(name.to_owned()).or_insert_with(|| {
@@ -64,6 +65,29 @@ impl Watchers {
         &mut declared.table
     }
 
+    fn read(&mut self, section: Section, tables: Table, checker: &mut Checker<'_>) {
+        for Entry { key, key_at, node } in tables {
+            let name = format!("{}.{key}", section.as_str());
+            if let Err(reason) = check_name_of(section, &key) {
+                checker.fault(&key_at, &name, reason);
+                continue;
+            }
+            let Value::Table(table) = node.value else {
+                checker.problem(&name, Problem::expected("a table", &node));
+                continue;
+            };
+            let table = checker.section(section, &format!("{name}."), table);
+            *self.entry(&key, &key_at) = table;
+        }
+    }
+
+    fn overlay(&mut self, section: Section, later: &Self) {
+        for (name, declared) in later.in_order() {
+            let table = self.entry(name, &declared.at);
+            merge(section, table, declared.table.clone());
+        }
+    }
+
     pub(crate) fn remove(&mut self, name: &str) {
         self.by_name.remove(name);
     }
@@ -74,14 +98,14 @@ impl Watchers {
 
     /// In the order written.
     pub(crate) fn in_order(&self) -> Vec<(&str, &Declared)> {
-        let mut watchers: Vec<_> = self.by_name.iter().map(|(n, w)| (n.as_str(), w)).collect();
-        watchers.sort_by_key(|(_, watcher)| watcher.order);
-        watchers
+        let mut all: Vec<_> = self.by_name.iter().map(|(n, d)| (n.as_str(), d)).collect();
+        all.sort_by_key(|(_, declared)| declared.order);
+        all
     }
 }
 
-const SECTIONS: [&str; 5] = ["circusd", "defaults", "env", "watcher", "access"];
-const LATER_SECTIONS: [&str; 3] = ["hooks", "socket", "plugin"];
+const SECTIONS: [&str; 6] = ["circusd", "defaults", "env", "watcher", "socket", "access"];
+const LATER_SECTIONS: [&str; 2] = ["hooks", "plugin"];
 
 impl Document {
     /// Sorts a parsed file into its sections; every fault of it is added to `errors`.
@@ -115,24 +139,9 @@ impl Document {
             "circusd" => self.circusd = checker.section(Section::Circusd, "circusd.", table),
             "defaults" => self.defaults = checker.section(Section::Watcher, "defaults.", table),
             "access" => self.access = checker.section(Section::Access, "access.", table),
-            "watcher" => self.read_watchers(table, checker),
+            "watcher" => self.watchers.read(Section::Watcher, table, checker),
+            "socket" => self.sockets.read(Section::Socket, table, checker),
             _ => self.read_env(table, checker),
-        }
-    }
-
-    fn read_watchers(&mut self, watchers: Table, checker: &mut Checker<'_>) {
-        for Entry { key, key_at, node } in watchers {
-            let name = format!("watcher.{key}");
-            if let Err(reason) = check_name(&key) {
-                checker.fault(&key_at, &name, reason);
-                continue;
-            }
-            let Value::Table(table) = node.value else {
-                checker.problem(&name, Problem::expected("a table", &node));
-                continue;
-            };
-            let table = checker.section(Section::Watcher, &format!("{name}."), table);
-            *self.watchers.entry(&key, &key_at) = table;
         }
     }
 
@@ -158,7 +167,7 @@ impl Document {
         }
     }
 
-    /// Lays `later` over this: its values win, and it may add watchers.
+    /// Lays `later` over this: its values win, and it may add watchers and sockets.
     pub(crate) fn overlay(&mut self, later: Self) {
         merge(Section::Circusd, &mut self.circusd, later.circusd);
         merge(Section::Watcher, &mut self.defaults, later.defaults);
@@ -168,10 +177,8 @@ impl Document {
             let table = self.env_pattern(&pattern);
             variables.into_iter().for_each(|e| table.insert(e));
         }
-        for (name, declared) in later.watchers.in_order() {
-            let table = self.watchers.entry(name, &declared.at);
-            merge(Section::Watcher, table, declared.table.clone());
-        }
+        self.watchers.overlay(Section::Watcher, &later.watchers);
+        self.sockets.overlay(Section::Socket, &later.sockets);
     }
 
     /// The variables of `[env."pattern"]`, at the end if they are new.
@@ -212,7 +219,7 @@ fn merge(section: Section, base: &mut Table, later: Table) {
 /// At most this many characters, so that a name fits a file name with room to spare.
 const NAME_MAX: usize = 128;
 
-/// Whether `name` may be the name of a watcher.
+/// Whether `name` may be the name of a watcher or a socket.
 pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.len() > NAME_MAX {
         return Err("a name has at most 128 characters");
@@ -223,6 +230,17 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     } else {
         Err("a name begins with a letter or digit and has only letters, digits and _ . : @ -")
     }
+}
+
+/// The same for a watcher or a socket.
+pub(crate) fn check_name_of(section: Section, name: &str) -> Result<(), &'static str> {
+    check_name(name)?;
+    if section == Section::Socket && name.contains(':') {
+        return Err(
+            "the name of a socket has no ':', which stands between names in LISTEN_FDNAMES",
+        );
+    }
+    Ok(())
 }
 
 /// Collects the faults of a source.

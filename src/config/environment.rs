@@ -10,7 +10,7 @@ use super::diagnostic::Diagnostic;
 use super::document::Document;
 use super::node::{Place, Source, Table};
 use super::values;
-use super::variables::{Context, Template};
+use super::variables::{Context, Filling, Template};
 use super::watcher::Watcher;
 
 /// What is passed on without `copy_env`.
@@ -29,11 +29,11 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The variables for the process with this number.
-    pub fn expand(&self, wid: u32) -> BTreeMap<String, String> {
+    /// The variables for one process.
+    pub fn expand(&self, filling: Filling<'_>) -> BTreeMap<String, String> {
         let mut variables = self.inherited.clone();
         let configured = self.configured.iter();
-        variables.extend(configured.map(|(name, value)| (name.clone(), value.expand(wid))));
+        variables.extend(configured.map(|(name, value)| (name.clone(), value.expand(filling))));
         variables
     }
 
@@ -57,11 +57,8 @@ pub(crate) fn gather(
         let proxies = PROXIES.map(|name| (name.to_owned(), Template::literal(proxy)));
         configured.extend(proxies);
     }
-    configured.extend(variables(&document.env, cx));
-    for (pattern, table) in &document.env_patterns {
-        if glob::Pattern::new(pattern).is_ok_and(|p| p.matches(&watcher.name)) {
-            configured.extend(variables(table, cx));
-        }
+    for (_, table) in tables(document, &watcher.name) {
+        configured.extend(variables(table, cx));
     }
     let file = env_file.iter().cloned();
     configured.extend(file.map(|(name, value)| (name, Template::literal(value))));
@@ -70,6 +67,19 @@ pub(crate) fn gather(
         inherited: inherited(watcher, cx),
         configured,
     }
+}
+
+/// The sections of variables that apply to a watcher, with their titles: `[env]`, and each
+/// `[env."pattern"]` that matches.
+pub(crate) fn tables<'a>(
+    document: &'a Document,
+    watcher: &str,
+) -> impl Iterator<Item = (String, &'a Table)> {
+    let matching = document.env_patterns.iter().filter(move |(pattern, _)| {
+        glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(watcher))
+    });
+    let patterns = matching.map(|(pattern, table)| (format!("env.{pattern}"), table));
+    std::iter::once(("env".to_owned(), &document.env)).chain(patterns)
 }
 
 fn inherited(watcher: &Watcher, cx: &Context) -> BTreeMap<String, String> {

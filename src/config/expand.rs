@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::values::{Command, Output, Words};
+use super::variables::Filling;
 use super::watcher::Watcher;
 
 /// Where an output stream of one process goes.
@@ -44,23 +45,27 @@ pub struct Expanded {
 impl Watcher {
     /// What the process with number `wid` (from 1) is started with.
     pub fn expand(&self, wid: u32) -> Expanded {
+        let filling = Filling {
+            wid,
+            sockets: &self.sockets,
+        };
         Expanded {
-            argv: self.argv(wid),
-            env: self.environment.expand(wid),
-            stdout: self.stdout.as_ref().map(|output| stream(output, wid)),
-            stderr: self.stderr.as_ref().map(|output| stream(output, wid)),
+            argv: self.argv(filling),
+            env: self.environment.expand(filling),
+            stdout: self.stdout.as_ref().map(|output| stream(output, filling)),
+            stderr: self.stderr.as_ref().map(|output| stream(output, filling)),
         }
     }
 
-    fn argv(&self, wid: u32) -> Vec<String> {
-        let args = words(&self.args, wid);
+    fn argv(&self, filling: Filling<'_>) -> Vec<String> {
+        let args = words(&self.args, filling);
         match &self.cmd {
             // A line is left only where there is a shell to read it.
             Command::Line { line, .. } => {
-                let line = shell_line(line.expand(wid), &args);
+                let line = shell_line(line.expand(filling), &args);
                 vec!["/bin/sh".into(), "-c".into(), line]
             }
-            Command::Words(program) => [words(program, wid), args].concat(),
+            Command::Words(program) => [words(program, filling), args].concat(),
         }
     }
 }
@@ -79,18 +84,18 @@ fn quoted(argument: &str) -> String {
     format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
-fn words(words: &Words, wid: u32) -> Vec<String> {
-    words.0.iter().map(|word| word.expand(wid)).collect()
+fn words(words: &Words, filling: Filling<'_>) -> Vec<String> {
+    words.0.iter().map(|word| word.expand(filling)).collect()
 }
 
-fn stream(output: &Output, wid: u32) -> Stream {
+fn stream(output: &Output, filling: Filling<'_>) -> Stream {
     match output {
         Output::Journal => Stream::Journal,
         Output::Null => Stream::Null,
         Output::Inherit => Stream::Inherit,
         Output::Stdout => Stream::Stdout,
         Output::File(file) => Stream::File {
-            path: PathBuf::from(file.file.0.expand(wid)),
+            path: PathBuf::from(file.file.0.expand(filling)),
             max_bytes: file.max_bytes.0,
             backup_count: file.backup_count,
         },

@@ -49,6 +49,7 @@ fn title(section: Section) -> &'static str {
     match section {
         Section::Circusd => "[circusd]",
         Section::Watcher => "[watcher.NAME]",
+        Section::Socket => "[socket.NAME]",
         Section::Access => "[access]",
     }
 }
@@ -64,6 +65,20 @@ fn prose(section: Section) -> &'static [&'static str] {
             "The variables of a process are, the later the stronger: what is inherited, \
              http_proxy of [circusd], [env], [env.\"PATTERN\"] for the watchers whose name the \
              shell-style pattern matches, env_file, and env. Values are strings.",
+        ],
+        Section::Socket => &[
+            "One socket that circusd opens before any watcher starts, and keeps open while the \
+             processes behind it come and go: what arrives meanwhile waits. Names are as those of \
+             watchers. It needs path, or host and port, or from_manager.",
+            "A process of a watcher with use_sockets inherits its sockets as descriptors from 3 \
+             on, in the order of use_sockets or of the file, and finds LISTEN_FDS, LISTEN_FDNAMES \
+             and LISTEN_PID in its environment, as sd_listen_fds(3) has it.",
+            "When the configuration is read again, a socket that is as it was stays open, \
+             whatever its name is now. For one that changed, another is opened first; then the \
+             processes that use it are replaced, and the old one is closed when the last of them \
+             has gone. If one cannot be opened, nothing changes. An Internet socket keeps its \
+             address and port until it is closed, so one that is to differ in anything else \
+             needs another port.",
         ],
         Section::Access => &[
             "Who may do what, by the user and groups of whoever connects. Users and groups are \
@@ -105,6 +120,10 @@ const FORMS: &[(&str, &str)] = &[
     (
         "$(circus.wid)",
         "In cmd, args, env, stdout and stderr: the number of the process in its watcher.",
+    ),
+    (
+        "$(circus.sockets.NAME)",
+        "There too: the number of the descriptor of that socket, which use_sockets must name.",
     ),
 ];
 
@@ -152,8 +171,13 @@ graceful_timeout = "10s"
 [env]
 LANG = "C.UTF\-8"
 
+[socket.http]
+host = "0.0.0.0"
+port = 8080
+
 [watcher.web]
-cmd = "/srv/web/server \-\-port 8080"
+cmd = "/srv/web/server \-\-fd $(circus.sockets.http)"
+use_sockets = ["http"]
 numprocesses = 4
 uid = "www\-data"
 stdout = { file = "/var/log/web.log", max_bytes = "10M", backup_count = 3 }

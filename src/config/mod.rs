@@ -1,6 +1,6 @@
 //! Files and flags in, checked settings out: what circusd.toml(5) promises.
 //!
-//! The rows in `circusd`, `watcher` and `access` are the only list of settings; parser, `Get`,
+//! The rows in `circusd`, `watcher`, `socket` and `access` are the only list of settings; parser, `Get`,
 //! `Set`, the manual and the JSON Schema all read them. A [`Store`] holds where every value came
 //! from and is never changed: whoever wants a change gets another store, or all the reasons why
 //! not.
@@ -23,6 +23,7 @@ mod overrides;
 mod plain;
 mod schema;
 mod shapes;
+mod socket;
 mod sources;
 mod store;
 mod syntax;
@@ -45,6 +46,7 @@ pub use kind::Range;
 pub use manual::{Chapter, command_line_help, manual, manual_roff};
 pub use node::Origin;
 pub use schema::schema;
+pub use socket::{FIRST_SOCKET, Socket, Where};
 pub use sources::Sources;
 pub use store::Store;
 pub use table::{OnChange, Row, Section};

@@ -24,6 +24,7 @@ pub(crate) enum Target {
     /// `[env."pattern"]`.
     EnvPattern(String),
     Watcher(String),
+    Socket(String),
 }
 
 /// One value, laid over the files.
@@ -43,6 +44,7 @@ impl Target {
             Self::Circusd => Some(Section::Circusd),
             Self::Access => Some(Section::Access),
             Self::Defaults | Self::Watcher(_) => Some(Section::Watcher),
+            Self::Socket(_) => Some(Section::Socket),
             Self::Env | Self::EnvPattern(_) => None,
         }
     }
@@ -56,24 +58,29 @@ impl Target {
             Self::Env => "env.".into(),
             Self::EnvPattern(pattern) => format!("env.{pattern}."),
             Self::Watcher(name) => format!("watcher.{name}."),
+            Self::Socket(name) => format!("socket.{name}."),
         }
     }
 
     /// Splits `section.…`; what is left is key and entry.
     fn parse(mut parts: Vec<String>) -> Result<(Self, String, Option<String>), String> {
         let depth = match parts.first().map(String::as_str) {
-            Some("watcher") => 2,
+            Some("watcher" | "socket") => 2,
             Some("env") if parts.len() == 3 => 2,
             Some("circusd" | "defaults" | "access" | "env") => 1,
             Some(other) => return Err(format!("unknown section '{other}'")),
             None => return Err("names no setting".into()),
         };
         if parts.len() <= depth {
-            return Err("names no setting: expected SECTION.KEY, or watcher.NAME.KEY".into());
+            return Err(
+                "names no setting: expected SECTION.KEY, watcher.NAME.KEY or socket.NAME.KEY"
+                    .into(),
+            );
         }
         let rest = parts.split_off(depth);
         let target = match parts.as_slice() {
             [section, name] if section == "watcher" => Self::Watcher(name.clone()),
+            [section, name] if section == "socket" => Self::Socket(name.clone()),
             [_, pattern] => Self::EnvPattern(pattern.clone()),
             [section] if section == "env" => Self::Env,
             [section] if section == "defaults" => Self::Defaults,
@@ -195,6 +202,7 @@ impl Override {
             Target::Env => &mut document.env,
             Target::EnvPattern(pattern) => document.env_pattern(pattern),
             Target::Watcher(name) => document.watchers.entry(name, &self.node.at),
+            Target::Socket(name) => document.sockets.entry(name, &self.node.at),
         };
         let Some(entry) = &self.entry else {
             return table.set(&self.key, self.node.clone());
@@ -289,8 +297,9 @@ impl Reader<'_> {
         text: &str,
         source: &Arc<Source>,
     ) -> Option<Override> {
-        if let Target::Watcher(name) = &target
-            && let Err(reason) = document::check_name(name)
+        if let Target::Watcher(name) | Target::Socket(name) = &target
+            && let Some(section) = target.section()
+            && let Err(reason) = document::check_name_of(section, name)
         {
             self.errors.push(Diagnostic::of(&source.name, reason));
             return None;

@@ -71,7 +71,7 @@ macro_rules! integer_kinds {
     )* };
 }
 
-integer_kinds!(u8, u32, i32);
+integer_kinds!(u8, u16, u32, i32);
 
 impl Kind for f64 {
     fn name() -> String {

@@ -28,6 +28,11 @@ pub fn schema() -> Json {
                 "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:@-]*$", "maxLength": 128},
                 "additionalProperties": {"$ref": "#/$defs/watcher"},
             },
+            "socket": {
+                "type": "object",
+                "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:@-]*$", "maxLength": 128},
+                "additionalProperties": section(Section::Socket),
+            },
             "access": section(Section::Access),
         },
         "patternProperties": user_keys(),

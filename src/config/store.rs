@@ -151,6 +151,16 @@ impl Store {
         store
     }
 
+    /// What was found to be wrong with a socket when it was to be opened, as a fault of the place
+    /// where it is configured.
+    pub fn fault_of_socket(&self, socket: &str, reason: impl Into<String>) -> Diagnostic {
+        let key = format!("socket.{socket}");
+        match self.document.sockets.get(socket) {
+            Some(declared) => Diagnostic::at(&declared.at, Some(key), reason),
+            None => Diagnostic::of(key, reason),
+        }
+    }
+
     /// What the values are read against.
     pub(crate) fn context(&self) -> &Context {
         &self.cx

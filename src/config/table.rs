@@ -39,19 +39,22 @@ pub enum Section {
     Circusd,
     /// `[watcher.NAME]`, and `[defaults]` for all of them.
     Watcher,
+    /// `[socket.NAME]`: a socket that workers inherit.
+    Socket,
     /// `[access]`: who may do what.
     Access,
 }
 
 impl Section {
     /// All of them, in the order of the manual.
-    pub const ALL: [Self; 3] = [Self::Circusd, Self::Watcher, Self::Access];
+    pub const ALL: [Self; 4] = [Self::Circusd, Self::Watcher, Self::Socket, Self::Access];
 
     /// The name in a file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Circusd => "circusd",
             Self::Watcher => "watcher",
+            Self::Socket => "socket",
             Self::Access => "access",
         }
     }
@@ -61,6 +64,7 @@ impl Section {
         match self {
             Self::Circusd => <super::Circusd as Settings>::ROWS,
             Self::Watcher => <super::Watcher as Settings>::ROWS,
+            Self::Socket => <super::Socket as Settings>::ROWS,
             Self::Access => <super::Access as Settings>::ROWS,
         }
     }
@@ -213,6 +217,14 @@ pub(crate) trait Settings: Sized {
     fn changed(&self, other: &Self) -> Vec<&'static Row>;
 }
 
+/// The key that a field stands for: `type` is a word of Rust, so its field is `r#type`.
+pub(crate) const fn key_of(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// A section: its struct and its rows, from one list.
 ///
 /// ```text
@@ -245,7 +257,7 @@ macro_rules! section {
                 $(
                     $crate::config::table::Row {
                         section: $crate::config::table::Section::$Section,
-                        key: stringify!($key),
+                        key: $crate::config::table::key_of(stringify!($key)),
                         on_change: $crate::config::table::OnChange::$change,
                         since: "0.1.0",
                         range: $crate::config::table::optional!(
@@ -294,7 +306,7 @@ macro_rules! section {
             ) -> $crate::config::kind::Read<Self> {
                 let mut problems = Vec::new();
                 $(
-                    let $key: $ty = match table.get(stringify!($key)) {
+                    let $key: $ty = match table.get($crate::config::table::key_of(stringify!($key))) {
                         None => $default,
                         Some(node) => {
                             let range = $crate::config::table::optional!(
@@ -304,7 +316,9 @@ macro_rules! section {
                                 Ok(value) => value,
                                 Err(wrong) => {
                                     problems.extend(
-                                        wrong.into_iter().map(|p| p.inside(stringify!($key))),
+                                        wrong.into_iter().map(|p| {
+                                            p.inside($crate::config::table::key_of(stringify!($key)))
+                                        }),
                                     );
                                     $default
                                 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::diagnostic::nearest;
+use super::socket::{FIRST_SOCKET, Socket};
 
 /// What values are read against: the environment of circusd and whose daemon it is.
 ///
@@ -45,17 +46,15 @@ pub(crate) enum VariableError {
         name: String,
         suggestion: Option<String>,
     },
-    #[error("'$(circus.sockets.{0})': sockets are not available in this version")]
-    Socket(String),
     #[error("'$(circus.{name})': no such variable")]
     Unknown {
         name: String,
         suggestion: Option<String>,
     },
     #[error(
-        "'$(circus.wid)' has no value here, only in cmd, args, env, stdout and stderr of a watcher"
+        "'$(circus.{0})' has no value here, only in cmd, args, env, stdout and stderr of a watcher"
     )]
-    NoProcess,
+    NoProcess(String),
     #[error("contains a NUL character")]
     Nul,
 }
@@ -66,14 +65,15 @@ impl VariableError {
             Self::NotInEnvironment { suggestion, .. } | Self::Unknown { suggestion, .. } => {
                 suggestion.clone()
             }
-            Self::Unclosed | Self::Socket(_) | Self::NoProcess | Self::Nul => None,
+            Self::Unclosed | Self::NoProcess(_) | Self::Nul => None,
         }
     }
 }
 
-/// A text that is the same for every process but for its number.
+/// A text that is the same for every process but for its number and its descriptors.
 ///
-/// `$(circus.wid)` is filled in by [`Template::expand`]; everything else is final.
+/// `$(circus.wid)` and `$(circus.sockets.NAME)` are filled in by [`Template::expand`]; everything
+/// else is final.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Template(Vec<Part>);
 
@@ -81,6 +81,23 @@ pub struct Template(Vec<Part>);
 enum Part {
     Text(String),
     Wid,
+    Socket(String),
+}
+
+/// What differs from process to process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filling<'a> {
+    /// The number of the process in its watcher, from 1.
+    pub wid: u32,
+    /// The sockets it inherits, in the order of their descriptors.
+    pub sockets: &'a [Socket],
+}
+
+impl Filling<'_> {
+    fn descriptor(&self, socket: &str) -> Option<usize> {
+        let index = self.sockets.iter().position(|known| known.name == socket)?;
+        Some(FIRST_SOCKET + index)
+    }
 }
 
 impl Template {
@@ -89,7 +106,7 @@ impl Template {
         Self(vec![Part::Text(text.into())])
     }
 
-    /// Reads `$(circus.env.NAME)` at once and keeps `$(circus.wid)` for later.
+    /// Reads `$(circus.env.NAME)` at once and keeps the others for later.
     pub(crate) fn parse(text: &str, cx: &Context) -> Result<Self, VariableError> {
         if text.contains('\0') {
             return Err(VariableError::Nul);
@@ -107,16 +124,29 @@ impl Template {
         Ok(template)
     }
 
-    /// The text for the process with this number (of its watcher, from 1).
-    pub fn expand(&self, wid: u32) -> String {
+    /// The text for one process. A socket that it does not inherit leaves nothing; the
+    /// configuration has been checked for that.
+    pub fn expand(&self, filling: Filling<'_>) -> String {
         let mut text = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(literal) => text.push_str(literal),
-                Part::Wid => text.push_str(&wid.to_string()),
+                Part::Wid => text.push_str(&filling.wid.to_string()),
+                Part::Socket(name) => {
+                    let descriptor = filling.descriptor(name);
+                    text.push_str(&descriptor.map(|fd| fd.to_string()).unwrap_or_default());
+                }
             }
         }
         text
+    }
+
+    /// The sockets whose descriptors it names.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Socket(name) => Some(name.as_str()),
+            Part::Text(_) | Part::Wid => None,
+        })
     }
 
     /// Whether it comes to an absolute path.
@@ -132,7 +162,7 @@ impl Template {
         match self.0.last_mut() {
             _ if text.is_empty() => {}
             Some(Part::Text(last)) => last.push_str(text),
-            Some(Part::Wid) | None => self.0.push(Part::Text(text.to_owned())),
+            Some(Part::Wid | Part::Socket(_)) | None => self.0.push(Part::Text(text.to_owned())),
         }
     }
 
@@ -142,7 +172,8 @@ impl Template {
             return Ok(());
         }
         if let Some(socket) = name.strip_prefix("sockets.") {
-            return Err(VariableError::Socket(socket.to_owned()));
+            self.0.push(Part::Socket(socket.to_owned()));
+            return Ok(());
         }
         let Some(variable) = name.strip_prefix("env.") else {
             return Err(VariableError::Unknown {
@@ -165,12 +196,13 @@ impl Template {
 }
 
 impl fmt::Display for Template {
-    /// With its variable as written; what came from the environment is in place.
+    /// With its variables as written; what came from the environment is in place.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.0 {
             match part {
                 Part::Text(literal) => f.write_str(literal)?,
                 Part::Wid => f.write_str("$(circus.wid)")?,
+                Part::Socket(name) => write!(f, "$(circus.sockets.{name})")?,
             }
         }
         Ok(())
@@ -193,10 +225,15 @@ pub(crate) fn has_variable(text: &str) -> bool {
 /// Expands a text that cannot differ from process to process.
 pub(crate) fn expand(text: &str, cx: &Context) -> Result<String, VariableError> {
     let template = Template::parse(text, cx)?;
-    if template.0.contains(&Part::Wid) {
-        return Err(VariableError::NoProcess);
+    let variable = template.0.iter().find_map(|part| match part {
+        Part::Text(_) => None,
+        Part::Wid => Some("wid".to_owned()),
+        Part::Socket(name) => Some(format!("sockets.{name}")),
+    });
+    match variable {
+        Some(variable) => Err(VariableError::NoProcess(variable)),
+        None => Ok(template.expand(Filling::default())),
     }
-    Ok(template.expand(0))
 }
 
 #[cfg(test)]
@@ -220,7 +257,14 @@ mod tests {
     #[test]
     fn what_is_inherited_is_not_expanded_a_second_time() {
         let template = Template::parse("$(circus.wid):$(circus.env.TRAP)", &context()).unwrap();
-        assert_eq!(template.expand(7), "7:$(circus.wid)$(circus.env.PATH)");
+        let filling = Filling {
+            wid: 7,
+            sockets: &[],
+        };
+        assert_eq!(
+            template.expand(filling),
+            "7:$(circus.wid)$(circus.env.PATH)"
+        );
     }
 
     #[test]
@@ -228,12 +272,10 @@ mod tests {
         let error = |text| expand(text, &context()).unwrap_err();
         let missing = error("$(circus.env.PAHT)");
         assert_eq!(missing.suggestion().as_deref(), Some("$(circus.env.PATH)"));
-        assert_eq!(error("$(circus.wid)"), VariableError::NoProcess);
+        let no_process = |name: &str| VariableError::NoProcess(name.to_owned());
+        assert_eq!(error("$(circus.wid)"), no_process("wid"));
         assert_eq!(error("$(circus.env.PATH"), VariableError::Unclosed);
-        assert_eq!(
-            error("$(circus.sockets.web)"),
-            VariableError::Socket("web".into())
-        );
+        assert_eq!(error("$(circus.sockets.web)"), no_process("sockets.web"));
         assert_eq!(error("a\0"), VariableError::Nul);
         assert!(matches!(
             error("$(circus.uid)"),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::build;
 use super::diagnostic::{Diagnostic, Errors, nearest};
 use super::node::{Node, Origin, Table, Value};
+use super::socket::Socket;
 use super::store::{OPTIONS_MAX, Store};
 use super::table::{OnChange, Row, Section, Settings, USER_PREFIX};
 use super::watcher::Watcher;
@@ -19,7 +20,7 @@ const NAMES_MAX: usize = 64;
 pub struct SettingView {
     /// `circusd.log_level`, `watcher.web.cmd`; one entry of a collection: `watcher.web.env.LANG`.
     pub name: String,
-    /// `circusd`, `watcher.web`, `access`.
+    /// `circusd`, `watcher.web`, `socket.web`, `access`.
     pub section: String,
     /// As written, or the default; null if there is neither.
     pub value: Json,
@@ -71,7 +72,7 @@ pub struct WatcherChange {
     /// The strongest effect of all its keys that differ.
     pub change: Change,
     /// The keys whose values differ, in the order of the table; empty for `Add` and `Remove`.
-    /// `env` stands for all that makes up the environment.
+    /// `env` stands for all that makes up the environment, `use_sockets` for the sockets too.
     pub keys: Vec<&'static str>,
 }
 
@@ -236,6 +237,9 @@ impl Store {
             let table = build::effective(&document.defaults, &declared.table);
             collect(Section::Watcher, &format!("watcher.{name}"), &table);
         }
+        for (name, declared) in document.sockets.in_order() {
+            collect(Section::Socket, &format!("socket.{name}"), &declared.table);
+        }
         collect(Section::Access, "access", &document.access);
         views
     }
@@ -321,11 +325,23 @@ fn whole(watcher: &Watcher, change: Change) -> WatcherChange {
     }
 }
 
+/// Whether a process that has the old ones has what the new ones are.
+fn same_sockets(old: &[Socket], new: &[Socket]) -> bool {
+    let same = |(old, new): (&Socket, &Socket)| old.name == new.name && old.is_same(new);
+    old.len() == new.len() && old.iter().zip(new).all(same)
+}
+
 fn compare(old: &Watcher, new: &Watcher) -> WatcherChange {
     let mut rows = old.changed(new);
     let env = Section::Watcher.row("env").expect("env is in the table");
     if old.environment != new.environment && !rows.iter().any(|row| row.key == env.key) {
         rows.push(env);
+    }
+    let sockets = Section::Watcher
+        .row("use_sockets")
+        .expect("it is in the table");
+    if !same_sockets(&old.sockets, &new.sockets) && !rows.iter().any(|r| r.key == sockets.key) {
+        rows.push(sockets);
     }
     let change = match rows.iter().map(|row| row.on_change).max() {
         None => Change::Unchanged,

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Environment;
+use super::socket::Socket;
 use super::table::section;
 use super::values::{
     Backoff, Capability, Command, EnvMap, Flapping, Identity, Input, IoPriority, Mode,
-    NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, Words,
+    NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, UseSockets, Words,
 };
 
 section! {
@@ -18,6 +19,8 @@ section! {
         name: String,
         /// All variables of its processes; `env` holds only those of the watcher itself.
         environment: Environment,
+        /// The sockets that use_sockets stands for, in the order of their descriptors.
+        sockets: Vec<Socket>,
     }
     /// Program and arguments: an array, or a string that is split as a shell would, without a
     /// shell; a program with a slash is looked up from working_dir, another in PATH.
@@ -59,6 +62,9 @@ section! {
     priority: i32 = 0, Live;
     /// Start with the daemon.
     autostart: bool = true, Live;
+    /// With autostart: start at the first connection to one of its sockets, which is then served,
+    /// instead of with the daemon.
+    on_demand: bool = false, Reload;
     /// The pause between two of its processes when they are started.
     warmup_delay: Duration = Duration::ZERO, Live, 0.0 => 86400.0;
     /// The time from the stop signal to SIGKILL for the whole tree; 0: SIGKILL at once.
@@ -90,6 +96,9 @@ section! {
     max_age_variance: Duration = Duration::from_secs(30), Live;
     /// When a process counts as ready; "spawn": as soon as its program runs.
     ready: Ready = Ready::Spawn, Reload;
+    /// Inherit sockets of circusd, as sd_listen_fds(3) has it: true for all of them, or the names
+    /// of some.
+    use_sockets: UseSockets = UseSockets::None, Reload;
     /// Where standard input comes from: "null", "inherit" or { file = ... }.
     stdin: Input = Input::Null, Reload;
     /// Where standard output goes: "journal", "null", "inherit" or
@@ -110,8 +119,6 @@ section! {
         after, Live;
         /// Watchers that must be ready first, and whose stop stops this one.
         requires, Live;
-        /// Start at the first connection to one of its sockets.
-        on_demand, Reload;
         /// A process that is not ready by then has failed to start.
         start_timeout, Live;
         /// WATCHDOG=1 is expected this often.
@@ -122,8 +129,6 @@ section! {
         max_requests, Live;
         /// Passed on as CIRCUS_THREAD_WORKERS.
         thread_workers, Reload;
-        /// Inherit sockets of circusd.
-        use_sockets, Reload;
         /// Limits of memory, CPU, I/O and tasks.
         resources, Live;
         /// What a lack of memory kills: a process or the group.

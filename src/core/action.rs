@@ -43,6 +43,14 @@ pub enum Action {
         /// Which.
         worker: WorkerId,
     },
+    /// Tell with [`Input::Demanded`](super::Input::Demanded) when somebody wants to be served by a
+    /// watcher, or do so no longer.
+    Await {
+        /// Which.
+        watcher: Name,
+        /// From now on, or no longer.
+        awaited: bool,
+    },
     /// The worker is gone and told of; its records may go.
     Forget {
         /// Which.

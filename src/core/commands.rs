@@ -375,6 +375,7 @@ impl Supervisor {
         self.next_order += 1;
         let watcher = Watcher::new(spec, self.next_order, self.ctx.now);
         watcher.emit(EventKind::Add, &mut self.ctx);
+        self.ctx.touched.insert(name.clone());
         self.watchers.insert(name, watcher);
     }
 
@@ -444,14 +445,14 @@ impl Supervisor {
             let name = spec.name.clone();
             if !self.watchers.contains_key(&name) {
                 self.insert(spec.clone());
-                if spec.autostart {
+                if spec.starts_at_once() {
                     new.push(name);
                 }
                 continue;
             }
             // It was about to be removed, and is wanted again.
             let revived = self.with_watcher(&name, |watcher, _| watcher.revive()) == Some(true);
-            if revived && spec.autostart {
+            if revived && spec.starts_at_once() {
                 new.push(name.clone());
             }
             let keys = changed.get(&name).cloned().unwrap_or_default();
@@ -463,6 +464,9 @@ impl Supervisor {
                     Some(watcher.change_spec(spec.clone(), ctx))
                 }
             });
+            if revived && spec.starts_on_demand() {
+                self.with_watcher(&name, |watcher, ctx| watcher.await_demand(ctx.now));
+            }
             if let Some((effect, goal)) = result.flatten() {
                 tickets.extend(goal.map(|goal| (name.clone(), goal)));
                 if effect == Effect::Reload {

@@ -185,6 +185,8 @@ pub enum Cause {
     Operator,
     /// It is not started with the supervisor.
     AutostartOff,
+    /// It starts when somebody demands it.
+    OnDemand,
     /// A hook said no.
     HookRefused,
     /// A hook could not say.

@@ -55,6 +55,12 @@ pub enum Input {
         /// reach).
         pids: Vec<i32>,
     },
+    /// Somebody wants to be served by a watcher for which [`Action::Await`](super::Action::Await)
+    /// was asked. One that is no longer awaited changes nothing.
+    Demanded {
+        /// Which.
+        watcher: Name,
+    },
     /// A hook has answered.
     HookFinished {
         /// As in [`Action::RunHook`](super::Action::RunHook). An id that is no longer known is

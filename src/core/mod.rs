@@ -23,6 +23,7 @@
 //! ```
 
 mod action;
+mod births;
 mod commands;
 mod context;
 mod endings;

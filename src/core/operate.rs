@@ -6,7 +6,7 @@ use super::pool::Gate;
 use super::watcher::{Errand, Phase, Wanted, Watcher};
 use super::worker::Worker;
 use super::{
-    By, Cause, Effect, EventKind, Recipients, Refusal, ReloadMode, RequestId, SignalId,
+    Action, By, Cause, Effect, EventKind, Recipients, Refusal, ReloadMode, RequestId, SignalId,
     WatcherSpec, Who, WorkerId,
 };
 use std::time::Duration;
@@ -25,6 +25,23 @@ impl Watcher {
         self.errand = Some(Errand::Start);
         if self.phase == Phase::Stopped {
             self.since = ctx.now;
+        }
+    }
+
+    /// Somebody wants to be served.
+    pub(super) fn demanded(&mut self, ctx: &mut Context) {
+        if self.awaits_demand() {
+            self.want_up(ctx);
+            self.release(ctx);
+        }
+    }
+
+    /// Has us told of demands, if that is a change.
+    pub(super) fn tell_awaited(&mut self, ctx: &mut Context) {
+        let awaited = self.awaits_demand();
+        if std::mem::replace(&mut self.awaited, awaited) != awaited {
+            let watcher = self.spec.name.clone();
+            ctx.act(Action::Await { watcher, awaited });
         }
     }
 
@@ -123,6 +140,10 @@ impl Watcher {
         let replaced = spec.revision != self.spec.revision;
         let ages = (self.spec.max_age, self.spec.max_age_variance);
         self.spec = spec;
+        if self.awaits_demand() && !self.spec.starts_on_demand() {
+            let text = "it no longer waits for a connection, and nobody has started it";
+            self.set_trouble(Cause::Operator, text.into(), ctx.now);
+        }
         if ages != (self.spec.max_age, self.spec.max_age_variance) {
             self.reset_ages(ctx);
         }

@@ -52,6 +52,9 @@ pub struct WatcherSpec {
     pub priority: i32,
     /// Started with the supervisor.
     pub autostart: bool,
+    /// With `autostart`: not with the supervisor, but at the first
+    /// [`Input::Demanded`](super::Input::Demanded).
+    pub on_demand: bool,
     /// Pause between the spawns of two processes.
     pub warmup_delay: Duration,
     /// From the stop signal to the kill of the whole tree; zero kills at once.
@@ -84,6 +87,18 @@ pub struct WatcherSpec {
     pub critical: bool,
     /// The hooks that are configured; a hook that is not in here is not run.
     pub hooks: BTreeMap<Hook, HookSpec>,
+}
+
+impl WatcherSpec {
+    /// Whether it starts by itself, and only when somebody demands it.
+    pub(super) fn starts_on_demand(&self) -> bool {
+        self.autostart && self.on_demand
+    }
+
+    /// Whether it starts with the supervisor.
+    pub(super) fn starts_at_once(&self) -> bool {
+        self.autostart && !self.on_demand
+    }
 }
 
 /// How processes are replaced by a reload.

@@ -174,6 +174,9 @@ impl Supervisor {
                     watcher.on_signalled(signal, &pids, ctx)
                 });
             }
+            Input::Demanded { watcher } => {
+                self.with_watcher(&watcher, Watcher::demanded);
+            }
             Input::HookFinished { hook, answer } => {
                 let answered = self.ctx.hook_answered(hook, answer);
                 self.hook_spoke(hook, answered);
@@ -264,6 +267,7 @@ impl Supervisor {
             return;
         };
         watcher.reconcile(&mut self.ctx);
+        watcher.tell_awaited(&mut self.ctx);
         watcher.judge(&mut self.requests, &mut self.ctx);
         let gave_up = watcher.spec.critical && watcher.failed();
         if watcher.wanted == Wanted::Gone && watcher.phase == Phase::Stopped {
@@ -281,6 +285,7 @@ impl Supervisor {
         };
         self.ctx.timers.set(Timer::Pool(name.clone()), None);
         watcher.removed = true;
+        watcher.tell_awaited(&mut self.ctx);
         watcher.emit(EventKind::Remove, &mut self.ctx);
         let refusal = watcher.overruled("it was removed meanwhile");
         watcher.close_tickets(&refusal, &mut self.requests, &mut self.ctx);

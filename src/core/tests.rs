@@ -2,5 +2,6 @@
 //! follow. What a seed of the simulator has found stands here, too, under its own name.
 
 mod behaviours;
+mod demand;
 mod found;
 mod script;

@@ -65,6 +65,8 @@ pub struct Watcher {
     pub(super) exits: VecDeque<Exit>,
     /// It is no more; only its last answers are given.
     pub(super) removed: bool,
+    /// Whether we have asked to be told when somebody demands it.
+    pub(super) awaited: bool,
     /// How often it has come to a stop.
     pub(super) stops: u64,
     /// The pids told of by the coming `stop` event.
@@ -167,6 +169,7 @@ impl Watcher {
             restarts: 0,
             exits: VecDeque::new(),
             removed: false,
+            awaited: false,
             stops: 0,
             stopped_pids: Vec::new(),
             tickets: Vec::new(),
@@ -180,7 +183,25 @@ impl Watcher {
             ),
         };
         watcher.set_trouble(cause, text.into(), now);
+        if watcher.spec.starts_on_demand() {
+            watcher.await_demand(now);
+        }
         watcher
+    }
+
+    /// What does not run starts when somebody demands it; what is on its way to a stop, after that.
+    pub(super) fn await_demand(&mut self, now: Time) {
+        let text = "waiting for the first connection to one of its sockets";
+        self.set_trouble(Cause::OnDemand, text.into(), now);
+    }
+
+    /// Whether it starts when somebody demands it.
+    pub(super) fn awaits_demand(&self) -> bool {
+        let told = self.trouble.as_ref().map(|trouble| trouble.reason.cause);
+        told == Some(Cause::OnDemand)
+            && self.phase == Phase::Stopped
+            && self.wanted == Wanted::Down
+            && !self.removed
     }
 
     /// How many processes there are to be.

@@ -31,6 +31,32 @@ fn is(who: &Who, peer: &Peer) -> bool {
     }
 }
 
+/// Says which names of the rules nobody has. They may come, so that is no error; more often they
+/// are misspelt, and then it is not seen before somebody is locked out.
+pub(super) fn warn_of_nobodies(access: &Access) {
+    let lists = [
+        ("observe", &access.observe),
+        ("operate", &access.operate),
+        ("admin", &access.admin),
+    ];
+    for (key, list) in lists {
+        for name in list.iter().filter_map(nobody) {
+            tracing::warn!("access.{key}: {name}, so it stands for nobody");
+        }
+    }
+}
+
+fn nobody(who: &Who) -> Option<String> {
+    match who {
+        Who::User(Identity::Name(name)) => users::user(name).err(),
+        // The default, whether there is such a group or not.
+        Who::Group(Identity::Name(name)) if name == "circus" => None,
+        Who::Group(Identity::Name(name)) => users::group(name).err(),
+        Who::Everyone | Who::User(Identity::Id(_)) | Who::Group(Identity::Id(_)) => None,
+    }
+    .map(|error| error.to_string())
+}
+
 fn has_group(peer: &Peer, gid: u32) -> bool {
     peer.gid.as_raw() == gid || peer.groups.iter().any(|group| group.as_raw() == gid)
 }

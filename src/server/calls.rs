@@ -109,12 +109,15 @@ impl Driver {
                     instead: None,
                 })
             }
-            Method::ListSockets(_)
-            | Method::RegisterHook(_)
-            | Method::HookResult(_)
-            | Method::Reexec(_) => Err(Error::MethodNotImplemented {
-                method: ask.method.name().to_owned(),
-            }),
+            Method::ListSockets(_) => {
+                let sockets = self.sockets.list(self.store.config());
+                self.say(ask, reply::ListSockets { sockets })
+            }
+            Method::RegisterHook(_) | Method::HookResult(_) | Method::Reexec(_) => {
+                Err(Error::MethodNotImplemented {
+                    method: ask.method.name().to_owned(),
+                })
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 
 use super::calls::Outcome;
 use super::connection::Ask;
-use super::convert;
 use super::driver::Driver;
+use super::{access, convert};
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
 use crate::config::{Change, Diagnostic, Errors, OnChange, Store, WatcherChange};
@@ -185,7 +185,9 @@ impl Driver {
         changes: &[WatcherChange],
         name: &str,
     ) -> Result<WatcherSpec, Error> {
-        self.recipes.update(&store.config().watchers, changes);
+        let opened = self.sockets.configured();
+        self.recipes
+            .update(&store.config().watchers, changes, opened);
         let watcher = store.config().watcher(name);
         let spec = watcher.zip(self.recipes.current(name));
         let missing = || Error::NoSuchWatcher {
@@ -201,15 +203,16 @@ impl Driver {
         if let Err(refusal) = self.core.would_accept(command) {
             let old = self.store.config().watchers.clone();
             let back = store.diff(&self.store);
-            self.recipes.update(&old, &back);
+            self.recipes.update(&old, &back, self.sockets.configured());
             return Err(convert::refusal(refusal, &self.clock));
         }
         self.store = store;
+        self.await_demands_anew();
         self.forget_recipes();
         Ok(())
     }
 
-    fn forget_recipes(&mut self) {
+    pub(super) fn forget_recipes(&mut self) {
         let core = &self.core;
         let current: Vec<_> = (self.store.config().watchers.iter())
             .filter_map(|watcher| self.recipes.current(&watcher.name))
@@ -257,8 +260,17 @@ impl Driver {
                 return Err(invalid_config(&errors));
             }
         };
+        let opened = match self.sockets.open(&store) {
+            Ok(opened) => opened,
+            Err(errors) => {
+                self.inputs.push(Input::Announce(config_error(&errors)));
+                return Err(invalid_config(&errors));
+            }
+        };
         let changes = self.store.diff(&store);
-        self.recipes.update(&store.config().watchers, &changes);
+        let daemon_changes = self.store.daemon_changes(&store);
+        self.recipes
+            .update(&store.config().watchers, &changes, &opened);
         let command = self.apply_command(&store, &changes);
         if let Err(error) = self.keep_if_accepted(store, &command) {
             self.inputs.push(Input::Announce(Announcement::ConfigError {
@@ -269,13 +281,11 @@ impl Driver {
             }));
             return Err(error);
         }
+        self.sockets.put(opened, self.store.config());
         let circusd = &self.store.config().circusd;
         self.reload_log.set(&circusd.log_level);
         self.log
             .with(|log| log.set_capacity(circusd.event_buffer as usize));
-        self.shared
-            .connections_max
-            .set(circusd.connections_max as usize);
         let connections = circusd.connections_max as usize;
         self.shared.connections_max.set(connections);
         self.shared
@@ -283,6 +293,16 @@ impl Driver {
             .set(circusd.message_bytes_max.0 as usize);
         for warning in self.store.warnings() {
             tracing::warn!("{warning}");
+        }
+        access::warn_of_nobodies(&self.store.config().access);
+        // What no reload can change would otherwise look as if it were in force.
+        let waiting =
+            (daemon_changes.iter()).filter(|row| row.on_change == OnChange::RestartDaemon);
+        for row in waiting {
+            tracing::warn!(
+                "circusd.{}: changed, and in force only when circusd is started again",
+                row.key
+            );
         }
         let concerned = changes
             .iter()

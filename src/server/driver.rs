@@ -23,6 +23,7 @@ use super::journal;
 use super::notify;
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
+use super::sockets::Sockets;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
@@ -57,6 +58,7 @@ pub(super) struct Driver {
     pub(super) workers: Workers,
     pub(super) watch: AsyncFd<Watch>,
     pub(super) recipes: Recipes,
+    pub(super) sockets: Sockets,
     pub(super) store: Store,
     pub(super) log: Rc<SharedLog>,
     pub(super) surroundings: Surroundings,
@@ -119,6 +121,11 @@ impl Driver {
                 self.workers
                     .child_ended(self.watch.get_mut(), &mut self.inputs);
                 self.pursue();
+            }
+            // The last who used a socket may have gone; it is closed with its last recipe. Not before
+            // everything that was asked for is known to core: it may be about other recipes.
+            if self.sockets.are_leaving() {
+                self.forget_recipes();
             }
             if let Some(ended) = self.ended {
                 self.workers.streams.drain();
@@ -327,6 +334,11 @@ impl Driver {
                 self.workers.let_go(worker, self.watch.get_mut());
             }
             Action::Forget { worker } => self.workers.forget(worker, self.watch.get_mut()),
+            Action::Await {
+                watcher,
+                awaited: false,
+            } => self.workers.end_demand(&watcher, self.watch.get_mut()),
+            Action::Await { watcher, .. } => self.await_demand(&watcher),
             Action::Freeze { watcher, frozen } => {
                 if frozen {
                     self.start_all_of(&watcher);
@@ -362,6 +374,22 @@ impl Driver {
         let watcher = watcher.and_then(|name| self.core.watcher(name));
         let worker = watcher.and_then(|watcher| watcher.worker(worker));
         worker.is_some_and(|worker| worker.state() == ProcessState::Stopping)
+    }
+
+    /// Waits for the first connection to one of the sockets that the watcher has now.
+    fn await_demand(&mut self, watcher: &crate::core::Name) {
+        let revision = self.recipes.current(watcher.as_str());
+        if let Some(recipe) = revision.and_then(|revision| self.recipes.get(revision)) {
+            let watch = self.watch.get_mut();
+            self.workers.await_demand(watcher, &recipe, watch);
+        }
+    }
+
+    /// The sockets of those who are awaited may be others now.
+    pub(super) fn await_demands_anew(&mut self) {
+        for watcher in self.workers.awaited() {
+            self.await_demand(&watcher);
+        }
     }
 
     fn emit(&mut self, event: &crate::core::Event) {

@@ -291,6 +291,17 @@ fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
     killed.into_iter().map(found).collect()
 }
 
+/// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
+/// any there. Says where how many processes live in them still.
+pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, usize)> {
+    let path = base.join(format!("circusd-{previous}"));
+    if !path.is_dir() || remove(path.clone()) {
+        return None;
+    }
+    let left = Cgroup::open(&path).and_then(|group| group.procs());
+    Some((path, left.map_or(0, |pids| pids.len())))
+}
+
 /// Says whether it is gone.
 fn remove(path: PathBuf) -> bool {
     let removed = Cgroup::open(&path).and_then(|group| group.remove());

@@ -1,5 +1,5 @@
 //! The daemon's own log: to the journal, to standard error, or to a file; and every event as a
-//! record with fields.
+//! sentence in it.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::stderr::Stderr;
 use super::streams::open_file;
 use crate::api::types;
 use crate::config::{self, LogLevel, LogTarget};
-use crate::core::{Event, EventKind};
+use crate::core::{Event, EventKind, ExitStatus};
 use crate::sys::journal::connected_to_journal;
 
 /// Changes what is logged while the daemon runs.
@@ -165,7 +165,7 @@ fn sentence(event: &Event, told: &types::Event) -> String {
             let lived = seconds(&exit.runtime);
             format!(
                 "process {wid} (pid {pid}) {} {how}, after {lived}",
-                exit.status
+                ended(exit.status)
             )
         }
         EventKind::Kill {
@@ -182,11 +182,19 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         }
         EventKind::SpawnFailed { wid, failure } => format!("process {wid}: {}", failure.error),
         EventKind::Start { pids, duration } => {
-            format!("started after {}, {}", seconds(duration), processes(pids))
+            format!(
+                "started after {}, {}",
+                seconds(duration),
+                processes(pids.len())
+            )
         }
         EventKind::Stop { duration, .. } => format!("stopped after {}", seconds(duration)),
         EventKind::Reload { pids, duration } => {
-            format!("reloaded after {}, {}", seconds(duration), processes(pids))
+            format!(
+                "reloaded after {}, {}",
+                seconds(duration),
+                processes(pids.len())
+            )
         }
         EventKind::Updated { keys, .. } => format!("changed {}", keys.join(", ")),
         EventKind::Add => "added".into(),
@@ -225,8 +233,17 @@ fn sentence(event: &Event, told: &types::Event) -> String {
     format!("{name}: {what}")
 }
 
-fn processes(pids: &[i32]) -> String {
-    match pids.len() {
+/// How a process ended, its signal by the name under which it was sent.
+fn ended(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Signaled(signal) => format!("was ended by {}", convert::signal_name(signal)),
+        ExitStatus::Dumped(signal) => format!("dumped core on {}", convert::signal_name(signal)),
+        ExitStatus::Exited(_) | ExitStatus::Unknown => status.to_string(),
+    }
+}
+
+pub(super) fn processes(number: usize) -> String {
+    match number {
         1 => "1 process".into(),
         number => format!("{number} processes"),
     }

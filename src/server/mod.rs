@@ -17,7 +17,8 @@
 //!
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
 //! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
-//! that it is made from, `recipes` keeps that for as long as core may ask for it.
+//! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
+//! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
 
 mod access;
 mod calls;
@@ -25,6 +26,7 @@ mod clock;
 mod configure;
 mod connection;
 mod convert;
+mod demand;
 mod descriptors;
 mod driver;
 mod events;
@@ -35,6 +37,7 @@ mod journal;
 mod notify;
 mod program;
 mod recipes;
+mod sockets;
 mod start;
 mod state;
 mod stats;

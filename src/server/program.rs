@@ -93,6 +93,7 @@ pub(super) fn command(
         ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
         mark,
     ]);
+    let pid_variable = name_sockets(&mut env, recipe);
     let argv: Vec<OsString> = expanded.argv.into_iter().map(OsString::from).collect();
     let Some(program) = argv.first() else {
         let error = io::Error::from(io::ErrorKind::InvalidInput);
@@ -104,6 +105,7 @@ pub(super) fn command(
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect(),
+        pid_variable,
         working_dir: Some(recipe.working_dir.clone()),
         uid: credentials.user.as_ref().map(|user| user.uid),
         gid: credentials.gid,
@@ -117,6 +119,24 @@ pub(super) fn command(
         capabilities: capabilities(recipe, surroundings),
         argv,
     })
+}
+
+/// Tells of the sockets that the process inherits, as sd_listen_fds(3) reads it. Says which variable
+/// is to hold its pid.
+fn name_sockets(
+    env: &mut std::collections::BTreeMap<String, String>,
+    recipe: &Watcher,
+) -> Option<OsString> {
+    if recipe.sockets.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = recipe.sockets.iter().map(|s| s.name.as_str()).collect();
+    env.remove("LISTEN_PID");
+    env.extend([
+        ("LISTEN_FDS".into(), names.len().to_string()),
+        ("LISTEN_FDNAMES".into(), names.join(":")),
+    ]);
+    Some("LISTEN_PID".into())
 }
 
 fn identify_user(identity: Option<&Identity>) -> Result<Option<users::User>, SpawnFailure> {

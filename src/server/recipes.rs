@@ -1,28 +1,35 @@
-//! What processes are made from: a configured watcher under the number by which core knows it.
+//! What processes are made from: a configured watcher and its sockets, under the number by which core
+//! knows them.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::program::Credentials;
+use super::sockets::{Open, Opened};
 use crate::config::{Change, Watcher, WatcherChange};
 use crate::core::{Revision, SpawnFailure};
 
-/// A watcher as it was configured.
+/// What the processes of one watcher are made from.
 #[derive(Debug)]
 pub(super) struct Recipe {
     pub(super) watcher: Watcher,
+    /// In the order of their descriptors.
+    pub(super) sockets: Vec<Rc<Open>>,
     /// Looked up for the first process and kept for all others, as to look it up may take long;
     /// until the configuration is read again or changed.
     credentials: OnceCell<Credentials>,
 }
 
 impl Recipe {
-    fn new(watcher: Watcher) -> Recipe {
-        let credentials = OnceCell::new();
+    fn new(watcher: &Watcher, opened: &Opened) -> Recipe {
+        let sockets = watcher.sockets.iter();
         Recipe {
-            watcher,
-            credentials,
+            watcher: watcher.clone(),
+            sockets: sockets
+                .filter_map(|socket| opened.get(&socket.name).cloned())
+                .collect(),
+            credentials: OnceCell::new(),
         }
     }
 
@@ -59,9 +66,14 @@ impl Recipes {
         self.current.get(name).copied()
     }
 
-    /// Takes in the watchers of a configuration. One whose processes would be made in the same way
+    /// Takes in the watchers of a configuration, with its sockets, all of which are open. One whose processes would be made in the same way
     /// keeps its number.
-    pub(super) fn update(&mut self, watchers: &[Watcher], changes: &[WatcherChange]) {
+    pub(super) fn update(
+        &mut self,
+        watchers: &[Watcher],
+        changes: &[WatcherChange],
+        opened: &Opened,
+    ) {
         let same: BTreeMap<&str, bool> = changes
             .iter()
             .map(|change| {
@@ -82,7 +94,7 @@ impl Recipes {
             };
             self.current.insert(watcher.name.clone(), revision);
             self.by_revision
-                .insert(revision, Rc::new(Recipe::new(watcher.clone())));
+                .insert(revision, Rc::new(Recipe::new(watcher, opened)));
         }
     }
 
@@ -117,7 +129,7 @@ mod tests {
             root: dir.path().into(),
             directory: dir.path().into(),
         });
-        Recipe::new(store.unwrap().config().watchers[0].clone())
+        Recipe::new(&store.unwrap().config().watchers[0], &Opened::default())
     }
 
     #[test]

@@ -22,17 +22,18 @@ use super::connection::{Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
-use super::homes::Homes;
+use super::homes::{Homes, clear_previous};
 use super::program::Surroundings;
 use super::recipes::Recipes;
+use super::sockets::Sockets;
 use super::state::{self, State};
 use super::streams::Streams;
 use super::workers::Workers;
-use super::{convert, journal};
-use crate::config::{self, Circusd, Identity, LogTarget, SocketPath, Sources, Store};
+use super::{access, convert, journal};
+use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::{ExitReason, Supervisor};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, caps, limits, spawn, users};
+use crate::sys::{abilities, caps, limits, manager, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
@@ -84,7 +85,11 @@ pub fn run(options: Options, complain: impl Fn(&str)) -> ExitCode {
     };
     match start(store) {
         Ok(ended) => code(ended),
-        Err(error) => {
+        Err(Failure::Config(errors)) => {
+            complain(&errors.to_string());
+            ExitCode::Config
+        }
+        Err(Failure::Start(error)) => {
             complain(&whole(&error));
             ExitCode::Failed
         }
@@ -120,6 +125,25 @@ struct StartError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Why there is no daemon.
+enum Failure {
+    /// The configuration cannot be had as it is: a socket cannot be opened.
+    Config(Errors),
+    Start(StartError),
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<Errors> for Failure {
+    fn from(errors: Errors) -> Self {
+        Self::Config(errors)
+    }
+}
+
 fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     what: impl Into<String>,
 ) -> impl FnOnce(E) -> StartError {
@@ -129,7 +153,9 @@ fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     }
 }
 
-fn start(store: Store) -> Result<Ended, StartError> {
+fn start(store: Store) -> Result<Ended, Failure> {
+    // What we were given has numbers that whatever is opened here would take.
+    let mut sockets = Sockets::new(manager::take());
     // Before anything else opens descriptors: a start then costs the same however many there are.
     spawn::reserve().map_err(because("failed to set up the table of descriptors"))?;
     let circusd = store.config().circusd.clone();
@@ -150,6 +176,8 @@ fn start(store: Store) -> Result<Ended, StartError> {
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    let opened = sockets.open(&store)?;
+    sockets.put(opened, store.config());
     // Last of all that can fail here, so that no socket is left behind.
     let listening = listen(&circusd)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -157,13 +185,14 @@ fn start(store: Store) -> Result<Ended, StartError> {
         .build();
     let runtime = runtime.map_err(because("failed to set up the loop"))?;
     let Listening { listener, file } = listening;
-    let ended = LocalSet::new().block_on(&runtime, serve(store, state, listener, reload_log));
+    let ended =
+        LocalSet::new().block_on(&runtime, serve(store, state, sockets, listener, reload_log));
     if let Some(file) = file
         && let Err(error) = file.remove()
     {
         tracing::warn!("failed to remove the socket: {error}");
     }
-    ended
+    Ok(ended?)
 }
 
 fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
@@ -236,6 +265,7 @@ impl Drop for Pidfile {
 async fn serve(
     store: Store,
     state: State,
+    sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
     reload_log: journal::Reload,
 ) -> Result<Ended, StartError> {
@@ -258,7 +288,14 @@ async fn serve(
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
         message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
     };
-    let mut driver = assemble(store, &state, shared.clone(), descriptors, reload_log)?;
+    let mut driver = assemble(
+        store,
+        &state,
+        sockets,
+        shared.clone(),
+        descriptors,
+        reload_log,
+    )?;
     driver.boot()?;
     tracing::info!("answering on {}", driver.surroundings.socket);
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
@@ -272,6 +309,7 @@ async fn serve(
 fn assemble(
     store: Store,
     state: &State,
+    sockets: Sockets,
     shared: Shared,
     descriptors: limits::Descriptors,
     reload_log: journal::Reload,
@@ -283,11 +321,20 @@ fn assemble(
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
+    access::warn_of_nobodies(&store.config().access);
     let circusd = &store.config().circusd;
     let base = match circusd.cgroups {
         true => abilities.cgroup_base.as_deref().ok(),
         false => None,
     };
+    let previous = base.zip(state.previous.as_deref());
+    if let Some((path, left)) = previous.and_then(|(base, name)| clear_previous(base, name)) {
+        let (left, path) = (journal::processes(left), path.display());
+        tracing::warn!(
+            "{left} of an earlier circusd that was killed still lives in the cgroup '{path}'; this \
+             version does not take over what was left, and starts others beside it"
+        );
+    }
     let clock = Clock::start();
     let surroundings = Surroundings {
         instance: state.instance.clone(),
@@ -303,6 +350,7 @@ fn assemble(
         workers: Workers::new(Homes::new(base, &state.instance), streams, shared.budget),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
+        sockets,
         log: Rc::clone(&shared.log),
         surroundings,
         shared,
@@ -322,7 +370,9 @@ fn assemble(
 impl Driver {
     /// Tells core of the configuration; the watchers that start with the daemon start.
     fn boot(&mut self) -> Result<(), StartError> {
-        self.recipes.update(&self.store.config().watchers, &[]);
+        let opened = self.sockets.configured();
+        self.recipes
+            .update(&self.store.config().watchers, &[], opened);
         let command = self.apply_command(&self.store, &[]);
         self.core
             .would_accept(&command)

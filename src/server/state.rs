@@ -13,6 +13,8 @@ pub(super) struct State {
     _lock: Lock,
     /// Names this run of the daemon in cursors and to workers.
     pub(super) instance: String,
+    /// The name of the run before this one, if it left one.
+    pub(super) previous: Option<String>,
 }
 
 /// The state cannot be had.
@@ -53,9 +55,16 @@ impl State {
             });
         }
         let lock = Lock::take(&path.join("lock"))?;
+        let instance = new_instance();
+        let file = path.join("instance");
+        let previous = std::fs::read_to_string(&file)
+            .ok()
+            .filter(|name| is_instance(name));
+        std::fs::write(&file, &instance).map_err(failed)?;
         Ok(State {
             _lock: lock,
-            instance: new_instance(),
+            instance,
+            previous,
         })
     }
 }
@@ -95,6 +104,11 @@ pub(super) fn take_private(path: &Path) -> Result<(), StateError> {
             uid: found.uid(),
         }),
     }
+}
+
+/// Whether it is a name that we have given: nothing else may become part of a path.
+fn is_instance(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// 64 random bits as hexadecimal digits.

@@ -10,10 +10,12 @@ use std::os::fd::AsFd;
 
 use nix::unistd::Pid;
 
+use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes, Signals};
 use super::program;
 use super::recipes::Recipe;
+use super::sockets::Inherited;
 use super::streams::Streams;
 use crate::config::{self, Stream};
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
@@ -21,13 +23,14 @@ use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::spawn::Stage;
-use crate::sys::{spawn, tree};
+use crate::sys::{manager, spawn, tree};
 
 /// What a number in the epoll set stands for: its two highest bits.
 const KIND_SHIFT: u32 = 62;
 const PROCESS: u64 = 0;
 const GROUP: u64 = 1;
 const PIPE: u64 = 2;
+const DEMAND: u64 = 3;
 
 /// Of lines on standard output and standard error that go to the journal; see syslog(3).
 const PRIORITY_INFO: u8 = 6;
@@ -43,6 +46,7 @@ pub(super) struct Workers {
     leaving: Vec<WorkerId>,
     pub(super) homes: Homes,
     pub(super) streams: Streams,
+    demand: Demand,
     budget: Budget,
     ready: Vec<Ready>,
     /// Processes started since the daemon was.
@@ -68,6 +72,7 @@ impl Workers {
             leaving: Vec::new(),
             homes,
             streams,
+            demand: Demand::default(),
             budget,
             ready: Vec::new(),
             spawns: 0,
@@ -119,6 +124,7 @@ impl Workers {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
         let credentials = recipe.credentials()?;
+        let sockets = inherit(recipe)?;
         let recipe = &recipe.watcher;
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
@@ -159,11 +165,12 @@ impl Workers {
         let null = self.streams.null();
         let (our_in, our_out, our_err) = (io::stdin(), io::stdout(), io::stderr());
         let stdout = stdout.descriptor(null, our_out.as_fd(), null);
-        let fds = [
+        let mut fds = vec![
             (stdin.descriptor(null, our_in.as_fd(), null), 0),
             (stdout, 1),
             (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
+        fds.extend(sockets.iter().map(AsFd::as_fd).zip(manager::FIRST..));
         let child = spawn::spawn(&command, &fds, cgroup.as_ref()).map_err(|error| {
             let mut failure = program::failure(&error.stage.to_string(), &error.source);
             // Every other place is the program itself, which the error names.
@@ -205,6 +212,27 @@ impl Workers {
             },
         );
         Ok(pid)
+    }
+
+    /// Waits for the first connection to a socket of a watcher, made as `recipe` says.
+    pub(super) fn await_demand(&mut self, watcher: &Name, recipe: &Recipe, watch: &mut Watch) {
+        let token = |id| DEMAND << KIND_SHIFT | id;
+        let begun = (self.demand).begin(watcher, &recipe.sockets, watch, token);
+        if let Err(error) = begun {
+            tracing::error!(
+                "{watcher}: failed to wait for a connection, start it by hand: {error}"
+            );
+        }
+    }
+
+    /// Waits for connections to a watcher no longer.
+    pub(super) fn end_demand(&mut self, watcher: &Name, watch: &mut Watch) {
+        self.demand.end(watcher, watch);
+    }
+
+    /// The watchers whose first connection is waited for.
+    pub(super) fn awaited(&self) -> Vec<Name> {
+        self.demand.watchers()
     }
 
     /// Sends a signal, and SIGCONT if that is needed for it to be heard; only the signal is told of.
@@ -306,7 +334,11 @@ impl Workers {
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                _ => self.streams.pump(id, watch),
+                PIPE => self.streams.pump(id, watch),
+                _ => {
+                    let watcher = self.demand.watcher(id).cloned();
+                    inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
+                }
             }
         }
         self.ready = ready;
@@ -437,6 +469,21 @@ impl Running {
             Recipients::Tree => self.home.signal(signals, None),
         }
     }
+}
+
+/// The sockets of a process, in the order of their descriptors.
+fn inherit(recipe: &Recipe) -> Result<Vec<Inherited<'_>>, SpawnFailure> {
+    let names = recipe.watcher.sockets.iter().map(|socket| &socket.name);
+    let sockets = recipe.sockets.iter().zip(names);
+    sockets
+        .map(|(socket, name)| {
+            socket.inherit().map_err(|error| {
+                let stage = "opening its socket";
+                let error = std::io::Error::other(format!("'{name}': {error}"));
+                program::failure(stage, &error)
+            })
+        })
+        .collect()
 }
 
 fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {

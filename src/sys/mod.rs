@@ -13,7 +13,8 @@
 //! * [`epoll`]: one set for all pidfds and cgroups;
 //! * [`process`], [`stats`]: what /proc tells;
 //! * [`users`], [`caps`], [`limits`]: who may do what, and how much;
-//! * [`socket`], [`lock`], [`journal`]: the daemon's own ends;
+//! * [`socket`], [`lock`], [`journal`]: the daemon's own ends, and the sockets of workers; [`manager`]: what
+//!   systemd has opened for us;
 //! * [`abilities`]: what this machine and this user allow.
 
 pub mod spawn;
@@ -34,6 +35,7 @@ pub mod users;
 
 pub mod journal;
 pub mod lock;
+pub mod manager;
 pub mod memory;
 pub mod socket;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,41 @@ pub(crate) fn line_of(path: &Path) -> String {
         let text = fs::read_to_string(path).ok()?;
         text.split_once('\n').map(|(line, _)| line.to_owned())
     })
+}
+
+/// A socket as `ListSockets` tells it.
+pub(crate) fn socket_of(daemon: &Daemon, name: &str) -> Value {
+    let reply = daemon.call("ListSockets", json!({}));
+    let reply = reply.expect("everyone may look");
+    let sockets = reply["sockets"].as_array().expect("a list of sockets");
+    let found = sockets.iter().find(|socket| socket["name"] == name);
+    found
+        .unwrap_or_else(|| panic!("no socket '{name}': {reply}"))
+        .clone()
+}
+
+/// The port of an Internet socket.
+pub(crate) fn port_of(daemon: &Daemon, socket: &str) -> u16 {
+    let socket = socket_of(daemon, socket);
+    let address = socket["address"].as_str().expect("a socket has an address");
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse());
+    port.and_then(Result::ok)
+        .unwrap_or_else(|| panic!("no port: {socket}"))
+}
+
+/// The HTTP worker of the examples, beside the test programs in cargo's target directory.
+pub(crate) fn http_worker() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its program");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("it lies in target/debug/deps");
+    let worker = profile.join("examples/http_worker");
+    assert!(
+        worker.exists(),
+        "{worker:?} is missing: cargo build --examples"
+    );
+    worker
 }
 
 /// Waits until a worker has written a number there.

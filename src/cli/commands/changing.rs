@@ -118,7 +118,10 @@ pub(super) static COMMANDS: [Command; 5] = [
         name: "reloadconfig",
         about: "Read the configuration files again and do what they say",
         details: "Watchers come, go, change or are reloaded; what has not changed is not touched. \
-            A mistake in a file changes nothing. Prints what it did to each watcher.",
+            A mistake in a file changes nothing. What set, incr, decr and numprocesses have \
+            changed stays as it is, whatever the files say: `options NAME --origin` shows what \
+            comes from the API, and `set NAME KEY=null` takes it back. Prints what it did to each \
+            watcher.",
         examples: &[
             Example {
                 line: "reloadconfig --dry-run",

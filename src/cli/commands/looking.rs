@@ -14,7 +14,7 @@ const ORIGIN: Arg = switch(
     "Show where each value comes from: file and line, flag, environment, API or default",
 );
 
-pub(super) static COMMANDS: [Command; 12] = [
+pub(super) static COMMANDS: [Command; 13] = [
     Command {
         name: "status",
         about: "Show the state of the watchers, and why one is not simply running",
@@ -158,6 +158,23 @@ pub(super) static COMMANDS: [Command; 12] = [
         },
     },
     Command {
+        name: "listsockets",
+        about: "List the sockets that circusd has open for its processes",
+        details: "A socket on a line: its name, where it is (with the port that the kernel has \
+            chosen, if it was left to it), its type, the descriptor that circusd has of it, and \
+            the watchers whose processes inherit it. The daemon's own socket is not among them.",
+        examples: &[Example {
+            line: "listsockets",
+            says: "all sockets, and who uses them",
+        }],
+        args: &[],
+        work: Work::Ask {
+            methods: &["ListSockets"],
+            calls: |_| Ok(vec![Call::new("ListSockets")]),
+            print: print::sockets,
+        },
+    },
+    Command {
         name: "why",
         about: "Tell the story of a watcher: its state, why, and what happens next",
         details: "What state a watcher is in and why, what circusd does next and when, and how its \
@@ -217,7 +234,8 @@ pub(super) static COMMANDS: [Command; 12] = [
     Command {
         name: "globaloptions",
         about: "Show the settings of the daemon",
-        details: "The settings of the section [circusd] of the configuration, as they are in force.",
+        details: "The settings of the section [circusd], as the configuration read last has them. \
+            Some are in force only when the daemon is started again; `help config KEY` says which.",
         examples: &[
             Example {
                 line: "globaloptions --origin",

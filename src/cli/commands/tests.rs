@@ -69,8 +69,8 @@ fn every_row_has_its_own_name() {
 
 #[test]
 fn every_command_of_circus_keeps_its_name() {
-    let circus = "add decr dstats get globaloptions incr kill list listen numprocesses numwatchers \
-                  options quit reload reloadconfig restart rm set signal start stats status stop version";
+    let circus = "add decr dstats get globaloptions incr kill list listen listsockets numprocesses \
+                  numwatchers options quit reload reloadconfig restart rm set signal start stats status stop version";
     for name in circus.split(' ').filter(|name| !name.is_empty()) {
         assert!(find(name).is_some(), "{name} is missing");
     }

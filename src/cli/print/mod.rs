@@ -21,7 +21,8 @@ use serde_json::Value;
 pub use event::event;
 pub use options::{options, settings};
 pub use replies::{
-    changes, config_changes, effect, list, names, nothing, numprocesses, numwatchers, pids, version,
+    changes, config_changes, effect, list, names, nothing, numprocesses, numwatchers, pids,
+    sockets, version,
 };
 pub use stats::{daemon_stats, stats};
 pub use status::{status, story};

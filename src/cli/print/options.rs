@@ -32,9 +32,10 @@ pub fn settings(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
         let line = |setting: &Setting| format!("{} = {}", key(setting), value(setting));
         return Ok(lines(settings.iter().map(line)));
     }
-    let row = |setting: &Setting| vec![key(setting).to_owned(), value(setting), origin(setting)];
+    // Last the one that may be long: it would push what stands behind it off every line.
+    let row = |setting: &Setting| vec![key(setting).to_owned(), origin(setting), value(setting)];
     let rows = settings.iter().map(row).collect();
-    Ok(table(&["OPTION", "VALUE", "ORIGIN"], &[], rows))
+    Ok(table(&["OPTION", "ORIGIN", "VALUE"], &[], rows))
 }
 
 /// The name without the section, which was asked for and need not be said again.

@@ -2,9 +2,10 @@
 
 use serde_json::Error;
 
+use super::columns::table;
 use super::{View, lines, printable, read};
 use crate::api::reply;
-use crate::api::types::{Change, ConfigChange, ConfigChangeKind, Effect};
+use crate::api::types::{Change, ConfigChange, ConfigChangeKind, Effect, Socket};
 use crate::cli::command::Parameters;
 
 /// For commands whose success is silent.
@@ -45,6 +46,27 @@ pub fn numprocesses(reply: &Parameters, _: &View<'_>) -> Result<String, Error> {
 /// The processes that got a signal.
 pub fn pids(reply: &Parameters, _: &View<'_>) -> Result<String, Error> {
     Ok(lines(read::<reply::Pids>(reply)?.pids))
+}
+
+/// The sockets, one on a line.
+pub fn sockets(reply: &Parameters, _: &View<'_>) -> Result<String, Error> {
+    let sockets = read::<reply::ListSockets>(reply)?.sockets;
+    let row = |socket: &Socket| {
+        let fd = match (socket.fd, socket.from_manager) {
+            (-1, _) => "-".to_owned(),
+            (fd, false) => fd.to_string(),
+            (fd, true) => format!("{fd} (from the service manager)"),
+        };
+        vec![
+            socket.name.clone(),
+            socket.address.clone(),
+            socket.r#type.clone(),
+            fd,
+            joined(&socket.watchers),
+        ]
+    };
+    let header = ["SOCKET", "ADDRESS", "TYPE", "FD", "WATCHERS"];
+    Ok(table(&header, &[], sockets.iter().map(row).collect()))
 }
 
 /// What a verb has done to each watcher.

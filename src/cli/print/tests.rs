@@ -220,9 +220,9 @@ fn settings_are_named_within_their_section_and_say_where_they_come_from() {
         "globaloptions --origin",
         settings,
         "\
-OPTION        VALUE    ORIGIN
-log_level     \"debug\"  command line
-event_buffer  10       drop in /etc/circusd/conf.d/a.toml:3:1
+OPTION        ORIGIN                                  VALUE
+log_level     command line                            \"debug\"
+event_buffer  drop in /etc/circusd/conf.d/a.toml:3:1  10
 ",
     );
     let settings = json!({"settings": [
@@ -232,7 +232,7 @@ event_buffer  10       drop in /etc/circusd/conf.d/a.toml:3:1
     check(
         "options web --origin",
         settings,
-        "OPTION    VALUE  ORIGIN\nenv.LANG  \"C\"    api\n",
+        "OPTION    ORIGIN  VALUE\nenv.LANG  api     \"C\"\n",
     );
 }
 

@@ -32,7 +32,7 @@ fn the_tab_key_offers_what_the_place_allows() {
     check("sta", &["status", "stats", "start"]);
     check("ex", &["exit"]);
     check("--j", &["--json"]);
-    check("--json lis", &["list", "listen"]);
+    check("--json lis", &["list", "listsockets", "listen"]);
     check("start ", &["web", "worker"]);
     check("start web wo", &["worker"]);
     check("incr web ", &[]);

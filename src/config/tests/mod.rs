@@ -2,6 +2,7 @@
 
 mod rows;
 mod schema;
+mod sockets;
 mod sources;
 mod store;
 mod watchers;

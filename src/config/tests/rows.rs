@@ -60,6 +60,18 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("a table, or false", "false", "true"),
     ("'spawn'", "\"spawn\"", "\"notify\""),
     (
+        "an IP address, or 'localhost'",
+        "\"::1\"",
+        "\"example.org\"",
+    ),
+    ("the name of a network interface", "\"lo\"", "\"a/b\""),
+    (
+        "one of 'stream', 'dgram', 'seqpacket'",
+        "\"seqpacket\"",
+        "\"tcp\"",
+    ),
+    ("a boolean, or an array of names", "true", "\"web\""),
+    (
         "'null', 'inherit', or a table with 'file'",
         "{ file = \"/x\" }",
         "{ fiel = \"/x\" }",
@@ -101,19 +113,37 @@ fn sample(row: &Row) -> (&'static str, &'static str) {
     (good, bad)
 }
 
+const SOCKET: &str = "[socket.web]\npath = \"@web\"\n";
+
 /// A file that sets only this, with a watcher that is otherwise right; the value is in line 2.
 fn file(row: &Row, value: &str) -> String {
     let assignment = format!("{} = {value}\n", row.key);
     match row.section {
         Section::Watcher if row.key == "cmd" => format!("[watcher.web]\n{assignment}"),
+        Section::Watcher if row.key == "on_demand" => {
+            format!("[watcher.web]\n{assignment}cmd = \"true\"\nuse_sockets = true\n{SOCKET}")
+        }
         Section::Watcher => format!("[watcher.web]\n{assignment}cmd = \"true\"\n"),
+        Section::Socket => format!("[socket.web]\n{assignment}{}", company(row.key)),
         Section::Circusd | Section::Access => format!("[{}]\n{assignment}", row.section.as_str()),
+    }
+}
+
+/// The keys that a key of a socket needs.
+fn company(key: &str) -> &'static str {
+    match key {
+        "path" | "from_manager" => "",
+        "host" => "port = 0\n",
+        "port" => "host = \"::1\"\n",
+        "reuseport" | "ipv6_only" | "interface" => "host = \"::1\"\nport = 0\n",
+        _ => "path = \"/run/web.sock\"\n",
     }
 }
 
 fn name(row: &Row) -> String {
     match row.section {
         Section::Watcher => format!("watcher.web.{}", row.key),
+        Section::Socket => format!("socket.web.{}", row.key),
         Section::Circusd | Section::Access => format!("{}.{}", row.section.as_str(), row.key),
     }
 }
@@ -219,15 +249,19 @@ fn what_is_not_available_yet_is_refused_and_not_ignored() {
         let expected = format!("2:1: {}: not available in this version", name(row));
         assert_eq!(errors, [expected]);
     }
-    let errors = errors_of("[hooks]\n[socket.web]\nport = 1\n[plugin.p]\n");
-    assert_eq!(errors.len(), 3, "{errors:?}");
+    let errors = errors_of("[hooks]\n[plugin.p]\n");
+    assert_eq!(errors.len(), 2, "{errors:?}");
 }
 
 #[test]
 fn set_does_what_the_row_says_it_does() {
     for row in Section::Watcher.rows().iter().filter(|row| row.available()) {
         let (good, _) = sample(row);
-        let before = Machine::with("[watcher.web]\ncmd = \"true\"\n").load();
+        let text = match row.key {
+            "on_demand" => format!("{SOCKET}[watcher.web]\ncmd = \"true\"\nuse_sockets = true\n"),
+            _ => "[watcher.web]\ncmd = \"true\"\n".to_owned(),
+        };
+        let before = Machine::with(&text).load();
         let text = format!("v = {good}");
         let value: toml::Table = text.parse().unwrap();
         let json = serde_json::to_value(&value["v"]).unwrap();

@@ -89,6 +89,7 @@ fn the_schema_takes_every_default() {
             }
             let document = match section {
                 Section::Watcher => json!({"watcher": {"web": {row.key: default}}}),
+                Section::Socket => json!({"socket": {"web": {row.key: default}}}),
                 Section::Circusd | Section::Access => json!({section.as_str(): {row.key: default}}),
             };
             assert!(accepts(&schema, &schema, &document), "{document}");
@@ -115,6 +116,8 @@ fn the_schema_takes_what_get_shows_and_refuses_what_the_parser_refuses() {
         json!({"watcher": {"web": {"watchdog": 1}}}),
         json!({"circusd": {"log_target": 7}}),
         json!({"env": {"PORT": 80}}),
+        json!({"socket": {"web": {"port": -1}}}),
+        json!({"socket": {"web": {"prot": 80}}}),
     ] {
         assert!(!accepts(&schema, &schema, &wrong), "{wrong}");
     }

@@ -127,12 +127,12 @@ fn every_error_of_every_file_is_told_at_once() {
             "etc/circusd/conf.d/a.toml:1:2: circus: unknown section",
             "etc/circusd/conf.d/a.toml:2:10: watcher.-x: a name begins with a letter or digit and \
              has only letters, digits and _ . : @ -",
+            "etc/circusd/conf.d/b.toml:1:10: watcher.b.cmd: required, and not set",
             "etc/circusd/conf.d/b.toml:2:9: watcher.b.umask: expected a string of octal digits, \
              such as \"0022\", found an integer",
             "--set: circusd.log_level: expected one of 'error', 'warn', 'info', \
              'debug', 'trace', found 'loud'",
             "--set nonsense: expected KEY=VALUE",
-            "etc/circusd/conf.d/b.toml:1:10: watcher.b.cmd: required, and not set",
         ]
     );
 }

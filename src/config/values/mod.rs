@@ -10,6 +10,7 @@ mod policy;
 mod principal;
 mod process;
 mod quantity;
+mod sockets;
 mod stream;
 
 pub use command::{Command, EnvMap, Words};
@@ -20,4 +21,5 @@ pub use policy::{Backoff, Flapping, NumProcesses, Ready, ReloadOrder, Restart, R
 pub use principal::{Identity, Who};
 pub use process::{Capability, IoClass, IoPriority, Mode, Resource, Rlimits, Signal};
 pub use quantity::Bytes;
+pub use sockets::{Host, Interface, SocketType, UseSockets};
 pub use stream::{FileOutput, Input, Output};

@@ -219,6 +219,7 @@ impl Checker {
                 signal,
                 pids,
             } => self.signalled(*worker, *signal, pids),
+            Input::Demanded { watcher } => self.demanded(watcher),
             Input::HookFinished { hook, answer } => self.hook_answered(*hook, answer),
             Input::Shutdown(shutdown) => self.shutdown(*shutdown),
             Input::Announce(_) | Input::Deadline => {}
@@ -242,6 +243,7 @@ impl Checker {
             Action::KillTree { worker, id } => self.kills_tree(*worker, *id),
             Action::Abandon { worker } => self.abandons(*worker),
             Action::Forget { worker } => self.forgets(*worker),
+            Action::Await { watcher, awaited } => self.awaits(watcher, *awaited),
             Action::Freeze { watcher, frozen } => self.freezes(watcher, *frozen),
             Action::RunHook {
                 hook,

@@ -71,7 +71,11 @@ impl Kernel {
             | Input::Emptied { worker }
             | Input::Signalled { worker, .. } => !self.abandoned.contains(worker),
             Input::HookFinished { hook, .. } => !self.silenced.contains(hook),
-            Input::Request(_) | Input::Announce(_) | Input::Deadline | Input::Shutdown(_) => true,
+            Input::Request(_)
+            | Input::Demanded { .. }
+            | Input::Announce(_)
+            | Input::Deadline
+            | Input::Shutdown(_) => true,
         }
     }
 
@@ -103,6 +107,10 @@ impl Kernel {
             Action::Forget { worker } => {
                 self.processes.remove(worker);
             }
+            Action::Await {
+                watcher,
+                awaited: true,
+            } => super::outside::connect(now, watcher, out, dice),
             Action::Freeze { watcher, frozen } => self.freeze(now, watcher, *frozen, out),
             Action::RunHook { hook, .. } => {
                 super::outside::ask(now, *hook, self.healthy, out, dice)
@@ -114,6 +122,7 @@ impl Kernel {
             }
             Action::Reply { .. }
             | Action::Progress { .. }
+            | Action::Await { .. }
             | Action::Emit(_)
             | Action::Settled
             | Action::Removed { .. }

@@ -177,6 +177,7 @@ impl Operator {
             singleton,
             priority: dice.pick(&[-1, 0, 0, 0, 1]),
             autostart: dice.percent(85),
+            on_demand: dice.percent(15),
             warmup_delay: dice.millis(&[0, 0, 0, 10, 700]),
             graceful_timeout: dice.millis(&[0, 10, 500, 2000, 10_000]),
             stop_signal: dice.pick(&[15, 15, 2, 3, 10]),

@@ -1,7 +1,7 @@
-//! Those who are asked by hooks: they answer at once, late, or never.
+//! Those who are asked by hooks, and answer at once, late, or never; and those who want to be served.
 
 use super::agenda::{Agenda, Dice, Due};
-use crate::core::{HookAnswer, HookId, Input, Time};
+use crate::core::{HookAnswer, HookId, Input, Name, Time};
 use std::time::Duration;
 
 /// Somebody is asked. The answer comes even after the hook was cancelled, unless somebody else
@@ -21,4 +21,13 @@ pub(super) fn ask(now: Time, hook: HookId, healthy: bool, out: &mut Agenda, dice
         _ => HookAnswer::Failed("it fell over".into()),
     };
     out.put(now + after, Due::Tell(Input::HookFinished { hook, answer }));
+}
+
+/// Somebody may want to be served, now or later, whether it is still waited for or not.
+pub(super) fn connect(now: Time, watcher: &Name, out: &mut Agenda, dice: &mut Dice) {
+    while dice.percent(50) {
+        let after = dice.millis(&[0, 0, 1, 100, 1000, 5000]);
+        let watcher = watcher.clone();
+        out.put(now + after, Due::Tell(Input::Demanded { watcher }));
+    }
 }

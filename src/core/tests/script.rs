@@ -24,6 +24,7 @@ pub(super) fn spec(name: &str, numprocesses: u32) -> WatcherSpec {
         singleton: false,
         priority: 0,
         autostart: false,
+        on_demand: false,
         warmup_delay: Duration::ZERO,
         graceful_timeout: Duration::from_millis(100),
         stop_signal: 15,
@@ -40,6 +41,15 @@ pub(super) fn spec(name: &str, numprocesses: u32) -> WatcherSpec {
         ready: Readiness::Spawn,
         critical: false,
         hooks: BTreeMap::new(),
+    }
+}
+
+/// The same, started by itself when it is demanded.
+pub(super) fn demanded(name: &str) -> WatcherSpec {
+    WatcherSpec {
+        autostart: true,
+        on_demand: true,
+        ..spec(name, 1)
     }
 }
 
@@ -161,6 +171,9 @@ impl Player {
         let worker = |word: &str| self.workers[word[1..].parse::<usize>().unwrap() - 1];
         match words[..] {
             ["tick"] => Input::Deadline,
+            ["demand", name] => Input::Demanded {
+                watcher: Name::from(name),
+            },
             ["shutdown"] => Input::Shutdown(Shutdown::Graceful),
             ["shutdown", "now"] => Input::Shutdown(Shutdown::AtOnce),
             ["spawned", w] => Input::Spawned {
@@ -235,6 +248,10 @@ impl Player {
                 watcher: Name::from(*name),
                 keep_processes: false,
             },
+            ["add", name] => Command::Add {
+                spec: Box::new(demanded(name)),
+                start: false,
+            },
             ["renew", name, number] => {
                 let spec = self
                     .specs
@@ -291,6 +308,10 @@ impl Player {
             Action::Reply { request, result } => match result {
                 Ok(_) => format!("{}: ok", request.0),
                 Err(refusal) => format!("{}: {}", request.0, refusal_word(refusal)),
+            },
+            Action::Await { watcher, awaited } => match awaited {
+                true => format!("await {watcher}"),
+                false => format!("await {watcher} no longer"),
             },
             Action::Removed { watcher } => format!("removed {watcher}"),
             Action::Exit { left, .. } => format!("exit, {left} left"),

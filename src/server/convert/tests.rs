@@ -1,10 +1,12 @@
 //! What is sent as an event, held against what the table of events says of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use super::events::event_data;
 use super::*;
 use crate::api::action::{ACTIONS, Action, Of};
-use crate::core::{By, Exit, Hook, Origin, SpawnFailure, Time};
+use crate::core::{Announcement, By, EventKind, Exit, Hook, Origin, SpawnFailure, Time};
 
 /// One of every kind, as full as it can be and as empty.
 fn samples() -> Vec<EventKind> {

@@ -1,8 +1,9 @@
-//! The daemon's own listening socket, and who is at the other end.
+//! Listening sockets: the daemon's own, those that workers serve, and who is at the other end.
 //!
-//! Reads and writes nothing, and accepts nobody: it hands out a listener that is ready to be used.
+//! Reads and writes nothing, and accepts nobody: it hands out sockets that are ready to be used.
 
 mod peer;
+mod serving;
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,10 @@ use nix::sys::socket::{
     socket,
 };
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{Gid, fchownat, geteuid};
+use nix::unistd::{Gid, Uid, fchownat, geteuid};
 
 pub use peer::{Peer, peer};
+pub use serving::{Place, Serving, ServingError, Wanted};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,20 +112,40 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// Gives the file another path, where it takes the place of what is there, with no moment in between.
+    ///
+    /// # Errors
+    ///
+    /// Those of rename(2); it stays where it is then.
+    pub fn rename(&mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        path.clone_into(&mut self.path);
+        Ok(())
+    }
+
+    /// Whether it is still where it was made, and nothing else is.
+    ///
+    /// # Errors
+    ///
+    /// Those of stat(2); that there is nothing is none.
+    pub fn is_there(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match self.path.symlink_metadata() {
+            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes the file, unless another socket has taken its place.
     ///
     /// # Errors
     ///
     /// Those of unlink(2); that it is gone already is none.
-    pub fn remove(self) -> io::Result<()> {
-        let ours = self.file.metadata()?;
-        match self.path.symlink_metadata() {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                fs::remove_file(&self.path)
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+    pub fn remove(&self) -> io::Result<()> {
+        match self.is_there()? {
+            true => fs::remove_file(&self.path),
+            false => Ok(()),
         }
     }
 }
@@ -182,7 +204,7 @@ pub fn listen(
     }
     let file = match address {
         Address::Path(path) => {
-            Some(open_up(path, mode, group).map_err(io("setting its mode and group"))?)
+            Some(open_up(path, mode, None, group).map_err(io("setting its mode and group"))?)
         }
         Address::Abstract(_) => None,
     };
@@ -255,16 +277,22 @@ fn try_connect(unix: &UnixAddr) -> nix::Result<()> {
     connect(fd.as_raw_fd(), unix)
 }
 
-/// Gives the file its group and then its mode, in this order: as a change of group may take bits of the mode.
-fn open_up(path: &Path, mode: Option<Mode>, group: Option<Gid>) -> io::Result<SocketFile> {
+/// Gives the file its owner and group and then its mode, in this order: as a change of these may take bits of
+/// the mode.
+fn open_up(
+    path: &Path,
+    mode: Option<Mode>,
+    owner: Option<Uid>,
+    group: Option<Gid>,
+) -> io::Result<SocketFile> {
     // What we hold is the very file, whatever is put in its place meanwhile.
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = fs::File::from(nix::fcntl::open(path, flags, Mode::empty())?);
     if !file.metadata()?.file_type().is_socket() {
         return Err(Errno::ENOTSOCK.into());
     }
-    if let Some(group) = group {
-        fchownat(&file, "", None, Some(group), AtFlags::AT_EMPTY_PATH)?;
+    if owner.is_some() || group.is_some() {
+        fchownat(&file, "", owner, group, AtFlags::AT_EMPTY_PATH)?;
     }
     if let Some(mode) = mode {
         // fchmod(2) does not take such a descriptor; its name under /proc leads to the same file.

@@ -85,6 +85,7 @@ unsafe fn run(plan: &Plan) -> Result<Infallible, Failure> {
         if let Some(mask) = plan.umask {
             libc::syscall(libc::SYS_umask, mask);
         }
+        tell_pid(plan);
         unblock_signals()?;
         let (argv, env) = (plan.argv.as_ptr(), plan.env.as_ptr());
         let r = libc::syscall(libc::SYS_execve, plan.program.as_ptr(), argv, env);
@@ -172,6 +173,13 @@ unsafe fn reset_signals() -> Result<(), Failure> {
         check(Stage::ResettingSignals, r)?;
     }
     Ok(())
+}
+
+unsafe fn tell_pid(plan: &Plan) {
+    if let Some(variable) = &plan.pid_variable {
+        // SAFETY: takes nothing and cannot fail.
+        variable.fill(unsafe { libc::syscall(libc::SYS_getpid) });
+    }
 }
 
 unsafe fn unblock_signals() -> Result<(), Failure> {

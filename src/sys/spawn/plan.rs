@@ -2,7 +2,7 @@
 //!
 //! A plan holds no opinion on order; that is the child's (`child.rs`).
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fs::File;
 use std::io;
@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) program: CString,
     pub(super) argv: Strings,
     pub(super) env: Strings,
+    /// The last of `env`, which the child completes.
+    pub(super) pid_variable: Option<PidVariable>,
     pub(super) working_dir: Option<CString>,
     pub(super) groups: Option<Vec<libc::gid_t>>,
     pub(super) gid: Option<libc::gid_t>,
@@ -64,10 +66,15 @@ impl Plan {
             command.working_dir.as_deref(),
         )
         .map_err(|error| (Stage::FindingProgram, error))?;
+        let mut env = Strings::new(command.env.iter().map(variable)).map_err(preparing)?;
+        let pid_variable = command.pid_variable.as_deref().map(PidVariable::new);
+        let pid_variable = pid_variable.transpose().map_err(preparing)?;
+        env.extend(pid_variable.iter().map(PidVariable::as_ptr));
         Ok(Self {
             program: c_string(program.as_os_str()).map_err(preparing)?,
             argv: Strings::new(command.argv.iter().map(|a| c_string(a))).map_err(preparing)?,
-            env: Strings::new(command.env.iter().map(variable)).map_err(preparing)?,
+            env,
+            pid_variable,
             working_dir: command
                 .working_dir
                 .as_ref()
@@ -196,8 +203,57 @@ impl Strings {
         })
     }
 
+    /// Adds strings whose memory somebody else keeps, for as long as this is used.
+    fn extend(&mut self, strings: impl Iterator<Item = *const c_char>) {
+        let end = self.pointers.pop();
+        self.pointers.extend(strings.chain(end));
+    }
+
     pub(super) fn as_ptr(&self) -> *const *const c_char {
         self.pointers.as_ptr()
+    }
+}
+
+/// `NAME=`, and room for the number of the process, which is filled in when it is there.
+pub(super) struct PidVariable {
+    line: Box<[Cell<u8>]>,
+    /// Where the digits begin.
+    start: usize,
+}
+
+/// A pid has at most seven digits (`PID_MAX_LIMIT` is 2^22); an int has ten.
+const PID_DIGITS: usize = 10;
+
+impl PidVariable {
+    fn new(name: &OsStr) -> io::Result<Self> {
+        let before = variable(&(name.to_owned(), OsString::new()))?;
+        let before = before.as_bytes();
+        // One more, so that the string ends however long the number is.
+        let room = [0; PID_DIGITS + 1];
+        Ok(Self {
+            line: before.iter().chain(&room).copied().map(Cell::new).collect(),
+            start: before.len(),
+        })
+    }
+
+    fn as_ptr(&self) -> *const c_char {
+        self.line.as_ptr().cast()
+    }
+
+    /// Fills in the number. For the child: nothing in here allocates or panics.
+    pub(super) fn fill(&self, pid: libc::c_long) {
+        let mut divisor = 1;
+        while pid / divisor >= 10 {
+            divisor *= 10;
+        }
+        for cell in self.line.iter().skip(self.start).take(PID_DIGITS) {
+            if divisor == 0 {
+                return;
+            }
+            // A digit fits a byte.
+            cell.set(b'0' + (pid / divisor % 10) as u8);
+            divisor /= 10;
+        }
     }
 }
 

@@ -436,3 +436,14 @@ fn input_flows_through_a_passed_pipe() {
     assert_eq!(text, "through");
     testing::wait(&child);
 }
+
+#[test]
+fn a_variable_tells_the_process_its_own_number() {
+    for method in methods() {
+        let mut command = script("echo $$ $LISTEN_PID");
+        command.pid_variable = Some("LISTEN_PID".into());
+        let said = output_by(method, &command);
+        let (own, told) = said.trim().split_once(' ').unwrap();
+        assert_eq!(own, told, "{method:?}");
+    }
+}

@@ -13,6 +13,10 @@ pub(super) struct Watch {
     /// All that may be the number of processes asked for.
     pub(super) targets: Vec<u32>,
     pub(super) wanted: Wanted,
+    /// Whether it is to start when somebody demands it.
+    pub(super) on_demand: bool,
+    /// Whether the supervisor asked to be told of that.
+    pub(super) awaited: bool,
     /// Whether its coming was told, and its going not yet.
     pub(super) told: bool,
     pub(super) frozen: bool,
@@ -102,6 +106,8 @@ impl Watch {
             specs: vec![spec.clone()],
             targets: vec![spec.numprocesses],
             wanted: if up { Wanted::Up } else { Wanted::Down },
+            on_demand: !up && spec.autostart && spec.on_demand,
+            awaited: false,
             told: false,
             frozen: false,
             given_up: BTreeSet::new(),
@@ -182,6 +188,7 @@ impl Watch {
     pub(super) fn takes(&mut self, spec: &WatcherSpec) {
         self.steady_hooks
             .retain(|hook| spec.hooks.contains_key(hook));
+        self.on_demand &= spec.autostart && spec.on_demand;
         self.specs.push(spec.clone());
         self.given_up.clear();
         self.waved = true;

@@ -36,6 +36,11 @@ impl Checker {
         }
         for (name, watch) in &self.watchers {
             ensure!(watch.is_there(), "what is removed goes", "{name}");
+            ensure!(
+                watch.awaited == watch.on_demand,
+                "who starts on demand is awaited",
+                "{name}: {watch:?}"
+            );
             let many = self.count(name);
             let most = watch.targets.iter().copied().max().unwrap_or(0) as usize;
             let most = if watch.wanted == Wanted::Up { most } else { 0 };

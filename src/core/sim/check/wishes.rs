@@ -1,7 +1,7 @@
 //! What is wanted: requests that were not refused, written down.
 
 use super::books::{Wanted, Watch};
-use super::{Checker, Ending};
+use super::{Checker, Ending, Verdict, ensure};
 use crate::core::sim::kernel::SLOWEST;
 use crate::core::{Command, Name, Scale, Shutdown, WatcherSpec};
 use std::time::Duration;
@@ -44,12 +44,42 @@ impl Checker {
             self.touch(name);
             if let Some(watch) = self.watchers.get_mut(name).filter(|w| w.is_there()) {
                 watch.wanted = wanted;
+                watch.on_demand = false;
                 watch.waved |= names.len() > 1;
                 watch.reloads += u32::from(reload);
                 watch.stirred |= wanted == Wanted::Up;
                 watch.given_up.clear();
             }
         }
+    }
+
+    /// Somebody wants to be served. It is started if that is what is waited for, and left alone
+    /// otherwise.
+    pub(super) fn demanded(&mut self, name: &Name) {
+        let on_demand = self.watchers.get(name).is_some_and(|w| w.on_demand);
+        if on_demand && self.ending.is_none() {
+            self.want(std::slice::from_ref(name), Wanted::Up, false);
+        }
+    }
+
+    /// The supervisor wants to be told when somebody wants to be served, or no longer.
+    pub(super) fn awaits(&mut self, name: &Name, awaited: bool) -> Verdict {
+        let Some(watch) = self.watchers.get_mut(name) else {
+            ensure!(!awaited, "only watchers are awaited", "{name}");
+            return Ok(());
+        };
+        ensure!(
+            watch.awaited != awaited,
+            "an awaiting is told once",
+            "{name} {awaited}"
+        );
+        ensure!(
+            !awaited || watch.on_demand,
+            "only what starts on demand is awaited",
+            "{name}: {watch:?}"
+        );
+        watch.awaited = awaited;
+        Ok(())
     }
 
     fn touch(&mut self, name: &Name) {
@@ -84,6 +114,7 @@ impl Checker {
                 watch.takes(spec);
                 watch.targets.push(spec.numprocesses);
                 watch.wanted = if up { Wanted::Up } else { Wanted::Down };
+                watch.on_demand = !up && spec.autostart && spec.on_demand;
                 watch.stirred |= up;
             }
             None => {
@@ -110,7 +141,7 @@ impl Checker {
                     }
                     watch.takes(spec);
                 }
-                None => self.add(spec, spec.autostart),
+                None => self.add(spec, spec.autostart && !spec.on_demand),
             }
         }
     }

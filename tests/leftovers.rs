@@ -1,0 +1,66 @@
+//! What a daemon that was killed leaves behind, and what the next one on its state makes of that.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::facts::{has_cgroups, runs};
+use common::{Home, eventually, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const SLEEPER: &str = "[watcher.web]\ncmd = ['sleep', '1000']\n";
+
+/// The pid of the only process, and its daemon's group: the one above `watchers/web/1`.
+fn worker(status: &Value) -> (u64, PathBuf) {
+    let process = &status["processes"][0];
+    let pid = process["pid"].as_u64().expect("it runs");
+    let group = PathBuf::from(process["cgroup"].as_str().expect("it has a group"));
+    let daemons = group.ancestors().nth(3).expect("it is three levels below");
+    (pid, daemons.to_owned())
+}
+
+#[test]
+fn what_still_runs_is_told_and_what_is_empty_goes() {
+    let home = Home::new(SLEEPER);
+    let mut first = home.start();
+    if !has_cgroups(&first) {
+        return skip("no cgroup can be made here");
+    }
+    let (pid, group) = worker(&first.status("web"));
+    first.kill();
+    assert!(runs(pid), "nobody notices that the daemon died");
+
+    let mut second = home.start();
+    let told = format!(
+        "1 process of an earlier circusd that was killed still lives in the cgroup '{}'",
+        group.display()
+    );
+    assert!(second.log().contains(&told), "{}", second.log());
+    assert!(runs(pid), "it is nobody's to end by mistake");
+    let (other, groups) = worker(&second.status("web"));
+    second.kill();
+    for pid in [pid, other] {
+        let raw = i32::try_from(pid).expect("a pid");
+        kill(Pid::from_raw(raw), Signal::SIGKILL).expect("it is ours");
+        eventually("it has gone", || (!runs(pid)).then_some(()));
+    }
+
+    let mut third = home.start();
+    assert!(!groups.exists(), "{} is empty and stays", groups.display());
+    assert!(third.stop().success());
+    // Only the state's last run is known, so this one was left when the second began.
+    std::fs::read_dir(&group).is_ok().then(|| remove(&group));
+}
+
+/// Removes a group and those in it.
+fn remove(group: &std::path::Path) {
+    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove(&entry.path());
+        }
+    }
+    // What does not go is left to whoever looks at the machine.
+    let _ = std::fs::remove_dir(group);
+}
