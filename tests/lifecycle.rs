@@ -295,6 +295,30 @@ fn a_second_sigint_ends_it_at_once_with_130() {
     });
 }
 
+/// Sends SIGINT and sees that it was not taken for the second.
+fn interrupt_once(daemon: &Daemon) {
+    let mut client = daemon.connect();
+    daemon.signal(Signal::SIGINT);
+    // By the last of these answers it has long heard the signal.
+    for _ in 0..20 {
+        let seen = client.call("Status", json!({"watchers": "deaf"}));
+        let state = &seen.expect("it still answers")["watchers"][0]["state"];
+        assert_eq!(state, "stopping");
+    }
+}
+
+#[test]
+fn after_sigterm_it_takes_two_sigints_as_well() {
+    let mut daemon = Daemon::start(DEAF);
+    line_of(&daemon.home().path("deaf"));
+    let mut events = daemon.subscribe();
+    daemon.signal(Signal::SIGTERM);
+    events.wait("watcher.deaf.kill");
+    interrupt_once(&daemon);
+    daemon.signal(Signal::SIGINT);
+    assert_eq!(daemon.wait_end().code(), Some(130));
+}
+
 #[test]
 fn the_whole_shutdown_has_a_limit() {
     let mut daemon = Daemon::start(&format!("[circusd]\nstop_timeout = '300ms'\n{DEAF}"));
@@ -325,6 +349,7 @@ fn while_it_stops_nothing_new_is_taken_on() {
         .call("Status", json!({"watchers": "deaf"}))
         .expect("it still answers");
     assert_eq!(seen["watchers"][0]["state"], "stopping");
+    interrupt_once(&daemon);
     daemon.signal(Signal::SIGINT);
     daemon.wait_end();
 }

@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::connection::{Answer, Ask};
 use super::convert;
 use super::events::SharedLog;
+use super::homes;
 use super::journal;
 use super::notify;
 use super::program::Surroundings;
@@ -27,7 +28,8 @@ use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, HookAnswer, Input, Name, Reply, RequestId, Shutdown, Supervisor, WorkerId,
+    Action, ExitReason, HookAnswer, Input, Name, ProcessState, Reply, RequestId, Shutdown,
+    SignalId, Supervisor, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -71,6 +73,8 @@ pub(super) struct Driver {
     /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
     /// all children, so that takes the longer the more there are.
     pub(super) bereaved: bool,
+    /// SIGINT has come before: the next one means at once.
+    pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
 }
@@ -201,8 +205,11 @@ impl Driver {
                 self.workers.streams.reopen();
             }
             SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
-            SIGINT if self.core.ending() => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
-            SIGINT => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGINT => {
+                self.interrupted = true;
+                self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+            }
             SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
             _ => {}
         }
@@ -257,14 +264,40 @@ impl Driver {
         while !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
             let actions = self.core.handle_all(self.clock.now(), inputs);
-            for action in actions {
-                self.carry_out(action);
+            self.carry_out_all(actions);
+        }
+    }
+
+    /// Kills that nothing but talk comes between are done together: to look for the tree of one
+    /// worker costs as much as to look for those of all.
+    fn carry_out_all(&mut self, actions: Vec<Action>) {
+        let mut kills = Vec::new();
+        for action in actions {
+            match action {
+                Action::KillTree { worker, id } => kills.push((worker, id)),
+                Action::Emit(_) | Action::Reply { .. } | Action::Progress { .. } => {
+                    self.carry_out(action);
+                }
+                _ => {
+                    self.kill_trees(&mut kills);
+                    self.carry_out(action);
+                }
             }
+        }
+        self.kill_trees(&mut kills);
+    }
+
+    fn kill_trees(&mut self, kills: &mut Vec<(WorkerId, SignalId)>) {
+        if kills.is_empty() {
+            return;
+        }
+        self.inputs.extend(self.workers.kill_trees(kills));
+        for (worker, _) in kills.drain(..) {
+            self.workers.look_at(worker, &mut self.inputs);
         }
     }
 
     fn carry_out(&mut self, action: Action) {
-        let watch = self.watch.get_mut();
         match action {
             Action::Spawn {
                 worker,
@@ -288,23 +321,23 @@ impl Driver {
                 signal,
                 recipients,
             } => {
-                let sent = self.workers.signal(worker, id, signal, recipients);
+                let signals = match self.is_stopping(worker) {
+                    true => homes::Signals::to_end(signal),
+                    false => homes::Signals::Alone(signal),
+                };
+                let sent = self.workers.signal(worker, id, signals, recipients);
                 self.inputs.push(sent);
             }
-            Action::KillTree { worker, id } => {
-                let killed = self.workers.kill_tree(worker, id);
-                self.inputs.push(killed);
-                self.workers.look_at(worker, &mut self.inputs);
-            }
+            Action::KillTree { worker, id } => self.kill_trees(&mut vec![(worker, id)]),
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
-                self.workers.let_go(worker, watch);
+                self.workers.let_go(worker, self.watch.get_mut());
             }
-            Action::Forget { worker } => self.workers.forget(worker, watch),
+            Action::Forget { worker } => self.workers.forget(worker, self.watch.get_mut()),
             Action::Await {
                 watcher,
                 awaited: false,
-            } => self.workers.end_demand(&watcher, watch),
+            } => self.workers.end_demand(&watcher, self.watch.get_mut()),
             Action::Await { watcher, .. } => self.await_demand(&watcher),
             Action::Freeze { watcher, frozen } => {
                 if frozen {
@@ -334,6 +367,13 @@ impl Driver {
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
         }
+    }
+
+    fn is_stopping(&self, worker: WorkerId) -> bool {
+        let watcher = self.core.owner(worker);
+        let watcher = watcher.and_then(|name| self.core.watcher(name));
+        let worker = watcher.and_then(|watcher| watcher.worker(worker));
+        worker.is_some_and(|worker| worker.state() == ProcessState::Stopping)
     }
 
     /// Waits for the first connection to one of the sockets that the watcher has now.

@@ -38,6 +38,44 @@ const RESERVED: [&str; 12] = [
     "dmem",
 ];
 
+/// What a process is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Signals {
+    /// This and no more.
+    Alone(i32),
+    /// This, and SIGCONT after it, as systemd does (systemd.kill(5)).
+    Heard(i32),
+}
+
+impl Signals {
+    /// What tells a process to end: one that is stopped hears nothing but SIGKILL and SIGCONT.
+    pub(super) fn to_end(signal: i32) -> Signals {
+        use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU};
+        match signal {
+            SIGKILL | SIGCONT | SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => Signals::Alone(signal),
+            _ => Signals::Heard(signal),
+        }
+    }
+
+    /// The one that is meant.
+    pub(super) fn first(self) -> i32 {
+        let (Signals::Alone(signal) | Signals::Heard(signal)) = self;
+        signal
+    }
+
+    /// # Errors
+    ///
+    /// Those of the first.
+    pub(super) fn send(self, process: &Pidfd) -> io::Result<()> {
+        process.signal(self.first())?;
+        if matches!(self, Signals::Heard(_)) {
+            // Whoever may be sent the first may be sent this, unless it has ended by the first.
+            let _ = process.signal(nix::libc::SIGCONT);
+        }
+        Ok(())
+    }
+}
+
 /// Makes homes.
 #[derive(Debug)]
 pub(super) struct Homes {
@@ -165,16 +203,39 @@ impl Homes {
         }
     }
 
-    /// Kills everything in a home. Says whether there was somebody to kill.
+    /// Kills everything in these homes, each with its main process. Says of each whether there was
+    /// somebody to kill.
+    ///
+    /// Trees are looked for together, as each look is one at every process of the machine.
     ///
     /// # Errors
     ///
-    /// The kernel refuses, or some processes may not be killed by us.
-    pub(super) fn kill(&mut self, home: &Home, main: Option<&Pidfd>) -> io::Result<bool> {
-        if let Home::Cgroup(path) = home {
-            self.spent.insert(path.clone());
-        }
-        home.kill(main)
+    /// Of each: the kernel refuses, or some processes may not be killed by us.
+    pub(super) fn kill(&mut self, homes: &[(&Home, Option<&Pidfd>)]) -> Vec<io::Result<bool>> {
+        let mut origins = Vec::new();
+        let at_once: Vec<io::Result<bool>> = homes
+            .iter()
+            .map(|(home, main)| match home {
+                Home::Cgroup(path) => {
+                    self.spent.insert(path.clone());
+                    kill_group(path)
+                }
+                Home::Tree(origin) => {
+                    origins.push(origin.clone());
+                    // Its process group first, as nobody can fork out of that meanwhile.
+                    Ok(main.is_some_and(|main| main.signal_group(nix::libc::SIGKILL).is_ok()))
+                }
+            })
+            .collect();
+        let mut found = kill_trees(&origins).into_iter();
+        let and_found = |(at_once, (home, _)): (io::Result<bool>, &(&Home, _))| match home {
+            Home::Cgroup(_) => at_once,
+            Home::Tree(_) => {
+                let found = found.next().expect("each tree has its answer")?;
+                at_once.map(|group| group || found)
+            }
+        };
+        at_once.into_iter().zip(homes).map(and_found).collect()
     }
 
     /// Notes that somebody goes on living in a home, and is no longer ours.
@@ -202,6 +263,32 @@ impl Homes {
             }
         }
     }
+}
+
+fn kill_group(path: &Path) -> io::Result<bool> {
+    let group = Cgroup::open(path)?;
+    let populated = group.is_populated()?;
+    group.kill()?;
+    Ok(populated)
+}
+
+/// Says of each tree whether there was somebody to kill; what keeps us from looking is told of each.
+fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
+    if origins.is_empty() {
+        return Vec::new();
+    }
+    let killed = match tree::kill_trees(origins, nix::libc::SIGKILL) {
+        Ok(killed) => killed,
+        Err(error) => {
+            let again = || io::Error::new(error.kind(), error.to_string());
+            return origins.iter().map(|_| Err(again())).collect();
+        }
+    };
+    let found = |killed: tree::Killed| match killed.refused.is_empty() {
+        true => Ok(killed.signalled > 0),
+        false => Err(Errno::EPERM.into()),
+    };
+    killed.into_iter().map(found).collect()
 }
 
 /// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
@@ -289,33 +376,12 @@ impl Home {
         }
     }
 
-    /// Kills everything; see [`Homes::kill`].
-    fn kill(&self, main: Option<&Pidfd>) -> io::Result<bool> {
-        match self {
-            Home::Cgroup(path) => {
-                let group = Cgroup::open(path)?;
-                let populated = group.is_populated()?;
-                group.kill()?;
-                Ok(populated)
-            }
-            Home::Tree(origin) => {
-                // Its process group at once, as nobody can fork out of that meanwhile.
-                let group = main.is_some_and(|main| main.signal_group(nix::libc::SIGKILL).is_ok());
-                let killed = tree::kill_tree(origin, nix::libc::SIGKILL)?;
-                match killed.refused.is_empty() {
-                    true => Ok(group || killed.signalled > 0),
-                    false => Err(Errno::EPERM.into()),
-                }
-            }
-        }
-    }
-
-    /// Sends `signal` to all, or to all but the main process. Says who got it.
+    /// Sends `signals` to all, or to all but the main process. Says who got the first.
     ///
     /// # Errors
     ///
     /// Those of looking for them.
-    pub(super) fn signal(&self, signal: i32, except: Option<Pid>) -> io::Result<Vec<i32>> {
+    pub(super) fn signal(&self, signals: Signals, except: Option<Pid>) -> io::Result<Vec<i32>> {
         let members = self.members()?;
         let mut reached = Vec::new();
         for pid in members.into_iter().filter(|pid| Some(*pid) != except) {
@@ -323,7 +389,7 @@ impl Home {
             let Ok(pidfd) = Pidfd::open(pid) else {
                 continue;
             };
-            if self.has(pid)? && pidfd.signal(signal).is_ok() {
+            if self.has(pid)? && signals.send(&pidfd).is_ok() {
                 reached.push(pid.as_raw());
             }
         }

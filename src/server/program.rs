@@ -37,33 +37,53 @@ pub(super) struct Surroundings {
     pub(super) privileged: bool,
 }
 
+/// Who a worker runs as, by number; `None` is who circusd is.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    user: Option<users::User>,
+    gid: Option<Gid>,
+    groups: Option<Vec<Gid>>,
+}
+
+impl Credentials {
+    /// Looks them up, which may take as long as the machine's databases do.
+    ///
+    /// # Errors
+    ///
+    /// A user or group that does not exist, or a database that does not answer.
+    pub(super) fn look_up(recipe: &Watcher) -> Result<Credentials, SpawnFailure> {
+        let user = identify_user(recipe.uid.as_ref())?;
+        let gid = match &recipe.gid {
+            Some(identity) => Some(identify_group(identity)?),
+            None => user.as_ref().and_then(|user| user.gid),
+        };
+        let groups = match (&recipe.groups, &user, gid) {
+            (Some(list), ..) => Some(list.iter().map(identify_group).collect::<Result<_, _>>()?),
+            (None, Some(user), Some(gid)) => Some(supplementary(user, gid)?),
+            _ => None,
+        };
+        Ok(Credentials { user, gid, groups })
+    }
+}
+
 /// What the process at this place is started with.
 ///
 /// # Errors
 ///
-/// A user or group that does not exist.
+/// It has no program.
 pub(super) fn command(
     recipe: &Watcher,
+    credentials: &Credentials,
     expanded: Expanded,
     wid: u32,
     mark: (String, String),
     surroundings: &Surroundings,
 ) -> Result<Command, SpawnFailure> {
-    let user = identify_user(recipe.uid.as_ref())?;
-    let gid = match &recipe.gid {
-        Some(identity) => Some(identify_group(identity)?),
-        None => user.as_ref().and_then(|user| user.gid),
-    };
-    let groups = match (&recipe.groups, &user, gid) {
-        (Some(list), ..) => Some(list.iter().map(identify_group).collect::<Result<_, _>>()?),
-        (None, Some(user), Some(gid)) => Some(supplementary(user, gid)?),
-        _ => None,
-    };
     let mut env = expanded.env;
     env.retain(|name, _| {
         !OURS_ALONE.contains(&name.as_str()) || recipe.environment.is_configured(name)
     });
-    if let Some(user) = &user {
+    if let Some(user) = &credentials.user {
         take_home(&mut env, user, recipe);
     }
     env.extend([
@@ -87,9 +107,9 @@ pub(super) fn command(
             .collect(),
         pid_variable,
         working_dir: Some(recipe.working_dir.clone()),
-        uid: user.map(|user| user.uid),
-        gid,
-        groups,
+        uid: credentials.user.as_ref().map(|user| user.uid),
+        gid: credentials.gid,
+        groups: credentials.groups.clone(),
         umask: recipe.umask.map(|mode| Mode::from_bits_truncate(mode.0)),
         nice: recipe.nice,
         ioprio: recipe.ioprio.as_ref().map(ioprio),

@@ -1,12 +1,14 @@
 //! What processes are made from: a configured watcher and its sockets, under the number by which core
 //! knows them.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::program::Credentials;
 use super::sockets::{Open, Opened};
 use crate::config::{Change, Watcher, WatcherChange};
-use crate::core::Revision;
+use crate::core::{Revision, SpawnFailure};
 
 /// What the processes of one watcher are made from.
 #[derive(Debug)]
@@ -14,6 +16,9 @@ pub(super) struct Recipe {
     pub(super) watcher: Watcher,
     /// In the order of their descriptors.
     pub(super) sockets: Vec<Rc<Open>>,
+    /// Looked up for the first process and kept for all others, as to look it up may take long;
+    /// until the configuration is read again or changed.
+    credentials: OnceCell<Credentials>,
 }
 
 impl Recipe {
@@ -24,7 +29,21 @@ impl Recipe {
             sockets: sockets
                 .filter_map(|socket| opened.get(&socket.name).cloned())
                 .collect(),
+            credentials: OnceCell::new(),
         }
+    }
+
+    /// Who its processes run as.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Credentials::look_up`], which is tried again the next time.
+    pub(super) fn credentials(&self) -> Result<&Credentials, SpawnFailure> {
+        if let Some(known) = self.credentials.get() {
+            return Ok(known);
+        }
+        let found = Credentials::look_up(&self.watcher)?;
+        Ok(self.credentials.get_or_init(|| found))
     }
 }
 
@@ -85,5 +104,45 @@ impl Recipes {
         let kept = &self.by_revision;
         self.current
             .retain(|_, revision| kept.contains_key(revision));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, Store};
+
+    fn recipe(user: &str) -> Recipe {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("circusd.toml");
+        std::fs::write(
+            &file,
+            format!("[watcher.web]\ncmd = 'true'\nuid = '{user}'"),
+        )
+        .unwrap();
+        let store = Store::load(Sources {
+            files: vec![file],
+            set: Vec::new(),
+            env: BTreeMap::new(),
+            system: false,
+            uid: nix::unistd::geteuid().as_raw(),
+            root: dir.path().into(),
+            directory: dir.path().into(),
+        });
+        Recipe::new(&store.unwrap().config().watchers[0], &Opened::default())
+    }
+
+    #[test]
+    fn a_user_is_looked_up_once() {
+        let recipe = recipe("root");
+        let first: *const Credentials = recipe.credentials().unwrap();
+        assert!(std::ptr::eq(first, recipe.credentials().unwrap()));
+    }
+
+    #[test]
+    fn a_user_that_was_not_found_is_looked_up_again() {
+        let recipe = recipe("no-such-user");
+        assert!(recipe.credentials().is_err());
+        assert!(recipe.credentials.get().is_none());
     }
 }

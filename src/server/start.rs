@@ -1,12 +1,14 @@
 //! From a configuration to a running daemon, and to its exit code.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
@@ -228,11 +230,29 @@ struct Pidfile(PathBuf);
 
 impl Pidfile {
     fn write(path: &Path) -> Result<Pidfile, StartError> {
-        let written = std::fs::write(path, format!("{}\n", std::process::id()));
+        let written =
+            open_pidfile(path).and_then(|mut file| writeln!(file, "{}", std::process::id()));
         let what = || format!("failed to write the pidfile '{}'", path.display());
         written.map_err(|error| because(what())(error))?;
         Ok(Pidfile(path.to_owned()))
     }
+}
+
+/// Not through a symbolic link, as the directory may be one where others write, and without waiting,
+/// as open(2) of a named pipe does until somebody reads from it.
+fn open_pidfile(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    // Not before it is known to be one: to open it is not to change it.
+    file.set_len(0)?;
+    Ok(file)
 }
 
 impl Drop for Pidfile {
@@ -340,6 +360,7 @@ fn assemble(
         births: std::collections::VecDeque::new(),
         more: false,
         bereaved: false,
+        interrupted: false,
         ended: None,
         reload_log,
         store,

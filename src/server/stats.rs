@@ -1,6 +1,6 @@
 //! Figures of processes and of the daemon itself, read from /proc when somebody asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use nix::unistd::Pid;
@@ -34,7 +34,7 @@ impl Samples {
         (elapsed > 0).then(|| used as f64 * 100.0 / elapsed as f64)
     }
 
-    fn keep(&mut self, pids: &[i32]) {
+    fn keep(&mut self, pids: &HashSet<i32>) {
         self.by_pid.retain(|pid, _| pids.contains(pid));
     }
 }
@@ -43,12 +43,12 @@ impl Driver {
     /// A sample of each process of these watchers. One that ends meanwhile is left out.
     pub(super) fn samples(&self, names: &[Name], last: &mut Samples) -> Vec<ProcessStats> {
         let now = self.clock.now();
-        let mut pids = Vec::new();
+        let mut pids = HashSet::new();
         let mut found = Vec::new();
         for watcher in names.iter().filter_map(|name| self.core.watcher(name)) {
             for worker in watcher.workers() {
                 let Some(pid) = worker.pid() else { continue };
-                pids.push(pid);
+                pids.insert(pid);
                 let name = watcher.spec().name.as_str();
                 found.extend(self.sample(name, worker, pid, now, last));
             }

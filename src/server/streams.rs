@@ -226,10 +226,11 @@ impl Streams {
         }
     }
 
-    /// Moves everything that is in the pipes, at the end.
+    /// Moves what is in the pipes, at the end; what somebody who was left goes on to write is not
+    /// waited for.
     pub(super) fn drain(&mut self) {
         for pipe in self.pipes.values_mut() {
-            while pipe.pump_some() == Some(Pumped::Open) {}
+            pipe.drain();
             pipe.finish();
         }
     }
@@ -242,6 +243,20 @@ impl Pipe {
             Some(Pumped::Ended) => {
                 self.finish();
                 Pumped::Ended
+            }
+        }
+    }
+
+    /// Reads no more than can have been in it, as there may be somebody who writes without end.
+    fn drain(&mut self) {
+        let capacity = nix::fcntl::fcntl(&self.from, nix::fcntl::FcntlArg::F_GETPIPE_SZ);
+        let capacity = capacity
+            .ok()
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(READ_BYTES);
+        for _ in 0..capacity.div_ceil(READ_BYTES) {
+            if self.pump_some() != Some(Pumped::Open) {
+                return;
             }
         }
     }
@@ -519,5 +534,25 @@ mod tests {
         one.take(b"e\nlast");
         one.finish();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\none\nlast");
+    }
+
+    #[test]
+    fn what_is_written_without_end_is_not_read_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let from = options.open(&path).unwrap();
+        // Whatever is read from the pipe is written into it again.
+        let to = sink(&path, 0, 0);
+        to.borrow_mut().write(b"again\n");
+        let mut streams = Streams::new().unwrap();
+        let partial = Vec::new();
+        streams.pipes.insert(1, Pipe { from, to, partial });
+        streams.drain();
+        let mut left = [0; 16];
+        let read = streams.pipes.get_mut(&1).unwrap().from.read(&mut left);
+        assert_eq!(&left[..read.unwrap()], b"again\n");
     }
 }

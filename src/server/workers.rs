@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::demand::Demand;
 use super::descriptors::Budget;
-use super::homes::{Home, Homes};
+use super::homes::{Home, Homes, Signals};
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
@@ -123,6 +123,7 @@ impl Workers {
     ) -> Result<Pid, SpawnFailure> {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
+        let credentials = recipe.credentials()?;
         let sockets = inherit(recipe)?;
         let recipe = &recipe.watcher;
         let expanded = recipe.expand(wid);
@@ -158,7 +159,7 @@ impl Workers {
             program::failure_at("opening its standard input", file, &error)
         })?;
         let mark = self.homes.mark(worker.0);
-        let command = program::command(recipe, expanded, wid, mark, surroundings)?;
+        let command = program::command(recipe, credentials, expanded, wid, mark, surroundings)?;
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let null = self.streams.null();
@@ -234,32 +235,44 @@ impl Workers {
         self.demand.watchers()
     }
 
-    /// Sends a signal.
+    /// Sends a signal, and SIGCONT if that is needed for it to be heard; only the signal is told of.
     pub(super) fn signal(
         &mut self,
         worker: WorkerId,
         id: SignalId,
-        signal: i32,
+        signals: Signals,
         recipients: Recipients,
     ) -> Input {
-        let pids = self
-            .running
-            .get(&worker)
-            .map_or(Ok(Vec::new()), |running| running.signal(signal, recipients));
-        self.signalled(worker, id, signal, pids)
+        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
+            running.signal(signals, recipients)
+        });
+        self.signalled(worker, id, signals.first(), pids)
     }
 
-    /// Kills everything of a worker.
-    pub(super) fn kill_tree(&mut self, worker: WorkerId, id: SignalId) -> Input {
-        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
-            let found = self.homes.kill(&running.home, running.pidfd.as_ref())?;
-            Ok(if found {
-                vec![running.pid.as_raw()]
-            } else {
-                Vec::new()
-            })
-        });
-        self.signalled(worker, id, nix::libc::SIGKILL, pids)
+    /// Kills everything of these workers, and answers for each.
+    pub(super) fn kill_trees(&mut self, kills: &[(WorkerId, SignalId)]) -> Vec<Input> {
+        let running: Vec<&Running> = kills
+            .iter()
+            .filter_map(|(worker, _)| self.running.get(worker))
+            .collect();
+        let homes: Vec<_> = running
+            .iter()
+            .map(|running| (&running.home, running.pidfd.as_ref()))
+            .collect();
+        let found = self.homes.kill(&homes);
+        let reached = |(running, found): (&&Running, io::Result<bool>)| {
+            found.map(|found| Vec::from_iter(found.then(|| running.pid.as_raw())))
+        };
+        let reached: Vec<_> = running.iter().zip(found).map(reached).collect();
+        let mut reached = reached.into_iter();
+        let answer = |(worker, id): &(WorkerId, SignalId)| {
+            let pids = match self.running.contains_key(worker) {
+                true => reached.next().expect("who runs has its answer"),
+                false => Ok(Vec::new()),
+            };
+            self.signalled(*worker, *id, nix::libc::SIGKILL, pids)
+        };
+        kills.iter().map(answer).collect()
     }
 
     fn signalled(
@@ -445,15 +458,15 @@ impl Workers {
 }
 
 impl Running {
-    fn signal(&self, signal: i32, recipients: Recipients) -> io::Result<Vec<i32>> {
+    fn signal(&self, signals: Signals, recipients: Recipients) -> io::Result<Vec<i32>> {
         match recipients {
-            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| pidfd.signal(signal)) {
+            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| signals.send(pidfd)) {
                 Some(Ok(())) => Ok(vec![self.pid.as_raw()]),
                 Some(Err(error)) if error.raw_os_error() != Some(nix::libc::ESRCH) => Err(error),
                 _ => Ok(Vec::new()),
             },
-            Recipients::Children => self.home.signal(signal, Some(self.pid)),
-            Recipients::Tree => self.home.signal(signal, None),
+            Recipients::Children => self.home.signal(signals, Some(self.pid)),
+            Recipients::Tree => self.home.signal(signals, None),
         }
     }
 }

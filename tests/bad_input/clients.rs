@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::common::facts::pids;
+use super::common::facts::{pids, without_cgroups};
 use super::common::{Connection, Daemon, Home, eventually, skip};
 use super::{SLEEPER, assert_alive, daemon_stats, may_hold_descriptors, memory};
 
@@ -251,4 +251,30 @@ fn a_great_many_starts_do_not_delay_a_client() {
         status["processes"].as_array().map(Vec::len) == Some(WORKERS as usize)
     });
     assert_eq!(all["state"], "active", "{all}");
+}
+
+/// Without cgroups the processes of a worker are looked for among all of the machine: once for all
+/// workers that are killed together, not once for each.
+#[test]
+fn a_great_many_kills_do_not_delay_a_client() {
+    const WORKERS: usize = 300;
+    // Some tenths of a second are needed; to look for each by itself took eleven seconds.
+    const CPU_USEC_MAX: u64 = 3_000_000;
+    let daemon = without_cgroups(&Home::new(&format!(
+        "[watcher.deaf]
+        cmd = ['sh', '-c', 'trap \"\" TERM; echo >> $HOME/heard; while :; do sleep 1000; done']
+        numprocesses = {WORKERS}
+        graceful_timeout = '100ms'"
+    )));
+    eventually("none of them hears", || {
+        let heard = std::fs::read_to_string(daemon.home().path("heard")).ok()?;
+        (heard.lines().count() == WORKERS).then_some(())
+    });
+    let cpu_usec = || daemon_stats(&daemon)["cpu_usec"].as_u64().expect("a time");
+    let before = cpu_usec();
+    let stopped = daemon.call("Stop", json!({"watchers": "deaf"}));
+    let stopped = stopped.expect("it stops")["changes"][0]["stopped"].clone();
+    assert_eq!(stopped.as_array().map(Vec::len), Some(WORKERS));
+    let needed = cpu_usec() - before;
+    assert!(needed < CPU_USEC_MAX, "{needed} microseconds");
 }

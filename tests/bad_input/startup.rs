@@ -112,6 +112,28 @@ fn a_log_or_a_pidfile_that_cannot_be_written() {
 }
 
 #[test]
+fn a_pidfile_that_is_no_file() {
+    let home = Home::new(SLEEPER);
+    let (target, link, pipe) = (home.path("target"), home.path("link"), home.path("pipe"));
+    fs::write(&target, "precious").expect("a file can be written");
+    std::os::unix::fs::symlink(&target, &link).expect("a link can be made");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a pipe can be made");
+    // Somebody reads, so that the pipe could be opened.
+    let mut reader = fs::OpenOptions::new();
+    let _reader = reader.read(true).write(true).open(&pipe);
+    for place in [&link, &pipe] {
+        let setting = format!("circusd.pidfile={}", place.display());
+        let output = home.run_to_end(&["--set", &setting]);
+        let complaint = complaint(&output);
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains(&*place.to_string_lossy()), "{complaint}");
+        assert!(!home.socket().exists());
+    }
+    let text = fs::read_to_string(&target).expect("it is still there");
+    assert_eq!(text, "precious");
+}
+
+#[test]
 fn a_log_that_is_a_pipe_without_a_reader() {
     let home = Home::new("");
     let pipe = home.path("pipe");

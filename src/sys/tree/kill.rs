@@ -1,14 +1,14 @@
-//! Signals a whole tree of processes that may still be growing.
+//! Signals whole trees of processes that may still be growing.
 //!
 //! Nothing is stopped first: a stopped process is noticed by its parent, and one that is stopped and not
 //! killed after all stays behind. Instead we look again until there is nobody new.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 
 use nix::unistd::Pid;
 
-use super::{Origin, Snapshot};
+use super::{Known, Origin, Snapshot};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 
@@ -16,7 +16,7 @@ use crate::sys::process::Process;
 /// times is usual; who outruns this forks faster than we can read, and is left to the next attempt.
 const PASSES_MAX: usize = 100;
 
-/// What came of it.
+/// What came of one tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Killed {
     /// How many processes took the signal.
@@ -27,29 +27,31 @@ pub struct Killed {
     pub complete: bool,
 }
 
-/// Sends `signal` once to every process that belongs to `origin`, itself included, and looks again until there
-/// is nobody new.
+/// Sends `signal` once to every process that belongs to one of `origins`, themselves included, and looks again
+/// until there is nobody new. Tells what came of each origin, in their order.
 ///
 /// After `SIGKILL` and `complete`, nobody is left who could start another. Each process is held by a pidfd
-/// and compared with what was seen before it gets the signal. Reads all of /proc at least twice, and does
-/// not wait for the processes to end.
+/// and compared with what was seen before it gets the signal. Reads all of /proc at least twice, however many
+/// origins there are, and does not wait for the processes to end.
 ///
 /// # Errors
 ///
 /// Those of reading `/proc`, and `EMFILE`.
-pub fn kill_tree(origin: &Origin, signal: i32) -> io::Result<Killed> {
-    let mut known = HashMap::from([(origin.pid, origin.start_ticks)]);
+pub fn kill_trees(origins: &[Origin], signal: i32) -> io::Result<Vec<Killed>> {
+    let mut known = Known::new(origins);
     let mut done: HashSet<(Pid, u64)> = HashSet::new();
-    let mut killed = Killed::default();
+    let mut killed = vec![Killed::default(); origins.len()];
     for _ in 0..PASSES_MAX {
-        let mut members = Snapshot::take()?.members(origin, &known);
-        members.retain(|member| !done.contains(&(member.pid, member.start_ticks)));
+        let mut members = Snapshot::take()?.members(origins, &known);
+        members.retain(|(_, member)| !done.contains(&(member.pid, member.start_ticks)));
+        killed.iter_mut().for_each(|killed| killed.complete = true);
         if members.is_empty() {
-            killed.complete = true;
             break;
         }
-        for member in &members {
-            known.insert(member.pid, member.start_ticks);
+        for (origin, member) in &members {
+            let killed = &mut killed[*origin];
+            killed.complete = false;
+            known.insert(member.pid, member.start_ticks, *origin);
             match signal_one(member, signal)? {
                 Outcome::Changed => continue,
                 Outcome::Signalled => killed.signalled += 1,

@@ -9,7 +9,7 @@ mod kill;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use super::pidfd::{ExitStatus, waitid};
 use super::process::{self, Process};
 
-pub use kill::{Killed, kill_tree};
+pub use kill::{Killed, kill_trees};
 
 /// How many generations a chain of parents is followed; a loop can only come from a snapshot that is not of one
 /// moment, and ends here.
@@ -96,8 +96,70 @@ pub struct Mark {
 ///
 /// Those of reading `/proc`.
 pub fn members(origin: &Origin) -> io::Result<Vec<Process>> {
-    let known = HashMap::from([(origin.pid, origin.start_ticks)]);
-    Ok(Snapshot::take()?.members(origin, &known))
+    let origins = std::slice::from_ref(origin);
+    let members = Snapshot::take()?.members(origins, &Known::new(origins));
+    Ok(members.into_iter().map(|(_, member)| member).collect())
+}
+
+/// Who is known to have come from which origin: by pid, then by start time, as a number may have had several
+/// owners.
+struct Known(HashMap<Pid, BTreeMap<u64, usize>>);
+
+impl Known {
+    fn new(origins: &[Origin]) -> Self {
+        let mut known = Self(HashMap::new());
+        for (index, origin) in origins.iter().enumerate() {
+            known.insert(origin.pid, origin.start_ticks, index);
+        }
+        known
+    }
+
+    fn insert(&mut self, pid: Pid, start_ticks: u64, origin: usize) {
+        self.0.entry(pid).or_default().insert(start_ticks, origin);
+    }
+
+    fn get(&self, process: &Process) -> Option<usize> {
+        self.0.get(&process.pid)?.get(&process.start_ticks).copied()
+    }
+
+    /// The origin of whoever had the number last.
+    fn last(&self, pid: Pid) -> Option<usize> {
+        self.0
+            .get(&pid)?
+            .last_key_value()
+            .map(|(_, origin)| *origin)
+    }
+}
+
+/// The marks of all origins, so that a process's environment is read once for all of them.
+struct Marks<'a> {
+    names: BTreeSet<&'a str>,
+    origins: HashMap<(&'a str, &'a [u8]), usize>,
+}
+
+impl<'a> Marks<'a> {
+    fn new(origins: &'a [Origin]) -> Self {
+        let marks = || {
+            let marks = origins.iter().map(|origin| origin.mark.as_ref());
+            marks
+                .enumerate()
+                .filter_map(|(index, mark)| mark.map(|mark| (index, mark)))
+        };
+        let key = |mark: &'a Mark| (mark.name.as_str(), mark.value.as_bytes());
+        Self {
+            names: marks().map(|(_, mark)| mark.name.as_str()).collect(),
+            origins: marks().map(|(index, mark)| (key(mark), index)).collect(),
+        }
+    }
+
+    /// What the process carries under these names, whosever it is; nothing if we may not look.
+    fn carried_by(&self, process: &Process) -> BTreeMap<&'a str, Vec<u8>> {
+        let read = |name| process::variable(process.pid, name).ok().flatten();
+        let names = self.names.iter();
+        names
+            .filter_map(|name| read(name).map(|value| (*name, value)))
+            .collect()
+    }
 }
 
 /// All processes, as they were while we looked.
@@ -113,48 +175,70 @@ impl Snapshot {
         ))
     }
 
-    /// The members, given the pids and start times of those that are `known` to have been such.
-    fn members(&self, origin: &Origin, known: &HashMap<Pid, u64>) -> Vec<Process> {
+    /// The members, each with the index of its origin, given those that are `known` to have been such.
+    fn members(&self, origins: &[Origin], known: &Known) -> Vec<(usize, Process)> {
         let us = Pid::this();
-        let signed: HashSet<Pid> = self
+        let marks = Marks::new(origins);
+        let signs: HashMap<Pid, usize> = self
             .0
             .values()
-            .filter(|process| process.pid != us && self.has_sign(process, origin, known))
-            .map(|process| process.pid)
+            .filter(|process| process.pid != us)
+            .filter_map(|process| Some((process.pid, self.sign(process, origins, known, &marks)?)))
             .collect();
-        let belongs = |process: &&Process| {
-            !process.is_dead()
-                && process.pid != us
-                && self
-                    .ancestry(process)
-                    .take_while(|pid| *pid != us)
-                    .any(|pid| signed.contains(&pid))
+        let origin = |process: &Process| {
+            self.ancestry(process)
+                .take_while(|pid| *pid != us)
+                .find_map(|pid| signs.get(&pid).copied())
         };
-        self.0.values().filter(belongs).copied().collect()
+        let alive = |process: &&Process| !process.is_dead() && process.pid != us;
+        let living = self.0.values().filter(alive);
+        living
+            .filter_map(|process| Some((origin(process)?, *process)))
+            .collect()
     }
 
-    /// Whether the process itself shows where it comes from.
-    fn has_sign(&self, process: &Process, origin: &Origin, known: &HashMap<Pid, u64>) -> bool {
-        if process.start_ticks < origin.start_ticks {
-            return false;
+    /// The origin that the process itself shows it comes from.
+    fn sign(
+        &self,
+        process: &Process,
+        origins: &[Origin],
+        known: &Known,
+        marks: &Marks<'_>,
+    ) -> Option<usize> {
+        let is_younger = |origin: &usize| process.start_ticks >= origins[*origin].start_ticks;
+        if !(0..origins.len()).any(|origin| is_younger(&origin)) {
+            return None;
         }
-        if known.get(&process.pid) == Some(&process.start_ticks) {
-            return true;
+        let leaders = [process.sid, process.pgid];
+        // The number is still that of the member, alive or a zombie, so its session and group are too.
+        let led = || {
+            let mut alive = leaders.iter().filter_map(|leader| self.0.get(leader));
+            alive.find_map(|leader| known.get(leader).filter(is_younger))
+        };
+        if let Some(origin) = known.get(process).or_else(led) {
+            return Some(origin);
         }
-        let mark = marked(process, origin.mark.as_ref());
-        if mark == Some(true) {
-            return true;
+        let carried = marks.carried_by(process);
+        let mut marked = carried
+            .iter()
+            .filter_map(|(name, value)| marks.origins.get(&(*name, value.as_slice())).copied());
+        if let Some(origin) = marked.find(is_younger) {
+            return Some(origin);
         }
-        [process.sid, process.pgid].iter().any(|leader| {
-            match (known.get(leader), self.0.get(leader)) {
-                // The number is still that of the member, alive or a zombie, so its session and group are too.
-                (Some(start), Some(now)) => now.start_ticks == *start,
-                // The member is gone. Its number is not given away while its session lives, but that may have ended
-                // and another begun: whoever has our sign of another, or does not come from us, is not meant.
-                (Some(_), None) => mark != Some(false) && self.comes_from_us(process),
-                (None, _) => false,
-            }
+        // The member is gone. Its number is not given away while its session lives, but that may have ended
+        // and another begun: whoever has our sign of another, or does not come from us, is not meant.
+        let is_anothers = |origin: &usize| {
+            let mark = origins[*origin].mark.as_ref();
+            mark.is_some_and(|mark| carried.contains_key(mark.name.as_str()))
+        };
+        let mut gone = leaders.iter().filter(|leader| !self.0.contains_key(leader));
+        gone.find_map(|leader| {
+            known
+                .last(*leader)
+                .filter(is_younger)
+                .filter(|origin| !is_anothers(origin))
         })
+        .filter(|_| self.comes_from_us(process))
     }
 
     fn comes_from_us(&self, process: &Process) -> bool {
@@ -167,14 +251,6 @@ impl Snapshot {
         let parent = |pid: &Pid| self.0.get(pid).map(|process| process.ppid);
         std::iter::successors(Some(process.pid), parent).take(GENERATIONS_MAX)
     }
-}
-
-/// Whether the process carries the mark: `Some(false)` when it carries another value, `None` when it has none or
-/// we may not look.
-fn marked(process: &Process, mark: Option<&Mark>) -> Option<bool> {
-    let mark = mark?;
-    let value = process::variable(process.pid, &mark.name).ok()??;
-    Some(value == mark.value.as_bytes())
 }
 
 /// Waits for those of our children that have ended and that nobody else waits for: orphans that came to us.

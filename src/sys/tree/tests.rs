@@ -45,8 +45,14 @@ fn assert_all_ended(mut pipe: File) {
     pipe.read_to_string(&mut rest).unwrap();
 }
 
+fn kill_one(origin: &Origin, signal: i32) -> Killed {
+    kill_trees(std::slice::from_ref(origin), signal)
+        .unwrap()
+        .remove(0)
+}
+
 fn kill(origin: &Origin) -> Killed {
-    let killed = kill_tree(origin, libc::SIGKILL).unwrap();
+    let killed = kill_one(origin, libc::SIGKILL);
     assert!(killed.complete && killed.refused.is_empty(), "{killed:?}");
     killed
 }
@@ -129,11 +135,32 @@ fn another_process_under_the_same_number_is_left_alone() {
 }
 
 #[test]
+fn several_trees_are_killed_together_and_told_apart() {
+    become_subreaper().unwrap();
+    let family = "(setsid sh -c 'echo; exec sleep 1000' &) ; echo; exec sleep 1000";
+    let (first, one, pipe) = start(family, "first", 2);
+    let (second, other, other_pipe) = start("echo; exec sleep 1000", "second", 1);
+    let (spared, _, _pipe) = start("echo; exec sleep 1000", "spared", 1);
+    let killed = kill_trees(&[one, other], libc::SIGKILL).unwrap();
+    let told = killed
+        .iter()
+        .map(|killed| (killed.signalled, killed.complete));
+    assert_eq!(told.collect::<Vec<_>>(), [(2, true), (1, true)]);
+    assert_all_ended(pipe);
+    assert_all_ended(other_pipe);
+    wait(&first);
+    wait(&second);
+    assert_eq!(spared.pidfd.try_wait().unwrap(), None);
+    spared.pidfd.signal(libc::SIGKILL).unwrap();
+    wait(&spared);
+}
+
+#[test]
 fn a_softer_signal_reaches_each_once() {
     let text = "trap 'echo term; exit 0' TERM; (trap 'echo term; exit 0' TERM; echo; while :; do sleep 0.01; done) &
         echo; while :; do sleep 0.01; done";
     let (child, origin, mut pipe) = start(text, "soft", 2);
-    let killed = kill_tree(&origin, libc::SIGTERM).unwrap();
+    let killed = kill_one(&origin, libc::SIGTERM);
     assert!(killed.complete, "{killed:?}");
     let mut rest = String::new();
     pipe.read_to_string(&mut rest).unwrap();
