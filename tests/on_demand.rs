@@ -43,6 +43,12 @@ fn the_first_connection_starts_it_and_is_served() {
         assert_eq!(status["reason"]["cause"], "on_demand", "{status}");
         let told = "waiting for the first connection to one of its sockets";
         assert_eq!(status["reason"]["text"], told);
+        let story = daemon.ctl(&["why", "web"]);
+        let story = String::from_utf8_lossy(&story.stdout).into_owned();
+        assert!(
+            story.contains("Next: it starts at the first connection"),
+            "{story}"
+        );
         let answer = answer(ask(daemon));
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         let status = daemon.wait_until("web", |status| status["state"] == "active");

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::Daemon;
 use common::facts::{in_each_mode, line_of, number_of, pid_of, pids, runs, told_until_now, topics};
+use common::{Daemon, eventually};
 use serde_json::json;
 
 #[test]
@@ -52,6 +52,38 @@ fn the_stop_signal_is_the_one_that_was_configured() {
         events.wait("watcher.web.reap")["data"]["exit_code"],
         128 + 12
     );
+}
+
+#[test]
+fn a_worker_that_was_stopped_hears_that_it_is_to_end() {
+    // Were it left to the end of the grace, the test would hang.
+    let config = r#"
+        [watcher.web]
+        cmd = "sleep 1000"
+        graceful_timeout = "1h"
+        [watcher.tree]
+        cmd = "sleep 1000"
+        graceful_timeout = "1h"
+        stop_children = true"#;
+    in_each_mode(config, |daemon| {
+        for name in ["web", "tree"] {
+            let before = pids(&daemon.status(name));
+            let pid = *before.first().expect("one runs");
+            let params = json!({"watcher": name, "signal": "STOP"});
+            daemon.call("Signal", params).expect("it runs");
+            eventually("it is stopped", || {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+                stat.contains(") T ").then_some(())
+            });
+            let mut events = daemon.subscribe();
+            assert!(daemon.ctl(&["stop", name]).status.success());
+            let told = told_until_now(daemon, &mut events);
+            let ending = ["kill", "reap", "stop"].map(|topic| format!("{name}.{topic}"));
+            assert_eq!(topics(&told), ending);
+            assert_eq!(told[0]["data"]["signal"], "SIGTERM");
+            assert_eq!(told[1]["data"]["exit_code"], 128 + 15);
+        }
+    });
 }
 
 #[test]

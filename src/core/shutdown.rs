@@ -4,7 +4,7 @@ use super::supervisor::Supervisor;
 use super::timers::Timer;
 use super::watcher::{Phase, Wanted};
 use super::waves::Direction;
-use super::{Action, EventKind, ExitReason, Name, Refusal, Reply, Shutdown};
+use super::{Action, Cause, EventKind, ExitReason, Name, Refusal, Reply, Shutdown};
 use std::time::Duration;
 
 /// What is left after a kill of everything has so long to vanish before we go without it. The
@@ -66,7 +66,14 @@ impl Supervisor {
         self.waves.clear(&mut self.ctx);
         let names: Vec<Name> = self.watchers.keys().cloned().collect();
         for name in &names {
-            self.with_watcher(name, |watcher, ctx| watcher.want_down(Wanted::Down, ctx));
+            self.with_watcher(name, |watcher, ctx| {
+                let ran = watcher.phase != Phase::Stopped;
+                watcher.want_down(Wanted::Down, ctx);
+                if ran {
+                    let text = "circusd is shutting down".into();
+                    watcher.set_trouble(Cause::Operator, text, ctx.now);
+                }
+            });
         }
         let (watchers, now) = (&mut self.watchers, self.ctx.now);
         self.waves

@@ -224,6 +224,12 @@ impl Watcher {
         self.workers.values()
     }
 
+    /// One of them, by its name.
+    #[must_use]
+    pub fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(&id)
+    }
+
     /// Its last ends, oldest first; at most eight.
     pub fn exits(&self) -> impl DoubleEndedIterator<Item = &Exit> {
         self.exits.iter()

@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::connection::{Answer, Ask};
 use super::convert;
 use super::events::SharedLog;
+use super::homes;
 use super::hooks::{Hooks, News};
 use super::journal;
 use super::notify;
@@ -29,7 +30,8 @@ use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, Input, Name, Reply, RequestId, Shutdown, SignalId, Supervisor, WorkerId,
+    Action, ExitReason, Input, Name, ProcessState, Reply, RequestId, Shutdown, SignalId,
+    Supervisor, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -304,7 +306,6 @@ impl Driver {
     }
 
     fn carry_out(&mut self, action: Action) {
-        let watch = self.watch.get_mut();
         match action {
             Action::Spawn {
                 worker,
@@ -328,19 +329,23 @@ impl Driver {
                 signal,
                 recipients,
             } => {
-                let sent = self.workers.signal(worker, id, signal, recipients);
+                let signals = match self.is_stopping(worker) {
+                    true => homes::Signals::to_end(signal),
+                    false => homes::Signals::Alone(signal),
+                };
+                let sent = self.workers.signal(worker, id, signals, recipients);
                 self.inputs.push(sent);
             }
             Action::KillTree { worker, id } => self.kill_trees(&mut vec![(worker, id)]),
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
-                self.workers.let_go(worker, watch);
+                self.workers.let_go(worker, self.watch.get_mut());
             }
-            Action::Forget { worker } => self.workers.forget(worker, watch),
+            Action::Forget { worker } => self.workers.forget(worker, self.watch.get_mut()),
             Action::Await {
                 watcher,
                 awaited: false,
-            } => self.workers.end_demand(&watcher, watch),
+            } => self.workers.end_demand(&watcher, self.watch.get_mut()),
             Action::Await { watcher, .. } => self.await_demand(&watcher),
             Action::Freeze { watcher, frozen } => {
                 if frozen {
@@ -371,6 +376,13 @@ impl Driver {
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
         }
+    }
+
+    fn is_stopping(&self, worker: WorkerId) -> bool {
+        let watcher = self.core.owner(worker);
+        let watcher = watcher.and_then(|name| self.core.watcher(name));
+        let worker = watcher.and_then(|watcher| watcher.worker(worker));
+        worker.is_some_and(|worker| worker.state() == ProcessState::Stopping)
     }
 
     /// Waits for the first connection to one of the sockets that the watcher has now.

@@ -69,6 +69,9 @@ fn next(watcher: &Watcher, now: Time) -> String {
         (WatcherState::Starting | WatcherState::Reloading, ..) => {
             "Next: it is done when all its processes are ready.".into()
         }
+        (WatcherState::Stopped, _, Some(Cause::OnDemand)) => {
+            "Next: it starts at the first connection to one of its sockets.".into()
+        }
         (WatcherState::Stopping, ..) => "Next: it is stopped when nothing of it is left.".into(),
         (WatcherState::Waiting, _, Some(Cause::Dependency)) => {
             "Next: it starts when those before it have settled.".into()

@@ -40,6 +40,44 @@ const RESERVED: [&str; 12] = [
     "dmem",
 ];
 
+/// What a process is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Signals {
+    /// This and no more.
+    Alone(i32),
+    /// This, and SIGCONT after it, as systemd does (systemd.kill(5)).
+    Heard(i32),
+}
+
+impl Signals {
+    /// What tells a process to end: one that is stopped hears nothing but SIGKILL and SIGCONT.
+    pub(super) fn to_end(signal: i32) -> Signals {
+        use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU};
+        match signal {
+            SIGKILL | SIGCONT | SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => Signals::Alone(signal),
+            _ => Signals::Heard(signal),
+        }
+    }
+
+    /// The one that is meant.
+    pub(super) fn first(self) -> i32 {
+        let (Signals::Alone(signal) | Signals::Heard(signal)) = self;
+        signal
+    }
+
+    /// # Errors
+    ///
+    /// Those of the first.
+    pub(super) fn send(self, process: &Pidfd) -> io::Result<()> {
+        process.signal(self.first())?;
+        if matches!(self, Signals::Heard(_)) {
+            // Whoever may be sent the first may be sent this, unless it has ended by the first.
+            let _ = process.signal(nix::libc::SIGCONT);
+        }
+        Ok(())
+    }
+}
+
 /// Makes homes.
 #[derive(Debug)]
 pub(super) struct Homes {
@@ -249,17 +287,6 @@ pub(super) fn tree_of(pid: Pid, (name, value): (String, String)) -> io::Result<H
     }))
 }
 
-/// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
-/// any there. Says where how many processes live in them still.
-pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, usize)> {
-    let path = base.join(format!("circusd-{previous}"));
-    if !path.is_dir() || remove(path.clone()) {
-        return None;
-    }
-    let left = Cgroup::open(&path).and_then(|group| group.procs());
-    Some((path, left.map_or(0, |pids| pids.len())))
-}
-
 fn kill_group(path: &Path) -> io::Result<bool> {
     let group = Cgroup::open(path)?;
     let populated = group.is_populated()?;
@@ -284,6 +311,17 @@ fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
         false => Err(Errno::EPERM.into()),
     };
     killed.into_iter().map(found).collect()
+}
+
+/// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
+/// any there. Says where how many processes live in them still.
+pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, usize)> {
+    let path = base.join(format!("circusd-{previous}"));
+    if !path.is_dir() || remove(path.clone()) {
+        return None;
+    }
+    let left = Cgroup::open(&path).and_then(|group| group.procs());
+    Some((path, left.map_or(0, |pids| pids.len())))
 }
 
 /// Says whether it is gone.
@@ -376,12 +414,12 @@ impl Home {
         }
     }
 
-    /// Sends `signal` to all, or to all but the main process. Says who got it.
+    /// Sends `signals` to all, or to all but the main process. Says who got the first.
     ///
     /// # Errors
     ///
     /// Those of looking for them.
-    pub(super) fn signal(&self, signal: i32, except: Option<Pid>) -> io::Result<Vec<i32>> {
+    pub(super) fn signal(&self, signals: Signals, except: Option<Pid>) -> io::Result<Vec<i32>> {
         let members = self.members()?;
         let mut reached = Vec::new();
         for pid in members.into_iter().filter(|pid| Some(*pid) != except) {
@@ -389,7 +427,7 @@ impl Home {
             let Ok(pidfd) = Pidfd::open(pid) else {
                 continue;
             };
-            if self.has(pid)? && pidfd.signal(signal).is_ok() {
+            if self.has(pid)? && signals.send(&pidfd).is_ok() {
                 reached.push(pid.as_raw());
             }
         }

@@ -42,9 +42,7 @@ pub(super) fn start(level: &LogLevel, target: Option<&LogTarget>) -> io::Result<
                 .with_target(false)
                 .with_ansi(false)
                 .with_writer(move || stderr.clone());
-            registry
-                .with(lines.without_time().with_filter(filter))
-                .try_init()
+            registry.with(lines.with_filter(filter)).try_init()
         }
         Some(LogTarget::File(path)) => {
             let file = open_file(path)?;

@@ -66,8 +66,8 @@ impl Recipes {
         self.current.get(name).copied()
     }
 
-    /// Takes in the watchers of a configuration, with its sockets, all of which are open. One whose
-    /// processes would be made in the same way keeps its number.
+    /// Takes in the watchers of a configuration, with its sockets, all of which are open. One whose processes would be made in the same way
+    /// keeps its number.
     pub(super) fn update(
         &mut self,
         watchers: &[Watcher],
@@ -129,7 +129,7 @@ mod tests {
             root: dir.path().into(),
             directory: dir.path().into(),
         });
-        Recipe::new(&store.unwrap().config().watchers[0], &Opened::new())
+        Recipe::new(&store.unwrap().config().watchers[0], &Opened::default())
     }
 
     #[test]

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::demand::Demand;
 use super::descriptors::Budget;
-use super::homes::{Home, Homes};
+use super::homes::{Home, Homes, Signals};
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
@@ -132,8 +132,8 @@ impl Workers {
     ) -> Result<Pid, SpawnFailure> {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
-        let sockets = inherit(recipe)?;
         let credentials = recipe.credentials()?;
+        let sockets = inherit(recipe)?;
         let recipe = &recipe.watcher;
         let expanded = recipe.expand(wid);
         let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
@@ -236,19 +236,18 @@ impl Workers {
         self.demand.watchers()
     }
 
-    /// Sends a signal.
+    /// Sends a signal, and SIGCONT if that is needed for it to be heard; only the signal is told of.
     pub(super) fn signal(
         &mut self,
         worker: WorkerId,
         id: SignalId,
-        signal: i32,
+        signals: Signals,
         recipients: Recipients,
     ) -> Input {
-        let pids = self
-            .running
-            .get(&worker)
-            .map_or(Ok(Vec::new()), |running| running.signal(signal, recipients));
-        self.signalled(worker, id, signal, pids)
+        let pids = self.running.get(&worker).map_or(Ok(Vec::new()), |running| {
+            running.signal(signals, recipients)
+        });
+        self.signalled(worker, id, signals.first(), pids)
     }
 
     /// Kills everything of these workers, and answers for each.
@@ -462,15 +461,15 @@ impl Workers {
 }
 
 impl Running {
-    fn signal(&self, signal: i32, recipients: Recipients) -> io::Result<Vec<i32>> {
+    fn signal(&self, signals: Signals, recipients: Recipients) -> io::Result<Vec<i32>> {
         match recipients {
-            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| pidfd.signal(signal)) {
+            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| signals.send(pidfd)) {
                 Some(Ok(())) => Ok(vec![self.pid.as_raw()]),
                 Some(Err(error)) if error.raw_os_error() != Some(nix::libc::ESRCH) => Err(error),
                 _ => Ok(Vec::new()),
             },
-            Recipients::Children => self.home.signal(signal, Some(self.pid)),
-            Recipients::Tree => self.home.signal(signal, None),
+            Recipients::Children => self.home.signal(signals, Some(self.pid)),
+            Recipients::Tree => self.home.signal(signals, None),
         }
     }
 }

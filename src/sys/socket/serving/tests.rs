@@ -170,3 +170,30 @@ fn a_file_with_a_mode_of_its_own_is_what_it_is_whatever_our_umask() {
     .unwrap();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o666);
 }
+
+#[test]
+fn no_more_callers_wait_than_were_asked_for_until_that_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sock");
+    let backlog = 1;
+    let serving = Wanted {
+        backlog,
+        ..at_path(&path)
+    }
+    .open()
+    .unwrap();
+    let mut callers = Vec::new();
+    let mut call = || {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let caller = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        let called = connect(caller.as_raw_fd(), &UnixAddr::new(&path).unwrap());
+        callers.push(caller);
+        called
+    };
+    // The kernel takes one more than it is told.
+    call().unwrap();
+    call().unwrap();
+    assert_eq!(call(), Err(Errno::EAGAIN));
+    serving.listen(SockType::Stream, 16).unwrap();
+    call().unwrap();
+}
