@@ -202,13 +202,12 @@ fn a_watcher_is_added_started_and_removed() {
 #[test]
 fn a_watcher_on_its_way_out_has_no_options_any_more() {
     let daemon = Daemon::start(
-        "[watcher.web]\ncmd = ['/bin/sh', '-c', 'trap \"\" TERM; exec sleep 1000']\ngraceful_timeout = '1h'\n",
+        "[watcher.web]\ncmd = ['/bin/sh', '-c', 'trap \"\" TERM; echo up > $HOME/deaf; exec sleep 1000']\ngraceful_timeout = '1h'\n",
     );
+    line_of(&daemon.home().path("deaf"));
     let mut events = daemon.subscribe();
     let mut remover = daemon.connect();
-    // Halted it cannot even be ended before it is deaf.
     let pid = *pids(&daemon.status("web")).first().expect("it runs");
-    kill(Pid::from_raw(pid as i32), Signal::SIGSTOP).expect("it runs");
     remover.send_call("Remove", json!({"watcher": "web"}), false);
     events.wait("watcher.web.kill");
     let error = set(&daemon, json!({"numprocesses": 3})).expect_err("it is going");

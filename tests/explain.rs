@@ -3,6 +3,7 @@
 mod common;
 
 use common::Daemon;
+use common::facts::line_of;
 use serde_json::json;
 
 fn why(daemon: &Daemon, watcher: &str) -> String {
@@ -59,9 +60,10 @@ fn what_is_held_says_when_it_is_tried_again_and_how_it_ended() {
 #[test]
 fn what_waits_for_a_process_to_end_says_for_how_long() {
     let daemon = Daemon::start(
-        "[watcher.web]\ncmd = ['/bin/sh', '-c', 'trap \"\" TERM; while :; do sleep 1; done']\n\
+        "[watcher.web]\ncmd = ['/bin/sh', '-c', 'trap \"\" TERM; echo up > $HOME/deaf; while :; do sleep 1; done']\n\
          graceful_timeout = '1h'\n",
     );
+    line_of(&daemon.home().path("deaf"));
     let stop = daemon.call("Stop", json!({"watchers": "web", "wait": false}));
     stop.expect("it is accepted");
     daemon.wait_until("web", |watcher| watcher["state"] == "stopping");
