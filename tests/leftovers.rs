@@ -4,11 +4,11 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::facts::{has_cgroups, runs};
+use common::facts::{has_cgroups, number_of, runs, without_cgroups};
 use common::{Home, eventually, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SLEEPER: &str = "[watcher.web]\ncmd = ['sleep', '1000']\n";
 
@@ -52,6 +52,29 @@ fn what_still_runs_is_told_and_what_is_empty_goes() {
     assert!(third.stop().success());
     // Only the state's last run is known, so this one was left when the second began.
     std::fs::read_dir(&group).is_ok().then(|| remove(&group));
+}
+
+/// A worker that hides a child: it has left its session and its parent, and has no environment.
+fn hider(file: &std::path::Path) -> String {
+    let file = file.display();
+    format!(
+        "[watcher.web]\ncmd = ['/bin/sh', '-c', \"(env -i $(command -v setsid) /bin/sh -c \
+         'echo $$ > {file}; exec sleep 1000' &); exec sleep 1000\"]\n"
+    )
+}
+
+#[test]
+fn what_has_lost_every_sign_ends_with_the_daemon_at_the_latest() {
+    let home = Home::new("");
+    let file = home.path("hidden");
+    home.configure(&hider(&file));
+    let mut daemon = without_cgroups(&home);
+    let hidden = number_of(&file);
+    daemon
+        .call("Stop", json!({"watchers": "web"}))
+        .expect("it stops");
+    assert!(daemon.stop().success());
+    assert!(!runs(hidden), "{hidden} lives on");
 }
 
 /// Removes a group and those in it.

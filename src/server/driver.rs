@@ -134,6 +134,9 @@ impl Driver {
             if let Some(ended) = self.ended {
                 self.hooks.end().await;
                 self.workers.streams.drain();
+                if ended.left == 0 {
+                    self.workers.homes.end_strangers();
+                }
                 self.workers.homes.remove_all();
                 return ended;
             }

@@ -11,7 +11,7 @@
 //! others may have groups there too. A place's group is reused by the next process there, so a
 //! respawn neither makes nor removes a directory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +91,8 @@ pub(super) struct Homes {
     /// cloned from with that of the group it is cloned into. Into a group that was killed once,
     /// nobody can be cloned alive.
     spent: BTreeSet<PathBuf>,
+    /// Those who were let go, where there are no cgroups.
+    free: Vec<Origin>,
 }
 
 /// The home of one worker, or of one run of a hook.
@@ -113,6 +115,7 @@ impl Homes {
             root,
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
+            free: Vec::new(),
         }
     }
 
@@ -234,8 +237,30 @@ impl Homes {
 
     /// Notes that somebody goes on living in a home, and is no longer ours.
     pub(super) fn let_go(&mut self, home: &Home) {
-        if let Home::Cgroup(path) = home {
-            self.spent.insert(path.clone());
+        match home {
+            Home::Cgroup(path) => {
+                self.spent.insert(path.clone());
+            }
+            Home::Tree(origin) => self.free.push(origin.clone()),
+        }
+    }
+
+    /// Where there are no cgroups, ends what has lost every sign of where it came from: it must not
+    /// outlive us. Those who were let go are spared, with all that is theirs.
+    pub(super) fn end_strangers(&self) {
+        if self.has_cgroups() {
+            return;
+        }
+        let mut spared = HashSet::new();
+        for origin in &self.free {
+            match tree::members(origin) {
+                Ok(members) => spared.extend(members.into_iter().map(|process| process.pid)),
+                // Better one too many lives on than one that was let go is killed.
+                Err(error) => return tracing::warn!("failed to look for strangers: {error}"),
+            }
+        }
+        if let Err(error) = tree::end_strangers(|pid| spared.contains(&pid)) {
+            tracing::warn!("failed to end what has lost its origin: {error}");
         }
     }
 

@@ -74,7 +74,8 @@ impl From<ExitCode> for std::process::ExitCode {
     }
 }
 
-/// Runs a daemon in the foreground until it has ended. What keeps it from running is told to
+/// Runs a daemon in the foreground until it has ended. The process is the daemon's alone: where there
+/// are no cgroups, children that nobody knows are ended with it. What keeps it from running is told to
 /// `complain`, one sentence or list of errors at a time.
 pub fn run(options: Options, complain: impl Fn(&str)) -> ExitCode {
     let store = match Store::load(options.sources) {

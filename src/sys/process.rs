@@ -58,6 +58,12 @@ impl Process {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 
+    /// Whether it is one of the kernel's own, which have no program: kthreadd and its children.
+    #[must_use]
+    pub fn is_kernels(&self) -> bool {
+        self.pid.as_raw() == 2 || self.ppid.as_raw() == 2
+    }
+
     /// Whether `other` is the same process at another time.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
@@ -121,15 +127,30 @@ fn children_by_scan(parent: Pid) -> io::Result<Vec<Pid>> {
 ///
 /// `EACCES` for a process that we may not look into; see also [`is_gone`].
 pub fn variable(pid: Pid, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let environment = environment(pid)?;
+    Ok(value_in(&environment, name).map(<[u8]>::to_vec))
+}
+
+/// The environment that a process was started with; empty for the moment in which it executes another program.
+///
+/// # Errors
+///
+/// As for [`variable`].
+pub fn environment(pid: Pid) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     fs::File::open(format!("/proc/{pid}/environ"))?
         .take(ENVIRON_BYTES_MAX)
         .read_to_end(&mut text)?;
-    let value = text.split(|&byte| byte == 0).find_map(|line| {
+    Ok(text)
+}
+
+/// The value of a variable in an environment.
+#[must_use]
+pub fn value_in<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    environment.split(|&byte| byte == 0).find_map(|line| {
         let value = line.strip_prefix(name.as_bytes())?;
         value.strip_prefix(b"=")
-    });
-    Ok(value.map(<[u8]>::to_vec))
+    })
 }
 
 /// The entries of a directory that are numbers.

@@ -12,14 +12,23 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::Pid;
 
-use super::pidfd::{ExitStatus, waitid};
+use super::pidfd::{ExitStatus, Pidfd, waitid};
 use super::process::{self, Process};
 
 pub use kill::{Killed, kill_trees};
+
+/// How often we look at a process without an environment, about a millisecond in all. An execve(2) that takes
+/// longer is seen the next time; a process that was started without one costs so much at each look.
+const LOOKS_MAX: usize = 100;
+
+/// How many generations of strangers are ended: each may have been hidden by the one before.
+const STRANGERS_PASSES_MAX: usize = 100;
 
 /// How many generations a chain of parents is followed; a loop can only come from a snapshot that is not of one
 /// moment, and ends here.
@@ -154,12 +163,28 @@ impl<'a> Marks<'a> {
 
     /// What the process carries under these names, whosever it is; nothing if we may not look.
     fn carried_by(&self, process: &Process) -> BTreeMap<&'a str, Vec<u8>> {
-        let read = |name| process::variable(process.pid, name).ok().flatten();
+        let environment = environment(process);
         let names = self.names.iter();
         names
-            .filter_map(|name| read(name).map(|value| (*name, value)))
+            .filter_map(|name| Some((*name, process::value_in(&environment, name)?.to_vec())))
             .collect()
     }
+}
+
+/// The environment of a process; empty if it has none, or we may not look.
+///
+/// One that is just executing another program has none for a moment, and is given that.
+fn environment(process: &Process) -> Vec<u8> {
+    if process.is_dead() || process.is_kernels() {
+        return Vec::new();
+    }
+    for _ in 0..LOOKS_MAX {
+        match process::environment(process.pid) {
+            Ok(environment) if environment.is_empty() => std::thread::yield_now(),
+            read => return read.unwrap_or_default(),
+        }
+    }
+    Vec::new()
 }
 
 /// All processes, as they were while we looked.
@@ -292,4 +317,33 @@ fn reap(pid: Pid) -> io::Result<Option<(Pid, ExitStatus)>> {
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
         result => result,
     }
+}
+
+/// Kills those of our children that nobody knows, and theirs, who come to us when they lose their parent; and
+/// waits for them. For the end of the daemon: they are what has lost every sign of its origin.
+///
+/// `is_known` tells whom to spare.
+///
+/// # Errors
+///
+/// Those of reading `/proc`. Who may not be signalled is left alone.
+pub fn end_strangers(is_known: impl Fn(Pid) -> bool) -> io::Result<()> {
+    for _ in 0..STRANGERS_PASSES_MAX {
+        let strangers = children()?.into_iter().filter(|pid| !is_known(*pid));
+        // A child of ours keeps its number until we have waited for it.
+        let told: Vec<Pidfd> = strangers
+            .filter_map(|pid| Pidfd::open(pid).ok())
+            .filter(|pidfd| pidfd.signal(libc::SIGKILL).is_ok())
+            .collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        for pidfd in &told {
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            // A second is for a machine that is not itself; the kernel needs far less.
+            let _ = poll(&mut fds, 1000_u16);
+            let _ = pidfd.try_wait();
+        }
+    }
+    Ok(())
 }
