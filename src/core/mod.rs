@@ -41,6 +41,7 @@ mod signals;
 #[cfg(test)]
 mod sim;
 mod spec;
+mod specs;
 mod supervisor;
 #[cfg(test)]
 mod tests;
