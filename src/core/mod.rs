@@ -13,7 +13,8 @@
 //! supervisor.rs   where every input arrives
 //! commands.rs     what is asked, checked and turned into wishes; operate.rs into errands
 //! watcher.rs      one watcher; phases.rs takes the next step from what is to what is wanted
-//! pool.rs         keeps a pool at its size; replace.rs replaces all of it
+//! specs.rs        watchers that come, go and change
+//! pool.rs         keeps a pool at its size; births.rs makes its processes, replace.rs replaces all of it
 //! worker.rs       one process; place.rs the history of its place
 //! endings.rs      what the end of a process means: back-off, flapping, giving up
 //! signals.rs      stop, kill and signal; waves.rs who comes before whom
