@@ -54,6 +54,26 @@ fn what_still_runs_is_told_and_what_is_empty_goes() {
     std::fs::read_dir(&group).is_ok().then(|| remove(&group));
 }
 
+#[test]
+fn what_still_runs_is_told_without_cgroups_too() {
+    let home = Home::new(SLEEPER);
+    let mut first = without_cgroups(&home);
+    let status = first.status("web");
+    let pid = status["processes"][0]["pid"].as_u64().expect("it runs");
+    first.kill();
+    let mut second = without_cgroups(&home);
+    let told = "1 process of an earlier circusd that was killed still lives with CIRCUS_WORKER=";
+    assert!(second.log().contains(told), "{}", second.log());
+    assert!(runs(pid), "it is nobody's to end by mistake");
+    assert!(second.stop().success());
+    kill(
+        Pid::from_raw(i32::try_from(pid).expect("a pid")),
+        Signal::SIGKILL,
+    )
+    .expect("it is ours");
+    eventually("it has gone", || (!runs(pid)).then_some(()));
+}
+
 /// A worker that hides a child: it has left its session and its parent, and has no environment.
 fn hider(file: &std::path::Path) -> String {
     let file = file.display();

@@ -24,6 +24,9 @@ use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 use crate::sys::tree::{self, Mark, Origin};
 
+/// The variable by which a worker and its children are known where there is no group.
+const MARK: &str = "CIRCUS_WORKER";
+
 /// What the kernel calls its own files in a group; a watcher's directory must not be in their way.
 const RESERVED: [&str; 12] = [
     "cgroup",
@@ -165,10 +168,7 @@ impl Homes {
 
     /// The variable by which a worker and its children are known where there is no group.
     pub(super) fn mark(&self, worker: u64) -> (String, String) {
-        (
-            "CIRCUS_WORKER".into(),
-            format!("{}:{worker}", self.instance),
-        )
+        (MARK.into(), format!("{}:{worker}", self.instance))
     }
 
     /// The home of a worker that has just been started.
@@ -336,6 +336,14 @@ fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
         false => Err(Errno::EPERM.into()),
     };
     killed.into_iter().map(found).collect()
+}
+
+/// How many processes of an earlier run live on, where they are known by their mark alone.
+pub(super) fn count_previous(previous: &str) -> usize {
+    tree::count_marked(MARK, &format!("{previous}:")).unwrap_or_else(|error| {
+        tracing::warn!("failed to look for what an earlier circusd has left: {error}");
+        0
+    })
 }
 
 /// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes

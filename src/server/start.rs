@@ -22,7 +22,7 @@ use super::connection::{Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
-use super::homes::{Homes, clear_previous};
+use super::homes::{Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
 use super::program::Surroundings;
 use super::recipes::Recipes;
@@ -329,14 +329,7 @@ fn assemble(
         true => abilities.cgroup_base.as_deref().ok(),
         false => None,
     };
-    let previous = base.zip(state.previous.as_deref());
-    if let Some((path, left)) = previous.and_then(|(base, name)| clear_previous(base, name)) {
-        let (left, path) = (journal::processes(left), path.display());
-        tracing::warn!(
-            "{left} of an earlier circusd that was killed still lives in the cgroup '{path}'; this \
-             version does not take over what was left, and starts others beside it"
-        );
-    }
+    tell_of_leftovers(base, state.previous.as_deref());
     let clock = Clock::start();
     let surroundings = Rc::new(Surroundings {
         instance: state.instance.clone(),
@@ -377,6 +370,32 @@ fn assemble(
         reload_log,
         store,
     })
+}
+
+/// Says what an earlier run on the same state has left, which nobody looks after now.
+fn tell_of_leftovers(base: Option<&Path>, previous: Option<&str>) {
+    let (left, place) = match (base, previous) {
+        (_, None) => return,
+        (Some(base), Some(previous)) => match clear_previous(base, previous) {
+            Some((path, left)) => (left, format!("in the cgroup '{}'", path.display())),
+            None => return,
+        },
+        (None, Some(previous)) => match count_previous(previous) {
+            0 => return,
+            left => (
+                left,
+                format!("with CIRCUS_WORKER={previous}:… in its environment"),
+            ),
+        },
+    };
+    let (left, live) = (
+        journal::processes(left),
+        if left == 1 { "lives" } else { "live" },
+    );
+    tracing::warn!(
+        "{left} of an earlier circusd that was killed still {live} {place}; this version does not \
+         take over what was left, and starts others beside it"
+    );
 }
 
 impl Driver {

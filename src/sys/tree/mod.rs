@@ -140,6 +140,23 @@ impl Known {
     }
 }
 
+/// How many living processes were given a variable of this name whose value begins so.
+///
+/// Looks at every process of the machine that we may look into.
+///
+/// # Errors
+///
+/// Those of reading `/proc`.
+pub fn count_marked(name: &str, prefix: &str) -> io::Result<usize> {
+    let Snapshot(processes) = Snapshot::take()?;
+    let marked = |process: &&Process| {
+        let environment = environment(process);
+        process::value_in(&environment, name)
+            .is_some_and(|mark| mark.starts_with(prefix.as_bytes()))
+    };
+    Ok(processes.values().filter(marked).count())
+}
+
 /// The marks of all origins, so that a process's environment is read once for all of them.
 struct Marks<'a> {
     names: BTreeSet<&'a str>,
