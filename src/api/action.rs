@@ -132,8 +132,9 @@ pub const ACTIONS: &[Action] = &[
             member(
                 "by",
                 "string",
-                "why: `stop`, `scale`, `reload`, `max_age`, `operator`, `start_timeout`, `hook`, \
-                 or `cleanup` for what a process left behind",
+                "why: `stop`, `scale`, `reload`, `max_age`, `max_requests`, `operator`, \
+                 `start_timeout`, `watchdog`, `health`, `hook`, or `cleanup` for what a process \
+                 left behind",
             ),
         ],
     ),
@@ -194,6 +195,30 @@ pub const ACTIONS: &[Action] = &[
             ),
             member("attempts", "int", "how many there were"),
         ],
+    ),
+    watcher(
+        "oom",
+        "The kernel has killed something of a process for want of memory.",
+        &[
+            PID,
+            WID,
+            member(
+                "memory_peak",
+                "?int",
+                "the most memory that the process and its children have used, in bytes",
+            ),
+            member("memory_max", "?int", "the limit they met, in bytes"),
+        ],
+    ),
+    watcher(
+        "watchdog",
+        "A process was silent for longer than its watchdog allows, and is replaced.",
+        &[PID, WID, member("error", "string", "what was missed")],
+    ),
+    watcher(
+        "health",
+        "A process has failed its health check, and is replaced.",
+        &[PID, WID, member("error", "string", "how it failed")],
     ),
     watcher("freeze", "The processes of the watcher are frozen.", &[]),
     watcher("thaw", "They go on.", &[]),

@@ -38,6 +38,20 @@ pub enum Action {
         /// Names this signal in the answer.
         id: SignalId,
     },
+    /// Find out whether a process is ready, or healthy; a later one for the same worker takes the
+    /// place of an earlier. Answered by [`Input::Ready`](super::Input::Ready) or
+    /// [`Input::NotReady`](super::Input::NotReady), or by [`Input::Unfit`](super::Input::Unfit).
+    Probe {
+        /// Which.
+        worker: WorkerId,
+        /// For what.
+        probe: Probe,
+    },
+    /// Nobody wants to know any more.
+    EndProbe {
+        /// Which.
+        worker: WorkerId,
+    },
     /// Let the processes of a worker run on without us; nothing more will be heard of it.
     Abandon {
         /// Which.
@@ -112,6 +126,15 @@ pub enum Action {
         /// How many processes could not be ended; 0 as a rule.
         left: usize,
     },
+}
+
+/// What is to be found out about a process that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Whether it is ready, as what it was made from says.
+    Readiness,
+    /// Whether it is healthy, again and again.
+    Health,
 }
 
 /// Why the supervisor ends.

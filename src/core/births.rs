@@ -4,9 +4,9 @@ use super::context::{Context, Purpose};
 use super::endings::Farewell;
 use super::timers::Timer;
 use super::watcher::Watcher;
-use super::worker::{Life, Standing, Worker};
+use super::worker::{Life, Standing, Vitals, Worker};
 use super::{
-    Action, By, Cause, EventKind, Hook, HookAnswer, Readiness, SpawnFailure, Time, WorkerId,
+    Action, By, Cause, EventKind, Hook, HookAnswer, Probe, Readiness, SpawnFailure, Time, WorkerId,
 };
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ impl Watcher {
             stop: None,
             exit: None,
             emptied: false,
+            vitals: Vitals::default(),
             age_share: ctx.rng.f64(),
         };
         self.gate.last = Some(ctx.now);
@@ -137,6 +138,7 @@ impl Watcher {
         ) {
             (Readiness::Told { timeout }, None) => {
                 ctx.timers.set(Timer::Worker(id), Some(ctx.now + timeout));
+                self.probe(id, Probe::Readiness, ctx);
             }
             _ => self.on_ready(id, ctx),
         }
@@ -184,6 +186,7 @@ impl Watcher {
                 ctx,
             );
         }
+        self.look_after(id, ctx);
     }
 
     /// When a process is too old.

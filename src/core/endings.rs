@@ -6,7 +6,7 @@ use super::timers::Timer;
 use super::watcher::{Phase, Up, Watcher};
 use super::worker::{Life, Stop, Worker};
 use super::{
-    Action, By, Cause, EventKind, Exit, ExitStatus, Hook, Recipients, Restart, WatcherSpec,
+    Action, By, Cause, EventKind, Exit, ExitStatus, Forced, Hook, Recipients, Restart, WatcherSpec,
     WorkerId,
 };
 use std::time::Duration;
@@ -67,8 +67,10 @@ impl Watcher {
             by: farewell.by,
             kill_at,
             killed: None,
+            overdue: false,
         };
         self.change(id, |worker| worker.stop = Some(stop));
+        self.look_away(id, ctx);
         // The kernel is still making it; it is told as soon as it can hear.
         if !spawning {
             self.tell(id, farewell, ctx);
@@ -142,6 +144,7 @@ impl Watcher {
                 by,
                 kill_at: now,
                 killed: None,
+                overdue: false,
             });
             let pause = stop
                 .killed
@@ -160,12 +163,19 @@ impl Watcher {
             return;
         };
         if worker.stop.is_some() {
+            self.change(id, |worker| {
+                if let Some(stop) = &mut worker.stop {
+                    stop.overdue = true;
+                }
+            });
             return self.kill_tree(id, ctx);
         }
         match worker.life {
             Life::Starting => {
                 let after = ctx.now.since(worker.started).as_secs_f64();
-                let text = format!("process {} was not ready within {after} s", worker.wid);
+                let why = worker.vitals.not_ready.as_ref();
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                let text = format!("process {} was not ready within {after} s{why}", worker.wid);
                 self.set_trouble(Cause::SpawnFailed, text, ctx.now);
                 self.dismiss(id, Farewell::new(By::StartTimeout, &self.spec), ctx);
                 self.spawn_failed(ctx);
@@ -210,8 +220,9 @@ impl Watcher {
             runtime: ctx.now.since(worker.started),
             status,
             expected,
-            timed_out: worker.stop.is_some_and(|stop| stop.by == By::StartTimeout),
+            forced: forced(worker, status),
         };
+        self.look_away(id, ctx);
         self.change(id, |worker| {
             worker.exit = Some(exit);
             worker.emptied = emptied;
@@ -300,24 +311,28 @@ impl Watcher {
         };
         // The place of one that was to be replaced is not its successor's.
         let replaced = worker.outdated.is_some() || worker.generation < self.generation;
-        let over = exit.expected || replaced;
+        // Whoever was not fit to go on has ended as if by itself.
+        let over = (exit.expected && worker.vitals.fault.is_none()) || replaced;
         if over || !matches!(self.phase, Phase::Up(_)) {
             self.histories.remove(&worker.wid);
             return Vacancy::Free;
         }
-        if !self.respawns(exit.status) {
+        if !self.respawns(worker, exit.status) {
             self.histories.remove(&worker.wid);
             return Vacancy::Finished;
         }
         self.restarts += 1;
         self.note_early_end(worker, exit, ctx);
-        self.outlook(worker.wid, exit, ctx)
+        let fault = worker.vitals.fault.as_deref();
+        let ended = fault.map_or_else(|| exit.to_string(), ToOwned::to_owned);
+        self.outlook(worker.wid, exit, &ended, ctx)
     }
 
-    fn respawns(&self, status: ExitStatus) -> bool {
+    fn respawns(&self, worker: &Worker, status: ExitStatus) -> bool {
         match self.spec.restart {
             Restart::Always => true,
             Restart::Never => false,
+            Restart::OnFailure if worker.vitals.fault.is_some() => true,
             Restart::OnFailure => match status {
                 ExitStatus::Exited(code) => !self.spec.success_exit_status.contains(&code),
                 ExitStatus::Signaled(_) | ExitStatus::Dumped(_) | ExitStatus::Unknown => true,
@@ -327,7 +342,7 @@ impl Watcher {
 
     /// An end that spoils a start or a reload that is under way.
     fn note_early_end(&mut self, worker: &Worker, exit: &Exit, ctx: &mut Context) {
-        let text = format!("process {} {}", exit.wid, exit.status);
+        let text = format!("process {} {exit}", exit.wid);
         let new = self
             .reload
             .is_some_and(|reload| worker.generation >= reload.generation);
@@ -339,11 +354,11 @@ impl Watcher {
         }
     }
 
-    fn outlook(&mut self, wid: u32, exit: &Exit, ctx: &mut Context) -> Vacancy {
+    fn outlook(&mut self, wid: u32, exit: &Exit, ended: &str, ctx: &mut Context) -> Vacancy {
         let history = self.histories.entry(wid).or_default();
         let (backoff, flapping) = (self.spec.backoff.as_ref(), self.spec.flapping.as_ref());
         let outlook = history.ended(exit.time, exit.runtime, backoff, flapping, &mut ctx.rng);
-        let ended = format!("process {wid} {}", exit.status);
+        let ended = format!("process {wid} {ended}");
         match (outlook, self.spec.flapping) {
             (Outlook::Respawn(pause), _) if pause.is_zero() => Vacancy::Until(ctx.now),
             (Outlook::Respawn(pause), _) => {
@@ -418,5 +433,17 @@ impl Watcher {
                 .and_then(|worker| self.age_limit(worker));
             ctx.timers.set(Timer::Worker(id), age);
         }
+    }
+}
+
+/// What ended a process, where its status does not say.
+fn forced(worker: &Worker, status: ExitStatus) -> Option<Forced> {
+    let killed = matches!(status, ExitStatus::Signaled(9));
+    match worker.stop {
+        Some(stop) if stop.by == By::Watchdog => Some(Forced::Watchdog),
+        Some(stop) if stop.by == By::StartTimeout => Some(Forced::Timeout),
+        Some(stop) if stop.overdue && killed => Some(Forced::Timeout),
+        None if worker.vitals.out_of_memory && killed => Some(Forced::OutOfMemory),
+        _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What listeners are told.
 
-use super::{Announcement, ExitStatus, Hook, Name, SpawnFailure, Time};
+use super::{Announcement, ExitStatus, Fault, Hook, Name, SpawnFailure, Time};
 use std::time::Duration;
 
 /// One thing that happened, numbered without gaps.
@@ -74,6 +74,20 @@ pub enum EventKind {
     },
     /// A place, or with `wid` `None` the whole watcher, is given up.
     GaveUp { wid: Option<u32>, attempts: u32 },
+    /// The kernel has killed something of a process for want of memory.
+    Oom {
+        pid: i32,
+        wid: u32,
+        peak: Option<u64>,
+        limit: Option<u64>,
+    },
+    /// A process is not fit to go on, and is replaced.
+    Unfit {
+        pid: i32,
+        wid: u32,
+        fault: Fault,
+        error: String,
+    },
     /// The processes' clocks are stopped.
     Freeze,
     /// They go again.
@@ -101,8 +115,19 @@ pub struct Exit {
     pub status: ExitStatus,
     /// Whether we had asked for it.
     pub expected: bool,
-    /// Whether it was ended because it did not become ready in time.
-    pub timed_out: bool,
+    /// What ended it, where the status does not say.
+    pub forced: Option<Forced>,
+}
+
+/// What ended a process, where its status does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forced {
+    /// It was not ready, or did not end, in time.
+    Timeout,
+    /// It was silent for longer than its watchdog allows.
+    Watchdog,
+    /// The kernel killed it for want of memory.
+    OutOfMemory,
 }
 
 /// Where a change came from.
@@ -145,6 +170,12 @@ pub enum By {
     Hook,
     /// What it left behind is cleared away.
     Cleanup,
+    /// It was silent for too long.
+    Watchdog,
+    /// It has failed its health check.
+    Health,
+    /// It has served as many requests as it may.
+    MaxRequests,
 }
 
 impl By {
@@ -160,6 +191,9 @@ impl By {
             By::StartTimeout => "start_timeout",
             By::Hook => "hook",
             By::Cleanup => "cleanup",
+            By::Watchdog => "watchdog",
+            By::Health => "health",
+            By::MaxRequests => "max_requests",
         }
     }
 }
@@ -201,6 +235,18 @@ pub enum Cause {
     Dependency,
     /// All its processes have ended and are not to be replaced.
     Finished,
+}
+
+impl std::fmt::Display for Exit {
+    /// To go behind the name of the process.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.forced {
+            None => self.status.fmt(f),
+            Some(Forced::Timeout) => write!(f, "took too long and {}", self.status),
+            Some(Forced::Watchdog) => write!(f, "was silent for too long and {}", self.status),
+            Some(Forced::OutOfMemory) => write!(f, "was killed by the kernel: out of memory"),
+        }
+    }
 }
 
 impl std::fmt::Display for ExitStatus {

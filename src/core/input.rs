@@ -30,6 +30,65 @@ pub enum Input {
         /// Which.
         worker: WorkerId,
     },
+    /// A process is not ready yet, and this is why: told with the time-out if there is one.
+    NotReady {
+        /// Which.
+        worker: WorkerId,
+        /// Why not, without a full stop.
+        why: String,
+    },
+    /// A process asks for more time to start or to end: until this long after now.
+    Extended {
+        /// Which.
+        worker: WorkerId,
+        /// From now on; it never has less than it had.
+        by: Duration,
+    },
+    /// A process shows that it is alive, as its watchdog expects.
+    Alive {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A process asks for another interval of its watchdog.
+    WatchdogSet {
+        /// Which.
+        worker: WorkerId,
+        /// Instead of the spec's; zero for none.
+        interval: Duration,
+    },
+    /// A process is not fit to go on.
+    Unfit {
+        /// Which.
+        worker: WorkerId,
+        /// In what way.
+        fault: Fault,
+        /// In words, without a full stop.
+        error: String,
+    },
+    /// A process tells how many requests it has served.
+    Served {
+        /// Which.
+        worker: WorkerId,
+        /// Since its start.
+        requests: u64,
+    },
+    /// Another process of its tree is the main process of a worker from now on.
+    MainPid {
+        /// Which.
+        worker: WorkerId,
+        /// The pid of that process.
+        pid: i32,
+    },
+    /// The kernel has killed something in the tree of a worker for want of memory. If that was the
+    /// main process, this comes before its [`Input::Exited`].
+    OutOfMemory {
+        /// Which.
+        worker: WorkerId,
+        /// The most memory its tree has used, in bytes, where that is known.
+        peak: Option<u64>,
+        /// The limit it met, in bytes; `None` for none of its own.
+        limit: Option<u64>,
+    },
     /// The main process has ended and was waited for.
     Exited {
         /// Which.
@@ -214,6 +273,15 @@ pub struct SpawnFailure {
     pub errno: i32,
     /// The whole sentence.
     pub error: String,
+}
+
+/// In what way a process that runs is not fit to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is silent, or says itself that it is stuck.
+    Watchdog,
+    /// It has failed its health check as often as it may.
+    Health,
 }
 
 /// How a process ended, as waitid(2) tells it.

@@ -16,6 +16,7 @@
 //! specs.rs        watchers that come, go and change
 //! pool.rs         keeps a pool at its size; births.rs makes its processes, replace.rs replaces all of it
 //! worker.rs       one process; place.rs the history of its place
+//! vitals.rs       what a process shows of itself: readiness, watchdog, health
 //! endings.rs      what the end of a process means: back-off, flapping, giving up
 //! signals.rs      stop, kill and signal; waves.rs who comes before whom
 //! requests.rs     who waits for an answer; shutdown.rs the end of everything
@@ -48,16 +49,17 @@ mod supervisor;
 mod tests;
 mod time;
 mod timers;
+mod vitals;
 mod watcher;
 mod waves;
 mod worker;
 
-pub use action::{Action, Change, Effect, ExitReason, Progress, Refusal, Reply};
-pub use event::{By, Cause, Event, EventKind, Exit, Origin, Reason};
+pub use action::{Action, Change, Effect, ExitReason, Probe, Progress, Refusal, Reply};
+pub use event::{By, Cause, Event, EventKind, Exit, Forced, Origin, Reason};
 pub use ids::{HookId, RequestId, SignalId, WorkerId};
 pub use input::{
-    Announcement, Command, ExitStatus, HookAnswer, Input, Recipients, Request, Scale, Shutdown,
-    SpawnFailure, Who,
+    Announcement, Command, ExitStatus, Fault, HookAnswer, Input, Recipients, Request, Scale,
+    Shutdown, SpawnFailure, Who,
 };
 pub use spec::{
     Backoff, Flapping, Hook, HookSpec, Limits, Name, Readiness, ReloadMode, Restart, Revision,

@@ -139,6 +139,7 @@ impl Watcher {
     pub(super) fn adopt_spec(&mut self, spec: WatcherSpec, ctx: &mut Context) -> Effect {
         let replaced = spec.revision != self.spec.revision;
         let ages = (self.spec.max_age, self.spec.max_age_variance);
+        let cared = care(&self.spec);
         self.spec = spec;
         if self.awaits_demand() && !self.spec.starts_on_demand() {
             let text = "it no longer waits for a connection, and nobody has started it";
@@ -146,6 +147,9 @@ impl Watcher {
         }
         if ages != (self.spec.max_age, self.spec.max_age_variance) {
             self.reset_ages(ctx);
+        }
+        if cared != care(&self.spec) {
+            self.look_after_all(ctx);
         }
         if !replaced || !matches!(self.phase, Phase::Up(_)) {
             return Effect::Live;
@@ -215,4 +219,9 @@ impl Watcher {
         }
         pids
     }
+}
+
+/// How processes that are ready are looked after.
+fn care(spec: &WatcherSpec) -> (Option<Duration>, bool, Option<u64>) {
+    (spec.watchdog, spec.health, spec.max_requests)
 }

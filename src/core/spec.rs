@@ -83,6 +83,13 @@ pub struct WatcherSpec {
     pub max_age_variance: Duration,
     /// How a process becomes ready.
     pub ready: Readiness,
+    /// A process that is ready says so often that it is alive, or it is replaced; `None` does not
+    /// ask for it.
+    pub watchdog: Option<Duration>,
+    /// Whether processes that are ready are asked for their health.
+    pub health: bool,
+    /// Replace a process that has served so many requests; `None` lets it go on.
+    pub max_requests: Option<u64>,
     /// When it has given up, the supervisor stops everything.
     pub critical: bool,
     /// The hooks that are configured; a hook that is not in here is not run.

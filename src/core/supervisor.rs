@@ -153,6 +153,44 @@ impl Supervisor {
             Input::Ready { worker } => {
                 self.with_owner(worker, |watcher, ctx| watcher.on_ready(worker, ctx));
             }
+            Input::NotReady { worker, why } => {
+                self.with_owner(worker, |watcher, _| watcher.on_not_ready(worker, why));
+            }
+            Input::Extended { worker, by } => {
+                self.with_owner(worker, |watcher, ctx| watcher.on_extended(worker, by, ctx));
+            }
+            Input::Alive { worker } => {
+                self.with_owner(worker, |watcher, ctx| watcher.on_alive(worker, ctx));
+            }
+            Input::WatchdogSet { worker, interval } => {
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_watchdog_set(worker, interval, ctx);
+                });
+            }
+            Input::Unfit {
+                worker,
+                fault,
+                error,
+            } => {
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_unfit(worker, fault, error, ctx);
+                });
+            }
+            Input::Served { worker, requests } => {
+                self.with_owner(worker, |watcher, _| watcher.on_served(worker, requests));
+            }
+            Input::MainPid { worker, pid } => {
+                self.with_owner(worker, |watcher, _| watcher.on_main_pid(worker, pid));
+            }
+            Input::OutOfMemory {
+                worker,
+                peak,
+                limit,
+            } => {
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_out_of_memory(worker, peak, limit, ctx);
+                });
+            }
             Input::Exited {
                 worker,
                 status,
@@ -190,6 +228,9 @@ impl Supervisor {
     fn due(&mut self, timer: Timer) {
         match timer {
             Timer::Worker(id) => self.with_owner(id, |watcher, ctx| watcher.worker_due(id, ctx)),
+            Timer::Watchdog(id) => {
+                self.with_owner(id, |watcher, ctx| watcher.watchdog_due(id, ctx));
+            }
             Timer::Pool(name) => {
                 self.ctx.touched.insert(name);
             }

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) enum Timer {
     /// The next thing due in a worker's life: kill, readiness, age.
     Worker(WorkerId),
+    /// A worker has been silent for too long.
+    Watchdog(WorkerId),
     /// The next moment at which a watcher may spawn again.
     Pool(Name),
     /// A hook's time is over.
@@ -41,6 +43,11 @@ impl Timers {
         if let Some(at) = at {
             self.by_time.insert((at, timer));
         }
+    }
+
+    /// The deadline of `timer`.
+    pub(super) fn get(&self, timer: &Timer) -> Option<Time> {
+        self.by_timer.get(timer).copied()
     }
 
     /// Takes the first deadline that is due at `now`.

@@ -31,8 +31,27 @@ pub struct Worker {
     pub(super) exit: Option<Exit>,
     /// Nothing is left of its tree.
     pub(super) emptied: bool,
+    /// What is told of it by itself and by those who look after it.
+    pub(super) vitals: Vitals,
     /// Its share of the watcher's `max_age_variance`, drawn once.
     pub(super) age_share: f64,
+}
+
+/// What is told of a process while it runs.
+#[derive(Debug, Default)]
+pub(super) struct Vitals {
+    /// Why it is not ready yet.
+    pub(super) not_ready: Option<String>,
+    /// Somebody finds out about it.
+    pub(super) probed: bool,
+    /// The interval that it has asked for itself.
+    pub(super) watchdog: Option<Duration>,
+    /// Requests served.
+    pub(super) requests: u64,
+    /// Why it was not fit to go on.
+    pub(super) fault: Option<Box<str>>,
+    /// The kernel has killed something of it for want of memory.
+    pub(super) out_of_memory: bool,
 }
 
 /// Where a process is in its life.
@@ -75,6 +94,8 @@ pub(super) struct Stop {
     pub(super) kill_at: Time,
     /// The pause before the next kill; `None` before the first.
     pub(super) killed: Option<Duration>,
+    /// It has used up its grace.
+    pub(super) overdue: bool,
 }
 
 /// A process as others see it.

@@ -71,6 +71,9 @@ pub(super) fn spec(
         ready: match watcher.ready {
             config::Ready::Spawn => Readiness::Spawn,
         },
+        watchdog: None,
+        health: false,
+        max_requests: None,
         critical: watcher.critical,
         hooks,
     }
@@ -192,10 +195,11 @@ pub(super) fn exit(exit: &core::Exit, clock: &Clock) -> types::Exit {
         pid: pid(exit.pid),
         time_usec: clock.wall_usec(exit.time),
         runtime_usec: micros(exit.runtime),
-        cause: if exit.timed_out {
-            ExitCause::Timeout
-        } else {
-            cause
+        cause: match exit.forced {
+            None => cause,
+            Some(core::Forced::Timeout) => ExitCause::Timeout,
+            Some(core::Forced::Watchdog) => ExitCause::Watchdog,
+            Some(core::Forced::OutOfMemory) => ExitCause::OomKill,
         },
         status,
         expected: exit.expected,

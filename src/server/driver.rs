@@ -340,6 +340,8 @@ impl Driver {
                 self.inputs.push(sent);
             }
             Action::KillTree { worker, id } => self.kill_trees(&mut vec![(worker, id)]),
+            // Nothing is configured that could be found out.
+            Action::Probe { .. } | Action::EndProbe { .. } => {}
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
                 self.workers.let_go(worker, self.watch.get_mut());

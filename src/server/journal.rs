@@ -121,7 +121,10 @@ pub(super) fn record(event: &Event, told: &types::Event) {
 fn level(event: &Event) -> Level {
     match &event.kind {
         EventKind::GaveUp { .. } | EventKind::SpawnFailed { .. } => Level::ERROR,
-        EventKind::HookFailure { .. } | EventKind::Flapping { .. } => Level::WARN,
+        EventKind::HookFailure { .. }
+        | EventKind::Flapping { .. }
+        | EventKind::Oom { .. }
+        | EventKind::Unfit { .. } => Level::WARN,
         EventKind::Reap { exit, .. } if !exit.expected => Level::WARN,
         EventKind::Announced(crate::core::Announcement::ConfigError { .. }) => Level::ERROR,
         EventKind::Ready { .. } => Level::DEBUG,
@@ -222,6 +225,12 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         } => {
             format!("given up after {attempts} failed attempts to start a process")
         }
+        EventKind::Oom { pid, wid, .. } => {
+            format!("something of process {wid} (pid {pid}) was killed for want of memory")
+        }
+        EventKind::Unfit {
+            pid, wid, error, ..
+        } => format!("process {wid} (pid {pid}) is not fit to go on: {error}"),
         EventKind::Freeze => "frozen".into(),
         EventKind::Thaw => "thawed".into(),
         EventKind::DaemonReady => "ready".into(),

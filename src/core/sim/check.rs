@@ -222,7 +222,16 @@ impl Checker {
             Input::Demanded { watcher } => self.demanded(watcher),
             Input::HookFinished { hook, answer } => self.hook_answered(*hook, answer),
             Input::Shutdown(shutdown) => self.shutdown(*shutdown),
-            Input::Announce(_) | Input::Deadline => {}
+            Input::NotReady { .. }
+            | Input::Extended { .. }
+            | Input::Alive { .. }
+            | Input::WatchdogSet { .. }
+            | Input::Unfit { .. }
+            | Input::Served { .. }
+            | Input::MainPid { .. }
+            | Input::OutOfMemory { .. }
+            | Input::Announce(_)
+            | Input::Deadline => {}
         }
         Ok(())
     }
@@ -261,6 +270,7 @@ impl Checker {
                 self.settled = true;
                 Ok(())
             }
+            Action::Probe { .. } | Action::EndProbe { .. } => Ok(()),
             Action::Removed { watcher } => self.removes(watcher),
             Action::Exit { left, .. } => self.exits(*left),
         }

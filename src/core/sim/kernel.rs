@@ -67,6 +67,14 @@ impl Kernel {
             Input::Spawned { worker, .. }
             | Input::SpawnFailed { worker, .. }
             | Input::Ready { worker }
+            | Input::NotReady { worker, .. }
+            | Input::Extended { worker, .. }
+            | Input::Alive { worker }
+            | Input::WatchdogSet { worker, .. }
+            | Input::Unfit { worker, .. }
+            | Input::Served { worker, .. }
+            | Input::MainPid { worker, .. }
+            | Input::OutOfMemory { worker, .. }
             | Input::Exited { worker, .. }
             | Input::Emptied { worker }
             | Input::Signalled { worker, .. } => !self.abandoned.contains(worker),
@@ -123,6 +131,8 @@ impl Kernel {
             Action::Reply { .. }
             | Action::Progress { .. }
             | Action::Await { .. }
+            | Action::Probe { .. }
+            | Action::EndProbe { .. }
             | Action::Emit(_)
             | Action::Settled
             | Action::Removed { .. }

@@ -204,6 +204,9 @@ impl Operator {
             } else {
                 Readiness::Spawn
             },
+            watchdog: None,
+            health: false,
+            max_requests: None,
             critical: dice.percent(3),
             hooks: self.hooks(dice),
         }

@@ -34,8 +34,10 @@ fn ready_is_told_once_however_often_it_is_said() {
           spawn w1 a/1
         1 spawned w1
           a: spawn 1
+          find out w1 Readiness
         2 ready w1, ready w1
           a: ready 1
+          find out w1 no longer
           a: start
           1: ok
         3 ready w1

@@ -39,6 +39,9 @@ pub(super) fn spec(name: &str, numprocesses: u32) -> WatcherSpec {
         max_age: None,
         max_age_variance: Duration::ZERO,
         ready: Readiness::Spawn,
+        watchdog: None,
+        health: false,
+        max_requests: None,
         critical: false,
         hooks: BTreeMap::new(),
     }
@@ -324,6 +327,10 @@ impl Player {
                 true => format!("await {watcher}"),
                 false => format!("await {watcher} no longer"),
             },
+            Action::Probe { worker, probe } => {
+                format!("find out {} {probe:?}", self.name(*worker))
+            }
+            Action::EndProbe { worker } => format!("find out {} no longer", self.name(*worker)),
             Action::Removed { watcher } => format!("removed {watcher}"),
             Action::Exit { left, .. } => format!("exit, {left} left"),
             Action::Emit(event) => return event_text(event),
@@ -382,6 +389,8 @@ fn event_text(event: &Event) -> Option<String> {
         EventKind::Flapping { wid, .. } => format!("flapping {wid}"),
         EventKind::GaveUp { wid: Some(wid), .. } => format!("gave_up {wid}"),
         EventKind::GaveUp { wid: None, .. } => "gave_up".into(),
+        EventKind::Oom { wid, .. } => format!("oom {wid}"),
+        EventKind::Unfit { wid, fault, .. } => format!("unfit {wid} {fault:?}"),
         EventKind::Freeze => "freeze".into(),
         EventKind::Thaw => "thaw".into(),
         EventKind::DaemonReady => "ready".into(),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{exit, exit_code, pids};
 use crate::api::types;
-use crate::core::{self, Announcement, EventKind, Name};
+use crate::core::{self, Announcement, EventKind, Fault, Name};
 use crate::server::clock::{Clock, micros, wall_usec};
 
 /// An event, for the API, with the word for its action.
@@ -137,6 +137,35 @@ pub(super) fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serd
         ),
         EventKind::GaveUp { wid, attempts } => {
             ("gave_up", json!({"wid": wid, "attempts": attempts}))
+        }
+        EventKind::Oom {
+            pid,
+            wid,
+            peak,
+            limit,
+        } => (
+            "oom",
+            json!({
+                "process_pid": pid,
+                "wid": wid,
+                "memory_peak": peak,
+                "memory_max": limit,
+            }),
+        ),
+        EventKind::Unfit {
+            pid,
+            wid,
+            fault,
+            error,
+        } => {
+            let action = match fault {
+                Fault::Watchdog => "watchdog",
+                Fault::Health => "health",
+            };
+            (
+                action,
+                json!({"process_pid": pid, "wid": wid, "error": error}),
+            )
         }
         EventKind::Freeze => ("freeze", json!({})),
         EventKind::Thaw => ("thaw", json!({})),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::events::event_data;
 use super::*;
 use crate::api::action::{ACTIONS, Action, Of};
-use crate::core::{Announcement, By, EventKind, Exit, Hook, Origin, SpawnFailure, Time};
+use crate::core::{Announcement, By, EventKind, Exit, Fault, Hook, Origin, SpawnFailure, Time};
 
 /// One of every kind, as full as it can be and as empty.
 fn samples() -> Vec<EventKind> {
@@ -18,7 +18,7 @@ fn samples() -> Vec<EventKind> {
         runtime: duration,
         status: ExitStatus::Unknown,
         expected: false,
-        timed_out: false,
+        forced: None,
     };
     let failure = SpawnFailure {
         stage: "executing".into(),
@@ -101,6 +101,14 @@ fn samples() -> Vec<EventKind> {
             wid: None,
             attempts: 5,
         },
+        EventKind::Oom {
+            pid: 7,
+            wid: 1,
+            peak: Some(1 << 20),
+            limit: None,
+        },
+        unfit(Fault::Watchdog),
+        unfit(Fault::Health),
         EventKind::Freeze,
         EventKind::Thaw,
         EventKind::DaemonReady,
@@ -110,6 +118,16 @@ fn samples() -> Vec<EventKind> {
         config_error(Some(1)),
         config_error(None),
     ]
+}
+
+fn unfit(fault: Fault) -> EventKind {
+    let (pid, wid, error) = (7, 1, "status 503".into());
+    EventKind::Unfit {
+        pid,
+        wid,
+        fault,
+        error,
+    }
 }
 
 /// A kind that is not here does not compile, so that nobody forgets its sample.
@@ -130,6 +148,8 @@ fn of(kind: &EventKind) -> Of {
         | EventKind::HookFailure { .. }
         | EventKind::Flapping { .. }
         | EventKind::GaveUp { .. }
+        | EventKind::Oom { .. }
+        | EventKind::Unfit { .. }
         | EventKind::Freeze
         | EventKind::Thaw => Of::Watcher,
         EventKind::DaemonReady | EventKind::DaemonStopping | EventKind::Announced(_) => Of::Daemon,
@@ -202,6 +222,9 @@ fn every_reason_of_a_signal_is_in_the_table() {
         By::StartTimeout,
         By::Hook,
         By::Cleanup,
+        By::Watchdog,
+        By::Health,
+        By::MaxRequests,
     ] {
         assert!(meaning.contains(&format!("`{}`", by.as_str())), "{by:?}");
     }

@@ -77,7 +77,11 @@ impl Checker {
                     "{name}: {kind:?}"
                 );
             }
-            EventKind::Updated { .. } | EventKind::Freeze | EventKind::Thaw => {}
+            EventKind::Updated { .. }
+            | EventKind::Oom { .. }
+            | EventKind::Unfit { .. }
+            | EventKind::Freeze
+            | EventKind::Thaw => {}
             EventKind::DaemonReady | EventKind::DaemonStopping | EventKind::Announced(_) => {
                 ensure!(false, "the daemon is no watcher", "{name}: {kind:?}");
             }
