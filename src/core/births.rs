@@ -30,6 +30,7 @@ impl Watcher {
             stop: None,
             exit: None,
             emptied: false,
+            adopted: false,
             vitals: Vitals::default(),
             age_share: ctx.rng.f64(),
         };
@@ -131,7 +132,7 @@ impl Watcher {
         self.spawn_failed(ctx);
     }
 
-    fn await_readiness(&mut self, id: WorkerId, ctx: &mut Context) {
+    pub(super) fn await_readiness(&mut self, id: WorkerId, ctx: &mut Context) {
         match (
             self.spec.ready,
             self.workers.get(&id).and_then(|worker| worker.ready),
@@ -262,6 +263,7 @@ impl Watcher {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         self.places
             .leave(worker.wid, super::place::Vacancy::Free, ctx.now);

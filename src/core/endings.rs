@@ -295,6 +295,7 @@ impl Watcher {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         self.drop_signals(id, ctx);
         ctx.timers.set(Timer::Worker(id), None);
@@ -410,6 +411,7 @@ impl Watcher {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         self.places.leave(worker.wid, Vacancy::Free, ctx.now);
         ctx.timers.set(Timer::Worker(id), None);

@@ -1,6 +1,7 @@
 //! What listeners are told.
 
 use super::{Announcement, ExitStatus, Fault, Hook, Name, SpawnFailure, Time};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// One thing that happened, numbered without gaps.
@@ -74,6 +75,8 @@ pub enum EventKind {
     },
     /// A place, or with `wid` `None` the whole watcher, is given up.
     GaveUp { wid: Option<u32>, attempts: u32 },
+    /// A process of an earlier supervisor was taken over.
+    Adopt { pid: i32, wid: u32 },
     /// The kernel has killed something of a process for want of memory.
     Oom {
         pid: i32,
@@ -101,7 +104,7 @@ pub enum EventKind {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Its place.
     pub wid: u32,
@@ -120,7 +123,7 @@ pub struct Exit {
 }
 
 /// What ended a process, where its status does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Forced {
     /// It was not ready, or did not end, in time.
     Timeout,
@@ -151,7 +154,7 @@ impl Origin {
 }
 
 /// On whose account a process was signalled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum By {
     /// The watcher stops.
@@ -199,7 +202,7 @@ impl By {
 }
 
 /// Why a watcher is not simply running.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// For programs.
     pub cause: Cause,
@@ -212,7 +215,7 @@ pub struct Reason {
 }
 
 /// The kinds of [`Reason`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// An operator asked for it.

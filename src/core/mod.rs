@@ -20,6 +20,7 @@
 //! endings.rs      what the end of a process means: back-off, flapping, giving up
 //! signals.rs      stop, kill and signal; waves.rs who comes before whom
 //! requests.rs     who waits for an answer; shutdown.rs the end of everything
+//! saved.rs        what the next supervisor needs to go on
 //! context.rs      what all share: time, timers, events, actions to come
 //! sim/            random worlds, in which what must hold is checked after every step
 //! ```
@@ -38,6 +39,7 @@ mod place;
 mod pool;
 mod replace;
 mod requests;
+mod saved;
 mod shutdown;
 mod signals;
 #[cfg(test)]
@@ -61,6 +63,7 @@ pub use input::{
     Announcement, Command, ExitStatus, Fault, HookAnswer, Input, Recipients, Request, Scale,
     Shutdown, SpawnFailure, Who,
 };
+pub use saved::{Saved, SavedWatcher, SavedWorker};
 pub use spec::{
     Backoff, Flapping, Hook, HookSpec, Limits, Name, Readiness, ReloadMode, Restart, Revision,
     WatcherSpec,

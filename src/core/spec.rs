@@ -3,6 +3,7 @@
 //! What a process is made from (command, environment, user, limits) is not here: core knows only
 //! its [`Revision`], and that another revision means other processes.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,18 @@ impl From<&str> for Name {
     }
 }
 
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        String::deserialize(deserializer).map(|name| Name(name.into()))
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -34,11 +47,13 @@ impl fmt::Display for Name {
 
 /// Stands for everything that a process is made from. Two specs of one watcher with the same
 /// revision make the same processes; with different ones, the processes must be replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Revision(pub u64);
 
 /// One watcher: a pool of identical processes and the rules for keeping it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatcherSpec {
     /// Unique among the watchers of a supervisor.
     pub name: Name,
@@ -109,7 +124,7 @@ impl WatcherSpec {
 }
 
 /// How processes are replaced by a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReloadMode {
     /// All new ones first; when all are ready the old ones go. Twice as many for a while.
     NewFirst,
@@ -118,7 +133,7 @@ pub enum ReloadMode {
 }
 
 /// Which processes that ended by themselves are replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Restart {
     /// Every one.
     Always,
@@ -129,7 +144,7 @@ pub enum Restart {
 }
 
 /// How a process becomes ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Readiness {
     /// By having been spawned.
     Spawn,
@@ -142,7 +157,7 @@ pub enum Readiness {
 
 /// The pauses before respawns at one place: none before the first, then `initial`, and from there
 /// each `factor` times the one before, up to `max`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
     /// Before the second respawn.
     pub initial: Duration,
@@ -157,7 +172,7 @@ pub struct Backoff {
 }
 
 /// When a place is held, and when it is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flapping {
     /// So many unexpected ends...
     pub attempts: u32,
@@ -170,7 +185,7 @@ pub struct Flapping {
 }
 
 /// A place in the life of a watcher where the outside is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Hook {
     /// Before the watcher starts; may veto.
     BeforeStart,
@@ -214,7 +229,7 @@ impl Hook {
 }
 
 /// How long a hook may take, and whether it may fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSpec {
     /// Past this the hook is cancelled and has failed.
     pub timeout: Duration,

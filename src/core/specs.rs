@@ -186,6 +186,11 @@ impl Supervisor {
         if !replaced.is_empty() {
             self.in_order(&replaced, self.upwards());
         }
+        let resumed = self.unstarted();
+        if boot {
+            // They have their turns with the others.
+            new.extend(resumed);
+        }
         for name in &new {
             self.with_watcher(name, |watcher, ctx| watcher.want_up(ctx));
             tickets.push((name.clone(), Goal::Up("start")));

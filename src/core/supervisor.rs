@@ -24,6 +24,10 @@ pub struct Supervisor {
     pub(super) ending: Ending,
     /// The next watcher's place among those of its priority.
     pub(super) next_order: u64,
+    /// Watchers that were looked at since [`Supervisor::unsaved`] was asked.
+    pub(super) unsaved: BTreeSet<Name>,
+    /// Workers of watchers that were removed since then.
+    pub(super) gone: BTreeSet<WorkerId>,
     /// Whether the first configuration was applied.
     pub(super) booted: bool,
 }
@@ -40,6 +44,8 @@ impl Supervisor {
             waves: Waves::default(),
             ending: Ending::default(),
             next_order: 0,
+            unsaved: BTreeSet::new(),
+            gone: BTreeSet::new(),
             booted: false,
         }
     }
@@ -304,6 +310,7 @@ impl Supervisor {
     }
 
     fn look_at(&mut self, name: &Name) {
+        self.unsaved.insert(name.clone());
         let Some(watcher) = self.watchers.get_mut(name) else {
             return;
         };
@@ -324,6 +331,8 @@ impl Supervisor {
         let Some(mut watcher) = self.watchers.remove(name) else {
             return;
         };
+        self.unsaved.insert(name.clone());
+        self.gone.append(&mut watcher.unsaved);
         self.ctx.timers.set(Timer::Pool(name.clone()), None);
         watcher.removed = true;
         watcher.tell_awaited(&mut self.ctx);

@@ -5,3 +5,4 @@ mod behaviours;
 mod demand;
 mod found;
 mod script;
+mod succession;

@@ -26,7 +26,7 @@ use super::{
     Cause, EventKind, Exit, Hook, HookAnswer, HookId, Reason, Refusal, ReloadMode, SignalId, Time,
     WatcherSpec, WorkerId,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many of its last ends a watcher remembers, for `Explain`.
 const EXITS_KEPT: usize = 8;
@@ -72,6 +72,8 @@ pub struct Watcher {
     /// The pids told of by the coming `stop` event.
     pub(super) stopped_pids: Vec<i32>,
     pub(super) tickets: Vec<Ticket>,
+    /// Workers that have changed since that was asked for the last time.
+    pub(super) unsaved: BTreeSet<WorkerId>,
 }
 
 /// What an operator (or the configuration) wants of a watcher.
@@ -173,6 +175,7 @@ impl Watcher {
             stops: 0,
             stopped_pids: Vec::new(),
             tickets: Vec::new(),
+            unsaved: BTreeSet::new(),
             spec,
         };
         let (cause, text) = match watcher.spec.autostart {
@@ -405,6 +408,7 @@ impl Watcher {
         change: impl FnOnce(&mut Worker) -> R,
     ) -> Option<R> {
         let worker = self.workers.get_mut(&id)?;
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         let result = change(worker);
         self.tally.enter(worker.class());

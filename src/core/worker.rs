@@ -31,6 +31,8 @@ pub struct Worker {
     pub(super) exit: Option<Exit>,
     /// Nothing is left of its tree.
     pub(super) emptied: bool,
+    /// It was taken over from an earlier supervisor.
+    pub(super) adopted: bool,
     /// What is told of it by itself and by those who look after it.
     pub(super) vitals: Vitals,
     /// Its share of the watcher's `max_age_variance`, drawn once.
@@ -192,6 +194,12 @@ impl Worker {
     #[must_use]
     pub fn exit(&self) -> Option<&Exit> {
         self.exit.as_ref()
+    }
+
+    /// Whether it was taken over from an earlier supervisor.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// When it became ready.

@@ -143,7 +143,7 @@ fn process(worker: &core::Worker, clock: &Clock, cgroup: Option<String>) -> Opti
         started_usec: clock.wall_usec(worker.started()),
         ready_usec: worker.ready().map(|at| clock.wall_usec(at)),
         generation: worker.generation(),
-        adopted: false,
+        adopted: worker.adopted(),
         status_text: None,
         cgroup,
     })

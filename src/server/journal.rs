@@ -138,6 +138,7 @@ fn level(event: &Event) -> Level {
         | EventKind::Add
         | EventKind::Remove
         | EventKind::HookSuccess { .. }
+        | EventKind::Adopt { .. }
         | EventKind::Freeze
         | EventKind::Thaw
         | EventKind::DaemonReady
@@ -224,6 +225,9 @@ fn sentence(event: &Event, told: &types::Event) -> String {
             attempts,
         } => {
             format!("given up after {attempts} failed attempts to start a process")
+        }
+        EventKind::Adopt { pid, wid } => {
+            format!("process {wid} (pid {pid}) of an earlier circusd was taken over")
         }
         EventKind::Oom { pid, wid, .. } => {
             format!("something of process {wid} (pid {pid}) was killed for want of memory")

@@ -73,7 +73,14 @@ pub(super) fn hooked(name: &str, numprocesses: u32, hooks: &[Hook]) -> WatcherSp
 /// Runs a script, with these watchers configured at 0 ms, and compares.
 #[track_caller]
 pub(super) fn check(specs: &[WatcherSpec], script: &str) {
+    check_changed(specs, specs, script);
+}
+
+/// The same, where a successor finds other watchers configured.
+#[track_caller]
+pub(super) fn check_changed(specs: &[WatcherSpec], later: &[WatcherSpec], script: &str) {
     let mut player = Player::new(specs);
+    player.specs = later.to_vec();
     let told = player.play(script);
     let wanted: Vec<&str> = script
         .lines()
@@ -94,6 +101,31 @@ pub(super) fn check(specs: &[WatcherSpec], script: &str) {
     );
 }
 
+const LIMITS: Limits = Limits {
+    warmup_delay: Duration::ZERO,
+    stop_timeout: Duration::from_secs(1),
+    watchers_max: 10,
+    processes_max: 20,
+};
+
+fn apply(specs: &[WatcherSpec]) -> Command {
+    Command::Apply {
+        changed: BTreeMap::new(),
+        specs: specs.to_vec(),
+        limits: LIMITS,
+    }
+}
+
+/// Whose answer nobody looks at.
+fn request_0(command: Command) -> Input {
+    Input::Request(Request {
+        id: RequestId(0),
+        wait: false,
+        progress: false,
+        command,
+    })
+}
+
 struct Player {
     core: Supervisor,
     specs: Vec<WatcherSpec>,
@@ -106,13 +138,7 @@ struct Player {
 
 impl Player {
     fn new(specs: &[WatcherSpec]) -> Player {
-        let limits = Limits {
-            warmup_delay: Duration::ZERO,
-            stop_timeout: Duration::from_secs(1),
-            watchers_max: 10,
-            processes_max: 20,
-        };
-        let core = Supervisor::new(Time::ZERO, limits, 1);
+        let core = Supervisor::new(Time::ZERO, LIMITS, 1);
         let (workers, hooks) = (Vec::new(), Vec::new());
         let mut player = Player {
             core,
@@ -122,25 +148,38 @@ impl Player {
             hooks,
             signal: None,
         };
-        let command = Command::Apply {
-            changed: BTreeMap::new(),
-            specs: specs.to_vec(),
-            limits,
-        };
-        let id = RequestId(0);
-        let request = Request {
-            id,
-            wait: false,
-            progress: false,
-            command,
-        };
-        let actions = player.core.handle(Time::ZERO, Input::Request(request));
+        let command = apply(specs);
+        let actions = player.core.handle(Time::ZERO, request_0(command));
         assert!(
             actions
                 .iter()
                 .all(|action| !matches!(action, Action::Spawn { .. }))
         );
         player
+    }
+
+    /// Another supervisor goes on with what this one has left, as it stands on the disk; what it is
+    /// told first.
+    fn succeed(&mut self, now: Time) -> Input {
+        let saved = self.core.save();
+        let copied = |text: String| serde_json::from_str(&text).unwrap();
+        let watchers = saved
+            .watchers
+            .iter()
+            .map(|watcher| serde_json::to_string(watcher).unwrap());
+        let workers = saved
+            .workers
+            .iter()
+            .map(|worker| serde_json::to_string(worker).unwrap());
+        let saved = Saved {
+            watchers: watchers.map(copied).collect(),
+            workers: workers
+                .map(|text| serde_json::from_str(&text).unwrap())
+                .collect(),
+            ..saved
+        };
+        self.core = Supervisor::resume(now, LIMITS, 2, saved);
+        request_0(apply(&self.specs))
     }
 
     fn play(&mut self, script: &str) -> String {
@@ -150,13 +189,22 @@ impl Player {
             .map(str::trim)
             .filter(|line| !line.is_empty())
         {
+            // A line without a time tells what follows.
             let Some((at, inputs)) = line.split_once(' ') else {
-                panic!("what is '{line}'?")
+                continue;
             };
             let Ok(at) = at.parse::<u64>() else { continue };
             let now = Time::from_micros(at * 1000);
+            let mut inputs: Vec<&str> = inputs.split(", ").collect();
+            let succeeded = inputs.first() == Some(&"successor");
+            if succeeded {
+                inputs.remove(0);
+            }
             // What stands on one line, with commas, arrives in one batch.
-            let parsed: Vec<Input> = inputs.split(", ").map(|text| self.input(text)).collect();
+            let mut parsed: Vec<Input> = inputs.iter().map(|text| self.input(text)).collect();
+            if succeeded {
+                parsed.push(self.succeed(now));
+            }
             let _ = writeln!(told, "{line}");
             for action in self.core.handle_all(now, parsed) {
                 if let Some(text) = self.action(&action) {
@@ -389,6 +437,7 @@ fn event_text(event: &Event) -> Option<String> {
         EventKind::Flapping { wid, .. } => format!("flapping {wid}"),
         EventKind::GaveUp { wid: Some(wid), .. } => format!("gave_up {wid}"),
         EventKind::GaveUp { wid: None, .. } => "gave_up".into(),
+        EventKind::Adopt { wid, .. } => format!("adopt {wid}"),
         EventKind::Oom { wid, .. } => format!("oom {wid}"),
         EventKind::Unfit { wid, fault, .. } => format!("unfit {wid} {fault:?}"),
         EventKind::Freeze => "freeze".into(),

@@ -78,6 +78,7 @@ impl Checker {
                 );
             }
             EventKind::Updated { .. }
+            | EventKind::Adopt { .. }
             | EventKind::Oom { .. }
             | EventKind::Unfit { .. }
             | EventKind::Freeze
