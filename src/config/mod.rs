@@ -16,6 +16,7 @@ mod document;
 mod environment;
 mod expand;
 mod files;
+mod kept;
 mod kind;
 mod manual;
 mod node;

@@ -47,13 +47,13 @@ pub struct Store {
 
 /// What came over the socket.
 #[derive(Debug, Clone, Default)]
-struct Api {
+pub(crate) struct Api {
     /// With the place to blame, in the order added.
-    added: Vec<(String, Place)>,
+    pub(crate) added: Vec<(String, Place)>,
     /// Watchers of the files that are not to be, until the files are read again.
-    removed: BTreeSet<String>,
+    pub(crate) removed: BTreeSet<String>,
     /// By watcher, then by key and entry: a whole value comes before its entries.
-    values: BTreeMap<String, BTreeMap<(String, Option<String>), Override>>,
+    pub(crate) values: BTreeMap<String, BTreeMap<(String, Option<String>), Override>>,
 }
 
 impl Store {
@@ -169,6 +169,11 @@ impl Store {
     /// All values as written.
     pub(crate) fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// What came over the socket.
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
     }
 
     pub(crate) fn no_such_watcher(&self, watcher: &str) -> Errors {

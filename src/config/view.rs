@@ -163,7 +163,7 @@ impl Store {
         rows
     }
 
-    fn effective(&self, watcher: &str) -> Option<Table> {
+    pub(crate) fn effective(&self, watcher: &str) -> Option<Table> {
         let declared = self.document().watchers.get(watcher)?;
         Some(build::effective(&self.document().defaults, &declared.table))
     }
