@@ -63,7 +63,7 @@ pub use input::{
     Announcement, Command, ExitStatus, Fault, HookAnswer, Input, Recipients, Request, Scale,
     Shutdown, SpawnFailure, Who,
 };
-pub use saved::{Saved, SavedWatcher, SavedWorker};
+pub use saved::{Saved, SavedWatcher, SavedWorker, Unsaved};
 pub use spec::{
     Backoff, Flapping, Hook, HookSpec, Limits, Name, Readiness, ReloadMode, Restart, Revision,
     WatcherSpec,

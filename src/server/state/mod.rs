@@ -1,5 +1,8 @@
 //! What is the daemon's own beside its socket: a lock, and the name of this instance.
 
+mod history;
+mod records;
+
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
