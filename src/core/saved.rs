@@ -102,7 +102,48 @@ pub struct Unsaved {
     pub gone: Vec<WorkerId>,
 }
 
+impl SavedWatcher {
+    /// A watcher of which nothing is known but that it ran: as if all of it had been started.
+    #[must_use]
+    pub fn found(spec: WatcherSpec, order: u64, now: Time) -> SavedWatcher {
+        let mut watcher = Watcher::new(spec, order, now);
+        watcher.wanted = Wanted::Up;
+        watcher.phase = Phase::Up(Up::Started);
+        watcher.trouble = None;
+        watcher.save()
+    }
+}
+
 impl SavedWorker {
+    /// A process of which nothing is known but that it runs: it counts as ready, and as young.
+    #[must_use]
+    pub fn found(
+        id: WorkerId,
+        watcher: Name,
+        wid: u32,
+        pid: i32,
+        revision: Revision,
+        now: Time,
+    ) -> SavedWorker {
+        SavedWorker {
+            id,
+            watcher,
+            wid,
+            pid,
+            revision,
+            generation: 1,
+            outdated: None,
+            started: now,
+            ready: Some(now),
+            stop: None,
+            exit: None,
+            age_share: 0.0,
+            requests: 0,
+            watchdog: None,
+            fault: None,
+        }
+    }
+
     /// Whether its main process had not ended, as far as was known.
     #[must_use]
     pub fn runs(&self) -> bool {

@@ -168,8 +168,10 @@ impl Supervisor {
             let result = self.with_watcher(&name, |watcher, ctx| match watcher.spec == *spec {
                 true => None,
                 false => {
-                    let origin = Origin::Files;
-                    watcher.emit(EventKind::Updated { keys, origin }, ctx);
+                    if !keys.is_empty() {
+                        let origin = Origin::Files;
+                        watcher.emit(EventKind::Updated { keys, origin }, ctx);
+                    }
                     Some(watcher.change_spec(spec.clone(), ctx))
                 }
             });

@@ -62,7 +62,7 @@ impl Driver {
             _ => Vec::new(),
         };
         if keys.is_empty() {
-            self.store = store;
+            self.put_store(store);
             let reply = reply::Set {
                 effect: types::Effect::Live,
                 changes: Some(Vec::new()),
@@ -149,13 +149,19 @@ impl Driver {
         let mut options = types::Object::new();
         options.insert("numprocesses".into(), wanted.into());
         match self.store.set(name.as_str(), &options) {
-            Ok(store) => self.store = store,
+            Ok(store) => self.put_store(store),
             Err(errors) => {
                 tracing::warn!(
                     "{name}: the number of processes will not outlive a reload: {errors}"
                 );
             }
         }
+    }
+
+    /// Puts a configuration in force, and has it written down.
+    fn put_store(&mut self, store: Store) {
+        self.store = store;
+        self.written.store_changed = true;
     }
 
     /// One that is being removed still exists, but has no options any more.
@@ -206,7 +212,7 @@ impl Driver {
             self.recipes.update(&old, &back, self.sockets.configured());
             return Err(convert::refusal(refusal, &self.clock));
         }
-        self.store = store;
+        self.put_store(store);
         self.await_demands_anew();
         self.forget_recipes();
         Ok(())
@@ -271,7 +277,10 @@ impl Driver {
         let daemon_changes = self.store.daemon_changes(&store);
         self.recipes
             .update(&store.config().watchers, &changes, &opened);
-        let command = self.apply_command(&store, &changes);
+        let words = changes
+            .iter()
+            .map(|change| (change.watcher.clone(), words(&change.keys)));
+        let command = self.apply_command(&store, words);
         if let Err(error) = self.keep_if_accepted(store, &command) {
             self.inputs.push(Input::Announce(Announcement::ConfigError {
                 error: error.to_string(),
@@ -314,7 +323,12 @@ impl Driver {
     }
 
     /// All watchers of a configuration whose recipes are known, for core.
-    pub(super) fn apply_command(&self, store: &Store, changes: &[WatcherChange]) -> Command {
+    /// `changes` are the keys that are told of, by watcher.
+    pub(super) fn apply_command(
+        &self,
+        store: &Store,
+        changes: impl IntoIterator<Item = (String, Vec<String>)>,
+    ) -> Command {
         let config = store.config();
         let specs = config.watchers.iter().filter_map(|watcher| {
             let revision = self.recipes.current(&watcher.name)?;
@@ -322,9 +336,8 @@ impl Driver {
         });
         Command::Apply {
             specs: specs.collect(),
-            changed: changes
-                .iter()
-                .map(|change| (Name::from(change.watcher.as_str()), words(&change.keys)))
+            changed: (changes.into_iter())
+                .map(|(watcher, keys)| (Name::from(watcher.as_str()), keys))
                 .collect(),
             limits: convert::limits(&config.circusd),
         }

@@ -14,6 +14,7 @@ use signal_hook_tokio::Signals;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
+use super::adopt::Written;
 use super::clock::Clock;
 use super::connection::{Answer, Ask};
 use super::convert;
@@ -25,6 +26,7 @@ use super::notify;
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
+use super::state::Records;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
@@ -80,6 +82,8 @@ pub(super) struct Driver {
     pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
+    pub(super) records: Records,
+    pub(super) written: Written,
 }
 
 /// Who waits for the answer to a request.
@@ -138,6 +142,8 @@ impl Driver {
                     self.workers.homes.end_strangers();
                 }
                 self.workers.homes.remove_all();
+                self.records.remove();
+                self.log.keep_in(None);
                 return ended;
             }
             let wake = self.sleep(&mut signals, &mut asks).await;
@@ -272,11 +278,15 @@ impl Driver {
     }
 
     fn decide(&mut self) {
+        if self.inputs.is_empty() {
+            return;
+        }
         while !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
             let actions = self.core.handle_all(self.clock.now(), inputs);
             self.carry_out_all(actions);
         }
+        self.write_down();
     }
 
     /// Kills that nothing but talk comes between are done together: to look for the tree of one

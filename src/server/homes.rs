@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::state::KeptHome;
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
@@ -110,12 +111,8 @@ pub(super) enum Home {
 impl Homes {
     /// `base`: the group below which we may make groups, if there is one.
     pub(super) fn new(base: Option<&Path>, instance: &str) -> Homes {
-        let root = base.map(|base| match cgroup::own() {
-            Ok(own) if own.parent() == Some(base) => base.to_owned(),
-            _ => base.join(format!("circusd-{instance}")),
-        });
         Homes {
-            root,
+            root: base.map(|base| root(base, instance)),
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
             free: Vec::new(),
@@ -163,6 +160,52 @@ impl Homes {
                 Cgroup::open(path).map(Some)
             }
             opened => opened.map(Some),
+        }
+    }
+
+    /// Where the group of a place is, if there are groups.
+    pub(super) fn cgroup_path(&self, watcher: &str, wid: u32) -> Option<PathBuf> {
+        Some(self.watcher_path(watcher)?.join(wid.to_string()))
+    }
+
+    /// The home of a process of an earlier daemon.
+    pub(super) fn find(&self, kept: &KeptHome, pid: Pid, worker: u64) -> Home {
+        match kept {
+            KeptHome::Cgroup(path) => Home::Cgroup(path.clone()),
+            KeptHome::Started(start_ticks) => {
+                let (name, value) = self.mark(worker);
+                let value = value.into();
+                Home::Tree(Origin {
+                    pid,
+                    start_ticks: *start_ticks,
+                    mark: Some(Mark { name, value }),
+                })
+            }
+        }
+    }
+
+    /// Removes the groups of an earlier daemon in which nobody lives, as they may have been killed
+    /// once, and ends what hooks it was running. Groups that are homes still are kept.
+    pub(super) fn clear_empty(&mut self, homes: &BTreeSet<PathBuf>) {
+        let Some(root) = &self.root else {
+            return;
+        };
+        for group in groups_in(&root.join("hooks")) {
+            // Its answer has nobody to go to.
+            if let Err(error) = kill_group(&group) {
+                tracing::debug!("left the cgroup '{}': {error}", group.display());
+            }
+            remove(group);
+        }
+        for watcher in groups_in(&root.join("watchers")) {
+            for place in groups_in(&watcher) {
+                if !homes.contains(&place) && !remove(place.clone()) {
+                    self.spent.insert(place);
+                }
+            }
+            if groups_in(&watcher).is_empty() {
+                remove(watcher);
+            }
         }
     }
 
@@ -285,6 +328,26 @@ impl Homes {
     }
 }
 
+/// The group below which an instance has its groups.
+pub(super) fn root(base: &Path, instance: &str) -> PathBuf {
+    match cgroup::own() {
+        Ok(own) if own.parent() == Some(base) => base.to_owned(),
+        _ => base.join(format!("circusd-{instance}")),
+    }
+}
+
+/// The groups directly below one.
+fn groups_in(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return Vec::new();
+    };
+    let groups = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        entry.file_type().ok()?.is_dir().then(|| entry.path())
+    });
+    groups.collect()
+}
+
 /// What the directory of a watcher is called.
 pub(super) fn directory_name(watcher: &str) -> String {
     let first = watcher.split('.').next().unwrap_or_default();
@@ -346,15 +409,15 @@ pub(super) fn count_previous(previous: &str) -> usize {
     })
 }
 
-/// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
-/// any there. Says where how many processes live in them still.
-pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, usize)> {
+/// Removes the groups of an earlier instance, which held the state that is ours now: nobody else
+/// makes any there. Says where processes live in them still, and who.
+pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, Vec<Pid>)> {
     let path = base.join(format!("circusd-{previous}"));
     if !path.is_dir() || remove(path.clone()) {
         return None;
     }
     let left = Cgroup::open(&path).and_then(|group| group.procs());
-    Some((path, left.map_or(0, |pids| pids.len())))
+    Some((path, left.unwrap_or_default()))
 }
 
 /// Says whether it is gone.
@@ -373,6 +436,14 @@ pub(super) fn remove(path: PathBuf) -> bool {
 }
 
 impl Home {
+    /// By what it is found again.
+    pub(super) fn keep(&self) -> KeptHome {
+        match self {
+            Home::Cgroup(path) => KeptHome::Cgroup(path.clone()),
+            Home::Tree(origin) => KeptHome::Started(origin.start_ticks),
+        }
+    }
+
     /// The group, if it is one.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {

@@ -20,9 +20,10 @@
 //! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
 //! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
-//! that need no program.
+//! that need no program. `state` is what a daemon leaves to the next one, and `adopt` goes on with it.
 
 mod access;
+mod adopt;
 mod calls;
 mod clock;
 mod configure;

@@ -10,29 +10,30 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::unistd::Gid;
+use nix::unistd::{Gid, Pid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_tokio::Signals;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
+use super::adopt::{self, Written};
 use super::clock::Clock;
 use super::connection::{Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
-use super::homes::{Homes, clear_previous, count_previous};
+use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
-use super::state::{self, State};
+use super::state::{self, Left, Records, State};
 use super::streams::Streams;
 use super::workers::Workers;
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
-use crate::core::{ExitReason, Supervisor};
+use crate::core::ExitReason;
 use crate::sys::socket::{self, Address, Listening};
 use crate::sys::{abilities, caps, limits, manager, spawn, users};
 
@@ -177,6 +178,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
         state::take_private(&private).map_err(because("cannot start"))?;
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
+    let store = with_wishes(store, &state);
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
     let opened = sockets.open(&store)?;
     sockets.put(opened, store.config());
@@ -195,6 +197,22 @@ fn start(store: Store) -> Result<Ended, Failure> {
         tracing::warn!("failed to remove the socket: {error}");
     }
     Ok(ended?)
+}
+
+/// The configuration with what came over the socket to an earlier daemon.
+fn with_wishes(store: Store, state: &State) -> Store {
+    let wishes = state.left.as_ref().and_then(|left| left.wishes.as_ref());
+    let Some(wishes) = wishes else {
+        return store;
+    };
+    let (store, faults) = store.with_wishes(wishes);
+    for (watcher, errors) in faults {
+        tracing::warn!(
+            "{watcher}: what was set over the socket no longer fits the configuration, and is left \
+             out: {errors}"
+        );
+    }
+    store
 }
 
 fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
@@ -266,7 +284,7 @@ impl Drop for Pidfile {
 
 async fn serve(
     store: Store,
-    state: State,
+    mut state: State,
     sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
     reload_log: journal::Reload,
@@ -280,25 +298,31 @@ async fn serve(
     let descriptors =
         limits::raise_descriptors().map_err(because("failed to raise the limit on descriptors"))?;
     let circusd = &store.config().circusd;
+    let (records, history) = state
+        .begin()
+        .map_err(because("failed to write down the state"))?;
+    let past = std::mem::take(&mut state.past);
     let (asks, asked) = mpsc::unbounded_channel();
     let shared = Shared {
         asks,
         budget: Budget::new(descriptors.ours),
-        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
+        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize, past),
         connections: Rc::new(Cell::new(0)),
         closed: Rc::new(Notify::new()),
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
         message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
     };
-    let mut driver = assemble(
+    shared.log.keep_in(Some(history));
+    let left = state.left.take();
+    let driver = assemble(
         store,
         &state,
+        left,
         sockets,
         shared.clone(),
         descriptors,
-        reload_log,
+        (reload_log, records),
     )?;
-    driver.boot()?;
     tracing::info!("answering on {}", driver.surroundings.socket);
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
     let ended = driver.run(signals, asked).await;
@@ -311,10 +335,11 @@ async fn serve(
 fn assemble(
     store: Store,
     state: &State,
+    left: Option<Left>,
     sockets: Sockets,
     shared: Shared,
     descriptors: limits::Descriptors,
-    reload_log: journal::Reload,
+    (reload_log, records): (journal::Reload, Records),
 ) -> Result<Driver, StartError> {
     let abilities = abilities::probe();
     for missing in abilities.missing() {
@@ -329,8 +354,15 @@ fn assemble(
         true => abilities.cgroup_base.as_deref().ok(),
         false => None,
     };
-    tell_of_leftovers(base, state.previous.as_deref());
     let clock = Clock::start();
+    let previous = state.previous.as_deref();
+    let mut left = left.or_else(|| {
+        let root = homes::root(base?, previous?);
+        adopt::found(&root, &store, clock.now())
+    });
+    let last_seq = shared.log.with(|log| log.last());
+    let limits = convert::limits(circusd);
+    let core = adopt::supervisor(left.as_mut(), last_seq, clock.now(), limits);
     let surroundings = Rc::new(Surroundings {
         instance: state.instance.clone(),
         socket: socket_text(&circusd.socket),
@@ -342,17 +374,18 @@ fn assemble(
     let homes = Homes::new(base, &state.instance);
     let for_hooks = homes.for_hooks();
     let workers = Workers::new(homes, streams, shared.budget);
-    let (ground, left) = Ground::new(
+    let (ground, behind) = Ground::new(
         for_hooks,
         shared.budget,
         Rc::clone(&surroundings),
         Rc::clone(&workers.known),
     );
-    Ok(Driver {
-        core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
+    let base = base.map(Path::to_owned);
+    let mut driver = Driver {
+        core,
         clock,
         workers,
-        hooks: Hooks::new(ground, left),
+        hooks: Hooks::new(ground, behind),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
         sockets,
@@ -368,47 +401,64 @@ fn assemble(
         interrupted: false,
         ended: None,
         reload_log,
+        records,
+        written: Written::default(),
         store,
-    })
+    };
+    driver.boot(left)?;
+    let taken = |pid| driver.workers.is_known(pid);
+    tell_of_leftovers(base.as_deref(), previous, taken);
+    Ok(driver)
 }
 
-/// Says what an earlier run on the same state has left, which nobody looks after now.
-fn tell_of_leftovers(base: Option<&Path>, previous: Option<&str>) {
+/// Says what an instance before this one has left that nobody looks after now: `taken` are those of
+/// it that were taken over.
+fn tell_of_leftovers(base: Option<&Path>, previous: Option<&str>, taken: impl Fn(Pid) -> bool) {
     let (left, place) = match (base, previous) {
         (_, None) => return,
         (Some(base), Some(previous)) => match clear_previous(base, previous) {
-            Some((path, left)) => (left, format!("in the cgroup '{}'", path.display())),
+            Some((path, left)) => {
+                let left = left.into_iter().filter(|pid| !taken(*pid)).count();
+                (left, format!("in the cgroup '{}'", path.display()))
+            }
             None => return,
         },
-        (None, Some(previous)) => match count_previous(previous) {
-            0 => return,
-            left => (
-                left,
-                format!("with CIRCUS_WORKER={previous}:… in its environment"),
-            ),
-        },
+        (None, Some(previous)) => (
+            count_previous(previous),
+            format!("with CIRCUS_WORKER={previous}:… in its environment"),
+        ),
     };
-    let (left, live) = (
-        journal::processes(left),
-        if left == 1 { "lives" } else { "live" },
-    );
+    let live = match left {
+        0 => return,
+        1 => "lives",
+        _ => "live",
+    };
+    let left = journal::processes(left);
     tracing::warn!(
-        "{left} of an earlier circusd that was killed still {live} {place}; this version does not \
-         take over what was left, and starts others beside it"
+        "{left} of an earlier circusd that was killed still {live} {place}; without its state they \
+         cannot be taken over, and are left alone"
     );
 }
 
 impl Driver {
     /// Tells core of the configuration; the watchers that start with the daemon start.
-    fn boot(&mut self) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    ///
+    /// It asks for more than the limits allow.
+    fn boot(&mut self, left: Option<Left>) -> Result<(), StartError> {
+        let made_from = left.as_ref().map_or(&[][..], |left| &left.made_from);
         let opened = self.sockets.configured();
-        self.recipes
-            .update(&self.store.config().watchers, &[], opened);
-        let command = self.apply_command(&self.store, &[]);
+        let changed = self.recipes.resume(&self.store, opened, made_from);
+        if let Some(left) = &left {
+            self.take_over(left);
+        }
+        let command = self.apply_command(&self.store, changed);
         self.core
             .would_accept(&command)
             .map_err(because("cannot start"))?;
         self.ask_core(command);
+        self.write_all();
         Ok(())
     }
 }

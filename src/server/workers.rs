@@ -18,6 +18,7 @@ use super::homes::{Home, Homes, Signals};
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
+use super::state::KeptHome;
 use super::streams::Streams;
 use crate::config::{self, Stream};
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
@@ -89,7 +90,7 @@ impl Workers {
     }
 
     /// Whether somebody waits for this process by its pidfd.
-    fn is_known(&self, pid: Pid) -> bool {
+    pub(super) fn is_known(&self, pid: Pid) -> bool {
         self.known.borrow().contains(&pid)
     }
 
@@ -213,6 +214,61 @@ impl Workers {
             },
         );
         Ok(pid)
+    }
+
+    /// By what a process is found again; `None` for one that is not here.
+    pub(super) fn kept_home(&self, worker: WorkerId) -> Option<KeptHome> {
+        Some(self.running.get(&worker)?.home.keep())
+    }
+
+    /// Looks after a process of an earlier daemon: `process` is that, if it is still there, and
+    /// `runs` whether it was not told to have ended. Says what has become of it meanwhile.
+    #[expect(clippy::too_many_arguments, reason = "all of them say who it is")]
+    pub(super) fn adopt(
+        &mut self,
+        worker: WorkerId,
+        watcher: &Name,
+        pid: Pid,
+        process: Option<Pidfd>,
+        runs: bool,
+        home: Home,
+        watch: &mut Watch,
+    ) -> Vec<Input> {
+        let token = PROCESS << KIND_SHIFT | worker.0;
+        let watched = process.filter(|process| watch.add(process, token, Interest::Read).is_ok());
+        let waited = watched.is_none();
+        if !waited {
+            self.pids.insert(pid);
+            self.known.borrow_mut().insert(pid);
+        }
+        self.running.insert(
+            worker,
+            Running {
+                watcher: watcher.clone(),
+                pid,
+                pidfd: watched,
+                waited,
+                home,
+                events: None,
+            },
+        );
+        if !waited {
+            return Vec::new();
+        }
+        let emptied = self.is_empty(worker);
+        if !emptied {
+            self.await_empty(worker, watch);
+        }
+        let status = ExitStatus::Unknown;
+        match (runs, emptied) {
+            (true, emptied) => vec![Input::Exited {
+                worker,
+                status,
+                emptied,
+            }],
+            (false, true) => vec![Input::Emptied { worker }],
+            (false, false) => Vec::new(),
+        }
     }
 
     /// Waits for the first connection to a socket of a watcher, made as `recipe` says.
@@ -357,8 +413,11 @@ impl Workers {
         let status = match pidfd.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => exit_status(status),
-            // Somebody else has waited for it: it has ended, and nobody can say how.
-            Err(_) => ExitStatus::Unknown,
+            // It is not our child, or somebody else has waited for it.
+            Err(_) => match pidfd.exit_of_stranger() {
+                Ok(Some(status)) => exit_status(status),
+                Ok(None) | Err(_) => ExitStatus::Unknown,
+            },
         };
         let _ = watch.remove(pidfd);
         running.waited = true;

@@ -133,7 +133,6 @@ fn what_was_changed_meanwhile_is_replaced() {
           1: ok
         2 successor
           a: adopt 1
-          a: updated
           0: ok
           spawn w2 a/2
           circusd: ready

@@ -10,14 +10,24 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::lock::{Lock, LockError};
 
+pub(super) use history::{History, Past};
+use records::ReadError;
+pub(super) use records::{Everything, KeptHome, Left, MadeFrom, Records};
+
 /// The directory of state, held for as long as this lives.
 #[derive(Debug)]
 pub(super) struct State {
     _lock: Lock,
-    /// Names this run of the daemon in cursors and to workers.
+    directory: PathBuf,
+    /// Names the daemon in cursors and to workers, from its first start until it has stopped all,
+    /// however often it is restarted or killed in between.
     pub(super) instance: String,
-    /// The name of the run before this one, if it left one.
+    /// The name of an instance that left something with which we cannot go on.
     pub(super) previous: Option<String>,
+    /// What the run before this one has left.
+    pub(super) left: Option<Left>,
+    /// The last events of that.
+    pub(super) past: Vec<Past>,
 }
 
 /// The state cannot be had.
@@ -58,17 +68,55 @@ impl State {
             });
         }
         let lock = Lock::take(&path.join("lock"))?;
-        let instance = new_instance();
         let file = path.join("instance");
-        let previous = std::fs::read_to_string(&file)
-            .ok()
-            .filter(|name| is_instance(name));
+        let previous = std::fs::read_to_string(&file).ok();
+        let previous = previous.filter(|name| is_instance(name));
+        let (instance, left) = match records::read(&path.join("state")) {
+            Ok(Some((head, left))) if is_instance(&head.instance) => (head.instance, Some(left)),
+            Ok(_) => (new_instance(), None),
+            Err(error) => {
+                refuse(&error);
+                (new_instance(), None)
+            }
+        };
+        let previous = previous.filter(|name| *name != instance);
+        let past = match &left {
+            Some(_) => history::read(path),
+            None => Vec::new(),
+        };
         std::fs::write(&file, &instance).map_err(failed)?;
         Ok(State {
             _lock: lock,
+            directory: path.to_owned(),
             instance,
             previous,
+            left,
+            past,
         })
+    }
+
+    /// Begins to write down what comes.
+    ///
+    /// # Errors
+    ///
+    /// The files cannot be made.
+    pub(super) fn begin(&self) -> io::Result<(Records, History)> {
+        let history = History::begin(&self.directory, &self.past)?;
+        Ok((Records::begin(&self.directory, &self.instance)?, history))
+    }
+}
+
+/// Says why there is nothing to go on with. After a new start of the machine nobody expects it.
+fn refuse(error: &ReadError) {
+    let told = match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    match error {
+        ReadError::Boot { .. } => tracing::debug!("nothing to go on with: {told}"),
+        _ => tracing::error!(
+            "cannot go on where an earlier circusd was, what it has left is looked for: {told}"
+        ),
     }
 }
 
