@@ -8,11 +8,20 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
 use crate::sys::lock::{Lock, LockError};
+use crate::sys::process::{self, Process};
 
 pub(super) use history::{History, Past};
 use records::ReadError;
 pub(super) use records::{Everything, KeptHome, Left, MadeFrom, Records};
+
+/// How often the lock of a dead daemon is tried, and the pause in between: two seconds in all.
+const LOCK_TRIES: u32 = 400;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The directory of state, held for as long as this lives.
 #[derive(Debug)]
@@ -67,7 +76,7 @@ impl State {
                 uid: found.uid(),
             });
         }
-        let lock = Lock::take(&path.join("lock"))?;
+        let lock = take_lock(&path.join("lock"))?;
         let file = path.join("instance");
         let previous = std::fs::read_to_string(&file).ok();
         let previous = previous.filter(|name| is_instance(name));
@@ -104,6 +113,25 @@ impl State {
         let history = History::begin(&self.directory, &self.past)?;
         Ok((Records::begin(&self.directory, &self.instance)?, history))
     }
+}
+
+/// Takes the lock, and waits for it if the daemon that had it is dead: a process that it was just
+/// making holds what it held until it executes its own program.
+fn take_lock(path: &Path) -> Result<Lock, LockError> {
+    for _ in 0..LOCK_TRIES {
+        match Lock::take(path) {
+            Err(LockError::Held { pid: Some(pid), .. }) if is_dead(pid) => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            taken => return taken,
+        }
+    }
+    Lock::take(path)
+}
+
+fn is_dead(pid: Pid) -> bool {
+    Process::read(pid).is_ok_and(|process| process.is_dead())
+        || Process::read(pid).is_err_and(|error| process::is_gone(&error))
 }
 
 /// Says why there is nothing to go on with. After a new start of the machine nobody expects it.

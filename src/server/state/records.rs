@@ -5,6 +5,7 @@
 //! {"head":{"format":1,"circusd":"0.1.0","boot":"…","instance":"…"}}
 //! {"watcher":{…}}  {"removed":"web"}      core's own words, see core/saved.rs
 //! {"worker":{…}}   {"gone":17}            a process, and where it lives
+//! {"last_id":17}                          the last number that was given to one
 //! {"made_from":{…}}                       what a revision stands for
 //! {"wishes":{…}}                          what came over the socket
 //! ```
@@ -48,6 +49,7 @@ enum Line {
     Removed(Name),
     Worker(Box<Kept>),
     Gone(WorkerId),
+    LastId(u64),
     MadeFrom(MadeFrom),
     Wishes(Json),
 }
@@ -196,6 +198,7 @@ impl Collected {
                 self.last_id = self.last_id.max(id.0);
                 self.workers.remove(&id);
             }
+            Ok(Line::LastId(id)) => self.last_id = self.last_id.max(id),
             Ok(Line::MadeFrom(made_from)) => {
                 self.made_from.insert(made_from.revision, made_from);
             }
@@ -225,12 +228,13 @@ impl Collected {
 
 /// Whether a line is well formed, and of a kind that a later version has brought.
 fn is_unknown(line: &[u8]) -> bool {
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 8] = [
         "head",
         "watcher",
         "removed",
         "worker",
         "gone",
+        "last_id",
         "made_from",
         "wishes",
     ];
@@ -392,7 +396,7 @@ impl Records {
         };
         self.note(unsaved, home);
         // That no number is given out twice, whoever is gone by now.
-        self.push(&Line::Gone(WorkerId(all.saved.last_id)));
+        self.push(&Line::LastId(all.saved.last_id));
         self.least = self.lines;
         let written = self.replace();
         self.tell(written);
