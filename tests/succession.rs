@@ -4,7 +4,10 @@ mod common;
 
 use std::sync::Arc;
 
-use common::facts::{has_cgroups, history, pids, runs, told_until_now, topics, without_cgroups};
+use common::facts::{
+    has_cgroups, history, http_worker, pids, port_of, runs, told_until_now, topics, without_cgroups,
+};
+use common::load::Load;
 use common::{Daemon, Home, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -339,4 +342,64 @@ fn a_pid_that_is_anothers_by_now_is_nobody_to_us() {
         stranger.kill().expect("it is ours");
         stranger.wait().expect("it is ours");
     });
+}
+
+/// A pool behind sockets that only its daemon and its processes have.
+fn pool(socket: &str) -> String {
+    format!(
+        "[socket.http]\n{socket}\n[watcher.web]\ncmd = ['{}', '--listen-fds']\n\
+         use_sockets = ['http']\nnumprocesses = 4\n",
+        http_worker().display()
+    )
+}
+
+#[test]
+fn no_request_fails_while_the_daemon_is_killed_again_and_again() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("nobody else may take sockets out of a process");
+    }
+    let home = Home::new(&pool("host = '127.0.0.1'\nport = 0"));
+    let mut daemons = vec![home.start()];
+    let before = daemons[0].wait_until("web", |web| web["state"] == "active");
+    let port = port_of(&daemons[0], "http");
+    let load = Load::on(port);
+    for _ in 0..10 {
+        load.more(20);
+        daemons.last_mut().expect("there is one").kill();
+        load.more(20);
+        daemons.push(home.start());
+    }
+    let last = daemons.pop().expect("there is one");
+    assert_eq!(port_of(&last, "http"), port);
+    let after = last.wait_until("web", |web| web["state"] == "active");
+    assert_eq!(pids(&before), pids(&after));
+    // The socket is as good as before: new processes serve it.
+    last.call("Reload", json!({"watchers": "web"}))
+        .expect("it reloads");
+    load.more(20);
+    let failed = load.failed();
+    assert!(failed.is_empty(), "{failed:#?}");
+    println!("{} requests answered, 0 failed", load.answered());
+    drop(load);
+    drop(last);
+}
+
+#[test]
+fn the_file_of_a_socket_goes_with_the_last_daemon() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("nobody else may take sockets out of a process");
+    }
+    let home = Home::new("");
+    let path = home.path("http.sock");
+    home.configure(&pool(&format!("path = '{}'", path.display())));
+    let mut first = home.start();
+    first.wait_until("web", |web| web["state"] == "active");
+    let inode =
+        || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).expect("it is there"));
+    let before = inode();
+    first.kill();
+    let mut second = home.start();
+    assert_eq!(before, inode(), "it is the same socket");
+    assert!(second.stop().success());
+    assert!(!path.exists());
 }

@@ -35,13 +35,18 @@ impl Store {
         };
         let mut env = typed.environment.expand(filling);
         env.retain(|name, _| typed.environment.is_configured(name));
-        let sockets = typed.sockets.iter().map(|socket| {
-            let declared = self.document().sockets.get(&socket.name);
-            let table = declared.map(|declared| Json::Object(declared.table.to_json()));
-            json!([socket.name, table])
-        });
+        let sockets = typed
+            .sockets
+            .iter()
+            .map(|socket| json!([socket.name, self.socket_as_written(&socket.name)]));
         let sockets: Vec<Json> = sockets.collect();
         Some(json!({"options": options, "env": env, "sockets": sockets}))
+    }
+
+    /// A socket as it is configured, to be compared; `None` without one of that name.
+    pub fn socket_as_written(&self, socket: &str) -> Option<Json> {
+        let declared = self.document().sockets.get(socket)?;
+        Some(Json::Object(declared.table.to_json()))
     }
 
     /// What came over the socket and is not in any file.

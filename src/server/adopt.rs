@@ -100,6 +100,7 @@ impl Driver {
                 }
             }
             self.records.note_wishes(self.store.wishes());
+            self.records.note_sockets(self.sockets.keep(&self.store));
         }
         if self.records.are_long() {
             self.write_all();
@@ -115,6 +116,7 @@ impl Driver {
         let all = Everything {
             saved: self.core.save(),
             wishes: self.store.wishes(),
+            sockets: self.sockets.keep(&self.store),
             made_from,
         };
         let workers = &self.workers;

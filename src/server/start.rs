@@ -180,6 +180,9 @@ fn start(store: Store) -> Result<Ended, Failure> {
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
     let store = with_wishes(store, &state);
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    if let Some(left) = &state.left {
+        sockets.resume(&store, left);
+    }
     let opened = sockets.open(&store)?;
     sockets.put(opened, store.config());
     // Last of all that can fail here, so that no socket is left behind.

@@ -118,6 +118,23 @@ impl Pidfd {
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
     }
 
+    /// A copy of a descriptor that the process has open under this number (pidfd_getfd(2)).
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if it has none, `ESRCH` if it has ended; `EPERM` if we may not look into it as a debugger
+    /// may (ptrace(2)).
+    pub fn descriptor(&self, number: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: numbers only; on success the descriptor is new and ours, and closed on exec.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), number, 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(OwnedFd::from_raw_fd(fd as RawFd))
+        }
+    }
+
     /// How the process ended, or `None` while it runs. The first answer also releases its pid.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::SockType;
 use nix::sys::stat::Mode;
@@ -154,6 +154,26 @@ impl Open {
         let address = serving.place().map_err(OpenError::Useless)?;
         let kind = serving.kind().map_err(OpenError::Useless)?;
         Ok(Open::of(socket, address, kind, Held::Shared(serving)))
+    }
+
+    /// Takes the socket that an earlier daemon had opened as `socket` says.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub(super) fn resumed(socket: &config::Socket, fd: OwnedFd) -> Result<Open, OpenError> {
+        let path = match socket.place() {
+            Where::Unix(SocketPath::Path(path)) => Some(path),
+            _ => None,
+        };
+        let serving = Serving::resumed(fd, path).map_err(OpenError::Useless)?;
+        let address = serving.place().map_err(OpenError::Useless)?;
+        let kind = serving.kind().map_err(OpenError::Useless)?;
+        let held = match socket.reuseport {
+            false => Held::Shared(serving),
+            true => Held::Own(wanted(socket, address.clone())?, Some(serving)),
+        };
+        Ok(Open::of(socket, address, kind, held))
     }
 
     fn of(socket: &config::Socket, address: Place, kind: SockType, held: Held) -> Open {

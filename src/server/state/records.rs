@@ -8,6 +8,7 @@
 //! {"last_id":17}                          the last number that was given to one
 //! {"made_from":{…}}                       what a revision stands for
 //! {"wishes":{…}}                          what came over the socket
+//! {"sockets":[…]}                         those that workers inherit
 //! ```
 //!
 //! A line is written before anybody hears of what it tells, and whole or not at all: of a write that
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::core::{Name, Revision, Saved, SavedWatcher, SavedWorker, Unsaved, WorkerId};
+use crate::server::sockets::KeptSocket;
 
 /// The only format there is. One that cannot be read as this is has another number.
 const FORMAT: u32 = 1;
@@ -52,6 +54,7 @@ enum Line {
     LastId(u64),
     MadeFrom(MadeFrom),
     Wishes(Json),
+    Sockets(Vec<KeptSocket>),
 }
 
 /// Whose state this is.
@@ -98,6 +101,7 @@ pub(in crate::server) struct Left {
     pub(in crate::server) homes: HashMap<WorkerId, KeptHome>,
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Option<Json>,
+    pub(in crate::server) sockets: Vec<KeptSocket>,
     /// Lines that could not be read.
     pub(in crate::server) damaged: usize,
 }
@@ -177,6 +181,7 @@ struct Collected {
     last_id: u64,
     made_from: BTreeMap<Revision, MadeFrom>,
     wishes: Option<Json>,
+    sockets: Vec<KeptSocket>,
     damaged: usize,
 }
 
@@ -203,6 +208,7 @@ impl Collected {
                 self.made_from.insert(made_from.revision, made_from);
             }
             Ok(Line::Wishes(wishes)) => self.wishes = Some(wishes),
+            Ok(Line::Sockets(sockets)) => self.sockets = sockets,
             Ok(Line::Head(_)) => {}
             Err(error) if error.is_data() && is_unknown(line) => {}
             Err(_) => self.damaged += 1,
@@ -221,6 +227,7 @@ impl Collected {
             },
             made_from: self.made_from.into_values().collect(),
             wishes: self.wishes,
+            sockets: self.sockets,
             damaged: self.damaged,
         }
     }
@@ -228,7 +235,7 @@ impl Collected {
 
 /// Whether a line is well formed, and of a kind that a later version has brought.
 fn is_unknown(line: &[u8]) -> bool {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 9] = [
         "head",
         "watcher",
         "removed",
@@ -237,6 +244,7 @@ fn is_unknown(line: &[u8]) -> bool {
         "last_id",
         "made_from",
         "wishes",
+        "sockets",
     ];
     let object: Result<BTreeMap<String, serde::de::IgnoredAny>, _> = serde_json::from_slice(line);
     object.is_ok_and(|object| object.keys().all(|key| !KNOWN.contains(&key.as_str())))
@@ -270,6 +278,7 @@ pub(in crate::server) struct Everything {
     pub(in crate::server) saved: Saved,
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Json,
+    pub(in crate::server) sockets: Vec<KeptSocket>,
 }
 
 impl Records {
@@ -325,6 +334,11 @@ impl Records {
     /// Takes in what came over the socket.
     pub(in crate::server) fn note_wishes(&mut self, wishes: Json) {
         self.push(&Line::Wishes(wishes));
+    }
+
+    /// Takes in which sockets are open.
+    pub(in crate::server) fn note_sockets(&mut self, sockets: Vec<KeptSocket>) {
+        self.push(&Line::Sockets(sockets));
     }
 
     fn push_watcher(&mut self, watcher: SavedWatcher) {
@@ -386,6 +400,7 @@ impl Records {
             self.push(&Line::MadeFrom(made_from));
         }
         self.push(&Line::Wishes(all.wishes));
+        self.push(&Line::Sockets(all.sockets));
         let (watchers, workers) = (all.saved.watchers, all.saved.workers);
         let (gone, removed) = (Vec::new(), Vec::new());
         let unsaved = Unsaved {

@@ -112,6 +112,24 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// What is at `path` now.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2); `ENOTSOCK` if it is no socket.
+    fn at(path: &Path) -> io::Result<Self> {
+        // What we hold is the very file, whatever is put in its place meanwhile.
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = fs::File::from(nix::fcntl::open(path, flags, Mode::empty())?);
+        if !file.metadata()?.file_type().is_socket() {
+            return Err(Errno::ENOTSOCK.into());
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
     /// Gives the file another path, where it takes the place of what is there, with no moment in between.
     ///
     /// # Errors
@@ -285,12 +303,7 @@ fn open_up(
     owner: Option<Uid>,
     group: Option<Gid>,
 ) -> io::Result<SocketFile> {
-    // What we hold is the very file, whatever is put in its place meanwhile.
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = fs::File::from(nix::fcntl::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.file_type().is_socket() {
-        return Err(Errno::ENOTSOCK.into());
-    }
+    let SocketFile { file, .. } = SocketFile::at(path)?;
     if owner.is_some() || group.is_some() {
         fchownat(&file, "", owner, group, AtFlags::AT_EMPTY_PATH)?;
     }

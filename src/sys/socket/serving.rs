@@ -277,6 +277,19 @@ impl Serving {
         Ok(Self::of(fd))
     }
 
+    /// A socket that an earlier process of ours has made, with the file at `path`, if it has one: it is
+    /// removed when this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSOCK` if it is none; those of opening the file.
+    pub fn resumed(fd: OwnedFd, path: Option<PathBuf>) -> io::Result<Self> {
+        let file = path.map(|path| SocketFile::at(&path)).transpose()?;
+        let mut serving = Self::passed(fd)?;
+        serving.file = file.map(RefCell::new);
+        Ok(serving)
+    }
+
     /// Lets connections queue up, at most `backlog` of them; for one that listens already, changes
     /// that number. Datagrams need no listening.
     ///
