@@ -22,7 +22,7 @@ use super::events::SharedLog;
 use super::homes;
 use super::hooks::{Hooks, News};
 use super::journal;
-use super::notify;
+use super::notify::Manager;
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
@@ -32,8 +32,8 @@ use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, Input, Name, ProcessState, Reply, RequestId, Shutdown, SignalId,
-    Supervisor, WorkerId,
+    Action, Announcement, EventKind, ExitReason, Input, Name, ProcessState, Reply, RequestId,
+    Shutdown, SignalId, Supervisor, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -84,6 +84,7 @@ pub(super) struct Driver {
     pub(super) reload_log: journal::Reload,
     pub(super) records: Records,
     pub(super) written: Written,
+    pub(super) manager: Manager,
 }
 
 /// Who waits for the answer to a request.
@@ -114,6 +115,8 @@ enum Wake {
     Ask(Ask),
     Hook(News),
     Deadline,
+    /// The service manager is to hear something.
+    Manager,
 }
 
 impl Driver {
@@ -125,6 +128,7 @@ impl Driver {
     ) -> Ended {
         loop {
             self.pursue();
+            self.manager.tend(&self.core);
             if std::mem::take(&mut self.bereaved) {
                 self.workers
                     .child_ended(self.watch.get_mut(), &mut self.inputs);
@@ -189,6 +193,7 @@ impl Driver {
             Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
+            () = sleep_until(self.manager.next()) => Wake::Manager,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -205,7 +210,7 @@ impl Driver {
 
     fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Processes => {}
+            Wake::Processes | Wake::Manager => {}
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
@@ -383,7 +388,7 @@ impl Driver {
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
-                notify::ready(&self.core);
+                self.manager.ready(&self.core);
                 if let Err(error) = memory::give_back_code() {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
@@ -417,9 +422,7 @@ impl Driver {
     }
 
     fn emit(&mut self, event: &crate::core::Event) {
-        if event.kind == crate::core::EventKind::DaemonStopping {
-            notify::stopping();
-        }
+        self.tell_manager(&event.kind);
         let cursor = self.log.with(|log| log.cursor(event.seq));
         let (told, action) = convert::event(event, cursor, &self.clock);
         journal::record(event, &told);
@@ -428,6 +431,25 @@ impl Driver {
             && let Some(watcher) = &event.watcher
         {
             self.workers.homes.remove_watcher(watcher.as_str());
+        }
+    }
+
+    /// Has the service manager hear of what concerns it.
+    fn tell_manager(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::DaemonStopping => {
+                self.manager
+                    .stopping(self.store.config().circusd.stop_timeout);
+            }
+            EventKind::Announced(Announcement::Reloading) => self.manager.reloading(),
+            EventKind::Announced(Announcement::ConfigChanged { .. }) => {
+                self.manager.ready(&self.core);
+            }
+            EventKind::Announced(Announcement::ConfigError { error, .. }) => {
+                self.manager
+                    .refused(error.lines().next().unwrap_or_default());
+            }
+            _ => self.manager.changed(),
         }
     }
 

@@ -25,6 +25,7 @@ use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
 use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
+use super::notify::Manager;
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
@@ -406,6 +407,7 @@ fn assemble(
         reload_log,
         records,
         written: Written::default(),
+        manager: Manager::new(),
         store,
     };
     driver.boot(left)?;
