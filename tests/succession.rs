@@ -403,3 +403,119 @@ fn the_file_of_a_socket_goes_with_the_last_daemon() {
     assert!(second.stop().success());
     assert!(!path.exists());
 }
+
+/// The program of a process, which another may have taken the place of.
+fn runs_as(pid: u32) -> std::path::PathBuf {
+    std::fs::read_link(format!("/proc/{pid}/exe")).expect("it runs, and is ours")
+}
+
+/// A daemon that was started from a copy of the program, which may be replaced.
+fn start_copy(home: &Arc<Home>) -> (Daemon, std::path::PathBuf) {
+    let copy = home.path("circusd");
+    std::fs::copy(env!("CARGO_BIN_EXE_circusd"), &copy).expect("there is room");
+    let daemon = home.start_with(|circusd| {
+        let arguments: Vec<_> = circusd.get_args().map(ToOwned::to_owned).collect();
+        let environment: Vec<_> = circusd
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        *circusd = std::process::Command::new(&copy);
+        circusd.args(arguments).env_clear().envs(environment);
+    });
+    (daemon, copy)
+}
+
+/// Puts another program in the place of one that runs.
+fn replace(path: &std::path::Path, content: &[u8]) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, content).expect("there is room");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&new, mode).expect("it is ours");
+    std::fs::rename(&new, path).expect("it is ours");
+}
+
+#[test]
+fn another_program_goes_on_in_the_same_process() {
+    let home = Home::new(&pool("host = '127.0.0.1'\nport = 0"));
+    let (mut daemon, copy) = start_copy(&home);
+    let before = daemon.wait_until("web", |web| web["state"] == "active");
+    let load = Load::on(port_of(&daemon, "http"));
+    let last = cursor(&daemon);
+    load.more(20);
+    let program = std::fs::read(&copy).expect("it was copied");
+    replace(&copy, &program);
+    assert!(
+        runs_as(daemon.pid())
+            .to_string_lossy()
+            .ends_with("(deleted)")
+    );
+
+    let answer = daemon.call("Reexec", json!({}));
+    assert_eq!(answer.expect("the same program can go on"), json!({}));
+    let told = common::eventually("the new program answers", || {
+        let exe = runs_as(daemon.pid());
+        (exe == copy).then(|| since(&daemon, &last))
+    });
+    let adopted = topics(&told)
+        .into_iter()
+        .filter(|topic| *topic == "web.adopt");
+    assert_eq!(adopted.count(), 4, "{told:#?}");
+    load.more(20);
+    let after = daemon.status("web");
+    assert_eq!(pids(&before), pids(&after));
+    assert!(load.failed().is_empty(), "{:#?}", load.failed());
+    drop(load);
+    // They are still our children: their ends are known on any kernel.
+    let mut events = daemon.subscribe();
+    end(
+        *pids(&before).first().expect("there are four"),
+        Signal::SIGKILL,
+    );
+    let reap = events.wait("watcher.web.reap");
+    assert_eq!(reap["data"]["exit"]["cause"], "signaled", "{reap}");
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_program_that_cannot_go_on_does_not() {
+    let home = Home::new(THREE);
+    let (daemon, copy) = start_copy(&home);
+    let before = daemon.wait_until("web", |web| web["state"] == "active");
+    let refused = |why: &str| {
+        let error = daemon
+            .call("Reexec", json!({}))
+            .expect_err("it cannot go on");
+        assert_eq!(error.error, "io.circusd.ReexecFailed");
+        let reason = error.parameters["reason"].as_str().expect("a sentence");
+        assert!(reason.contains(why), "{reason}");
+    };
+    let good = std::fs::read(&copy).expect("it was copied");
+    replace(&copy, b"no program at all");
+    refused("circusd");
+    replace(&copy, b"#!/bin/sh\necho 'not today' >&2\nexit 1\n");
+    refused("not today");
+    std::fs::remove_file(&copy).expect("it is ours");
+    refused("circusd");
+    replace(&copy, &good);
+    home.configure("[watcher.web]\ncmd = 7\n");
+    refused("cmd");
+    let after = daemon.status("web");
+    assert_eq!(pids(&before), pids(&after));
+    let ctl = daemon.ctl(&["reexec"]);
+    assert_eq!(ctl.status.code(), Some(3), "{ctl:?}");
+}
+
+#[test]
+fn a_signal_replaces_the_program_too() {
+    let home = Home::new(THREE);
+    let (daemon, copy) = start_copy(&home);
+    let before = daemon.wait_until("web", |web| web["state"] == "active");
+    let program = std::fs::read(&copy).expect("it was copied");
+    replace(&copy, &program);
+    daemon.signal(Signal::SIGUSR2);
+    common::eventually("the new program runs", || {
+        (runs_as(daemon.pid()) == copy).then_some(())
+    });
+    let after = daemon.wait_until("web", |web| web["processes"][0]["adopted"] == true);
+    assert_eq!(pids(&before), pids(&after));
+}

@@ -120,6 +120,12 @@ impl Supervisor {
         self.watchers.get(name)
     }
 
+    /// Whether it is on its way to its end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.begun()
+    }
+
     /// Whose process this is; `None` once it is gone.
     #[must_use]
     pub fn owner(&self, worker: WorkerId) -> Option<&Name> {

@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::convert;
 use super::driver::Driver;
 use super::homes::{Home, directory_name};
+use super::notify::process_name;
 use super::state::{Everything, KeptHome, Left, MadeFrom};
 use crate::config::Store;
 use crate::core::{
@@ -63,9 +64,14 @@ impl Driver {
                 continue;
             };
             homes.extend(home.path().map(Path::to_owned));
-            let process = runs
-                .then(|| find(pid, &home, started, &self.clock))
-                .flatten();
+            let kept = self.sockets.take_process(&process_name(id));
+            let process = match kept {
+                // Whatever has become of its pid.
+                Some(process) if runs => Some(process),
+                _ => runs
+                    .then(|| find(pid, &home, started, &self.clock))
+                    .flatten(),
+            };
             let watch = self.watch.get_mut();
             let ended = self
                 .workers
@@ -101,6 +107,7 @@ impl Driver {
             }
             self.records.note_wishes(self.store.wishes());
             self.records.note_sockets(self.sockets.keep(&self.store));
+            self.manager.keep(self.sockets.to_keep());
         }
         if self.records.are_long() {
             self.write_all();

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ use super::events::SharedLog;
 use super::homes;
 use super::hooks::{Hooks, News};
 use super::journal;
+use super::leave::{Leave, Leaving, Verdict};
 use super::notify::Manager;
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
@@ -47,11 +50,15 @@ const ANSWERING_MAX: Duration = Duration::from_millis(1);
 const STARTING_MAX: Duration = Duration::from_millis(10);
 
 /// How the daemon ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Ended {
     pub(super) why: ExitReason,
     /// Processes that could not be ended.
     pub(super) left: usize,
+    /// The program that goes on in this process, if one does.
+    pub(super) next: Option<PathBuf>,
+    /// What it is given.
+    pub(super) passed: Vec<(String, OwnedFd)>,
 }
 
 /// Owns core and carries out what it says.
@@ -85,6 +92,7 @@ pub(super) struct Driver {
     pub(super) records: Records,
     pub(super) written: Written,
     pub(super) manager: Manager,
+    pub(super) leaving: Leaving,
 }
 
 /// Who waits for the answer to a request.
@@ -114,6 +122,7 @@ enum Wake {
     Signal(i32),
     Ask(Ask),
     Hook(News),
+    Verdict(Verdict),
     Deadline,
     /// The service manager is to hear something.
     Manager,
@@ -139,7 +148,10 @@ impl Driver {
             if self.sockets.are_leaving() {
                 self.forget_recipes();
             }
-            if let Some(ended) = self.ended {
+            if let Some(leave) = self.leaving.decided {
+                return self.leave(leave).await;
+            }
+            if let Some(ended) = self.ended.take() {
                 self.hooks.end().await;
                 self.workers.streams.drain();
                 if ended.left == 0 {
@@ -160,6 +172,28 @@ impl Driver {
                     .workers
                     .take_ready(self.watch.get_mut(), &mut self.inputs);
             }
+        }
+    }
+
+    /// Ends, and leaves all that runs to the next one.
+    async fn leave(mut self, leave: Leave) -> Ended {
+        self.hooks.end().await;
+        self.workers.streams.drain();
+        self.sockets.leave();
+        let passed = match leave {
+            Leave::HandOver => Vec::new(),
+            Leave::Reexec => self.descriptors_to_pass(),
+        };
+        self.write_down();
+        Ended {
+            why: ExitReason::Asked,
+            left: 0,
+            next: self
+                .leaving
+                .program()
+                .map(Path::to_owned)
+                .filter(|_| leave == Leave::Reexec),
+            passed,
         }
     }
 
@@ -204,6 +238,7 @@ impl Driver {
             // The connections have their turn in between, so that no worker can talk them to death.
             () = tokio::task::yield_now(), if self.more || !self.births.is_empty() => Wake::Processes,
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
+            Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -214,6 +249,7 @@ impl Driver {
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
+            Wake::Verdict(verdict) => self.on_verdict(verdict),
             Wake::Deadline => self.inputs.push(Input::Deadline),
         }
     }
@@ -226,13 +262,13 @@ impl Driver {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();
             }
-            SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGTERM => self.on_terminate(),
             SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
             SIGINT => {
                 self.interrupted = true;
                 self.inputs.push(Input::Shutdown(Shutdown::Graceful));
             }
-            SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
+            SIGUSR2 => self.ask_to_reexec(None),
             _ => {}
         }
     }
@@ -267,6 +303,11 @@ impl Driver {
             &self.surroundings,
             watch,
         );
+        if let (Input::Spawned { worker, .. }, Some(process)) =
+            (&spawned, self.workers.process(birth.worker))
+        {
+            self.manager.keep_process(*worker, process);
+        }
         self.inputs.push(spawned);
     }
 
@@ -360,8 +401,12 @@ impl Driver {
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
                 self.workers.let_go(worker, self.watch.get_mut());
+                self.manager.let_go_of_process(worker);
             }
-            Action::Forget { worker } => self.workers.forget(worker, self.watch.get_mut()),
+            Action::Forget { worker } => {
+                self.workers.forget(worker, self.watch.get_mut());
+                self.manager.let_go_of_process(worker);
+            }
             Action::Await {
                 watcher,
                 awaited: false,
@@ -394,7 +439,14 @@ impl Driver {
                 }
             }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
-            Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
+            Action::Exit { why, left } => {
+                self.ended = Some(Ended {
+                    why,
+                    left,
+                    next: None,
+                    passed: Vec::new(),
+                });
+            }
         }
     }
 

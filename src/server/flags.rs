@@ -45,6 +45,14 @@ pub fn command() -> Command {
                 .long("check")
                 .help("Read and check everything, start nothing; exit 0, or 78 with all errors")
                 .action(ArgAction::SetTrue),
+            Arg::new("check-state")
+                .long("check-state")
+                .value_name("DIRECTORY")
+                .help(
+                    "Check the configuration and whether this circusd could go on with the state \
+                     that another one has left there, start nothing; exit 0, 78 or 1",
+                )
+                .value_parser(value_parser!(PathBuf)),
             Arg::new("print-schema")
                 .long("print-schema")
                 .help("Print the JSON Schema of the configuration")

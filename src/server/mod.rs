@@ -38,6 +38,7 @@ mod flags;
 mod homes;
 mod hooks;
 mod journal;
+mod leave;
 mod notify;
 mod probes;
 mod program;
@@ -48,8 +49,10 @@ mod state;
 mod stats;
 mod stderr;
 mod streams;
+mod tool;
 mod wakeups;
 mod workers;
 
 pub use flags::{command, sources};
 pub use start::{ExitCode, Options, run};
+pub use state::check as check_state;

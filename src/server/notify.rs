@@ -4,11 +4,13 @@
 //! The sentence is told when it has changed, but not more often than [`STATUS_PAUSE`]: thousands of
 //! processes may start at once, and the manager wakes up for each.
 
+use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use crate::core::{Supervisor, WatcherState};
+use crate::core::{Supervisor, WatcherState, WorkerId};
 
 /// The shortest time between two sentences.
 const STATUS_PAUSE: Duration = Duration::from_millis(250);
@@ -33,6 +35,8 @@ pub(super) struct Manager {
     changed: bool,
     /// A last word that is not to be followed by another.
     stopping: bool,
+    /// The names of what it keeps for us, but for processes.
+    kept: BTreeSet<String>,
 }
 
 impl Manager {
@@ -47,6 +51,7 @@ impl Manager {
             told: now,
             changed: false,
             stopping: false,
+            kept: BTreeSet::new(),
         }
     }
 
@@ -116,11 +121,62 @@ impl Manager {
         self.changed = true;
     }
 
+    /// Has the manager keep descriptors for the next daemon (`FDSTORE=1`): these and no others of those
+    /// that were given to it before.
+    pub(super) fn keep<'a>(&mut self, fds: impl IntoIterator<Item = (String, BorrowedFd<'a>)>) {
+        if !self.listens {
+            return;
+        }
+        let mut kept = BTreeSet::new();
+        for (name, fd) in fds {
+            if !self.kept.contains(&name) {
+                store(&name, fd);
+            }
+            kept.insert(name);
+        }
+        for gone in self.kept.difference(&kept) {
+            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(gone)]);
+        }
+        self.kept = kept;
+    }
+
+    /// Has the manager keep a process, so that its end can be told of by the next daemon.
+    pub(super) fn keep_process(&self, worker: WorkerId, process: BorrowedFd<'_>) {
+        if self.listens {
+            store(&process_name(worker), process);
+        }
+    }
+
+    /// Nobody asks for that process any more.
+    pub(super) fn let_go_of_process(&self, worker: WorkerId) {
+        if self.listens {
+            let name = process_name(worker);
+            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+        }
+    }
+
     /// Others go on with what is here.
     pub(super) fn handing_over(&mut self) {
         self.stopping = true;
         let status = "handing over to the next circusd; all processes go on";
         tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    }
+}
+
+/// What the manager is told to call a process.
+pub(super) fn process_name(worker: WorkerId) -> String {
+    format!("process/{}", worker.0)
+}
+
+/// Without `FDPOLL=0` the manager would drop a process that has ended before anybody could ask how.
+fn store(name: &str, fd: BorrowedFd<'_>) {
+    let states = [
+        NotifyState::FdStore,
+        NotifyState::FdName(name),
+        NotifyState::Custom("FDPOLL=0"),
+    ];
+    if let Err(error) = sd_notify::notify_with_fds(&states, &[fd]) {
+        tracing::warn!("failed to have the service manager keep '{name}': {error}");
     }
 }
 

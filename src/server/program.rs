@@ -15,7 +15,7 @@ use crate::sys::{caps, users};
 
 /// What systemd tells circusd and means for nobody else; see sd_notify(3), sd_listen_fds(3) and
 /// sd_watchdog_enabled(3). A worker that copies our environment must not speak in our name.
-const OURS_ALONE: [&str; 6] = [
+pub(super) const OURS_ALONE: [&str; 6] = [
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",

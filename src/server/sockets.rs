@@ -16,7 +16,7 @@ use crate::config::{self, Config, Errors, Store};
 use crate::sys::manager::Passed;
 use crate::sys::socket::Place;
 
-pub(super) use kept::{KeptSocket, name_in_store};
+pub(super) use kept::KeptSocket;
 pub(super) use open::{Inherited, Open};
 
 /// The sockets of a configuration, by name.

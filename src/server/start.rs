@@ -25,6 +25,7 @@ use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
 use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
+use super::leave::Leaving;
 use super::notify::Manager;
 use super::program::Surroundings;
 use super::recipes::Recipes;
@@ -35,8 +36,9 @@ use super::workers::Workers;
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::ExitReason;
+use crate::sys::manager::{self, Passed};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, caps, limits, manager, spawn, users};
+use crate::sys::{abilities, caps, limits, reexec, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
@@ -159,7 +161,9 @@ fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 
 fn start(store: Store) -> Result<Ended, Failure> {
     // What we were given has numbers that whatever is opened here would take.
-    let mut sockets = Sockets::new(manager::take());
+    let mut passed = manager::take();
+    let api = take_api(&mut passed);
+    let mut sockets = Sockets::new(passed);
     // Before anything else opens descriptors: a start then costs the same however many there are.
     spawn::reserve().map_err(because("failed to set up the table of descriptors"))?;
     let circusd = store.config().circusd.clone();
@@ -187,20 +191,63 @@ fn start(store: Store) -> Result<Ended, Failure> {
     let opened = sockets.open(&store)?;
     sockets.put(opened, store.config());
     // Last of all that can fail here, so that no socket is left behind.
-    let listening = listen(&circusd)?;
+    let listening = match api {
+        Some(api) => resume_listening(api, &circusd)?,
+        None => listen(&circusd)?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(because("failed to set up the loop"))?;
     let Listening { listener, file } = listening;
-    let ended =
-        LocalSet::new().block_on(&runtime, serve(store, state, sockets, listener, reload_log));
+    let ours = listener.try_clone();
+    let ours = ours.map_err(because("failed to set up the table of descriptors"))?;
+    let served = serve(store, state, sockets, listener, reload_log);
+    let mut ended = LocalSet::new().block_on(&runtime, served)?;
+    if let Some(program) = ended.next.take() {
+        let name = match &file {
+            Some(_) => API_OF_OURS,
+            None => API_OF_MANAGER,
+        };
+        ended.passed.push((name.to_owned(), ours.into()));
+        drop(runtime);
+        let failed = reexec::execute(&program, std::env::args_os(), ended.passed);
+        let Err(error) = failed;
+        // Whoever is started next goes on; until then nobody looks after what runs.
+        let what = format!("failed to execute '{}'", program.display());
+        return Err(because(what)(error).into());
+    }
     if let Some(file) = file
         && let Err(error) = file.remove()
     {
         tracing::warn!("failed to remove the socket: {error}");
     }
-    Ok(ended?)
+    Ok(ended)
+}
+
+/// The API socket of an earlier program in this process.
+const API_OF_OURS: &str = "circusd.api";
+
+/// The API socket that the service manager has opened: what it calls one without a name of its own
+/// (`FileDescriptorName=` in systemd.socket(5)).
+const API_OF_MANAGER: &str = "circusd.socket";
+
+/// Takes the API socket out of what we were passed, if it is there.
+fn take_api(passed: &mut Vec<Passed>) -> Option<Passed> {
+    let is_api = |passed: &Passed| [API_OF_OURS, API_OF_MANAGER].contains(&passed.name.as_str());
+    let found = passed.iter().position(is_api)?;
+    Some(passed.remove(found))
+}
+
+/// Answers on a socket that is open already. One that an earlier program of ours has made keeps its
+/// file until we end.
+fn resume_listening(api: Passed, circusd: &Circusd) -> Result<Listening, StartError> {
+    let told = || because("failed to answer on the socket that was passed");
+    let path = match &circusd.socket {
+        SocketPath::Path(path) if api.name == API_OF_OURS => Some(path.as_path()),
+        SocketPath::Path(_) | SocketPath::Abstract(_) => None,
+    };
+    socket::resume_listening(api.fd, path).map_err(told())
 }
 
 /// The configuration with what came over the socket to an earlier daemon.
@@ -330,6 +377,9 @@ async fn serve(
     tracing::info!("answering on {}", driver.surroundings.socket);
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
     let ended = driver.run(signals, asked).await;
+    if ended.next.is_some() {
+        limits::restore_descriptors(&descriptors);
+    }
     accepting.abort();
     // Who does not read is not waited for any longer; all others have their answers by then.
     let _ = tokio::time::timeout(FAREWELL_MAX, shared.farewell()).await;
@@ -408,6 +458,7 @@ fn assemble(
         records,
         written: Written::default(),
         manager: Manager::new(),
+        leaving: Leaving::new(state.directory()),
         store,
     };
     driver.boot(left)?;

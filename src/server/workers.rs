@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use nix::unistd::Pid;
@@ -214,6 +214,11 @@ impl Workers {
             },
         );
         Ok(pid)
+    }
+
+    /// A main process that runs.
+    pub(super) fn process(&self, worker: WorkerId) -> Option<BorrowedFd<'_>> {
+        Some(self.running.get(&worker)?.pidfd.as_ref()?.as_fd())
     }
 
     /// By what a process is found again; `None` for one that is not here.

@@ -1,7 +1,7 @@
 //! Sockets of an earlier daemon, taken over as they are, so that no connection is refused: from the
 //! service manager, who keeps them for us, or else from a process that has inherited them.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::unistd::Pid;
@@ -13,6 +13,9 @@ use crate::config::{FIRST_SOCKET, Store};
 use crate::core::Revision;
 use crate::server::state::Left;
 use crate::sys::pidfd::Pidfd;
+
+/// What the names of those begin with that the manager keeps for us.
+const IN_STORE: &str = "socket/";
 
 /// A socket, and by what it is known again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +55,41 @@ impl Sockets {
         passed.fd.try_clone().ok()
     }
 
+    /// What is open, by the names under which the next daemon looks for it.
+    pub(in crate::server) fn pass_on(&self) -> Vec<(String, OwnedFd)> {
+        let given = self
+            .passed
+            .iter()
+            .filter(|passed| !passed.name.starts_with(IN_STORE));
+        let given =
+            given.filter_map(|passed| Some((passed.name.clone(), passed.fd.try_clone().ok()?)));
+        let opened = self.to_keep();
+        let opened = opened.filter_map(|(name, fd)| Some((name, fd.try_clone_to_owned().ok()?)));
+        given.chain(opened).collect()
+    }
+
+    /// What the service manager is to keep for the next daemon.
+    pub(in crate::server) fn to_keep(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let opened = self
+            .configured
+            .iter()
+            .filter(|(_, open)| !open.settings.from_manager);
+        opened.filter_map(|(name, open)| Some((name_in_store(name), open.descriptor()?)))
+    }
+
+    /// Leaves the files of sockets where they are.
+    pub(in crate::server) fn leave(&self) {
+        for open in self.configured.values() {
+            open.leave_file();
+        }
+    }
+
+    /// What the service manager has kept of a process.
+    pub(in crate::server) fn take_process(&mut self, name: &str) -> Option<Pidfd> {
+        let found = self.passed.iter().position(|passed| passed.name == name)?;
+        Some(self.passed.remove(found).fd.into())
+    }
+
     /// By what the next daemon knows those in force.
     pub(in crate::server) fn keep(&self, store: &Store) -> Vec<KeptSocket> {
         let known = self.configured.iter().filter(|(_, open)| open.fd() >= 0);
@@ -89,6 +127,6 @@ fn place_of(name: &str, revision: Revision, left: &Left) -> Option<usize> {
 }
 
 /// What the service manager is told to call it (`FDNAME=` in sd_notify(3)), where a colon cannot be.
-pub(in crate::server) fn name_in_store(socket: &str) -> String {
-    format!("socket/{}", socket.replace(':', "/"))
+fn name_in_store(socket: &str) -> String {
+    format!("{IN_STORE}{}", socket.replace(':', "/"))
 }

@@ -220,6 +220,18 @@ impl Open {
         }
     }
 
+    /// Our descriptor of it, if we have one.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.serving().map(Serving::as_fd)
+    }
+
+    /// Leaves its file where it is.
+    pub(super) fn leave_file(&self) {
+        if let Some(serving) = self.serving() {
+            serving.leave_file();
+        }
+    }
+
     /// Our descriptor of it; -1 if we have none.
     pub(super) fn fd(&self) -> RawFd {
         self.serving()

@@ -104,6 +104,11 @@ impl State {
         })
     }
 
+    /// Where it is.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Begins to write down what comes.
     ///
     /// # Errors
@@ -112,6 +117,26 @@ impl State {
     pub(super) fn begin(&self) -> io::Result<(Records, History)> {
         let history = History::begin(&self.directory, &self.past)?;
         Ok((Records::begin(&self.directory, &self.instance)?, history))
+    }
+}
+
+/// Says whether this version could go on with the state in a directory; that there is none is fine.
+///
+/// # Errors
+///
+/// A sentence: why not.
+pub fn check(directory: &Path) -> Result<(), String> {
+    match records::read(&directory.join("state")) {
+        Ok(Some((_, left))) if left.damaged > 0 => {
+            let path = directory.join("state");
+            Err(format!(
+                "'{}': {} lines cannot be read",
+                path.display(),
+                left.damaged
+            ))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

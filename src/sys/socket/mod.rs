@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen as listen_on,
-    socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
+    connect, getsockname, getsockopt, listen as listen_on, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchownat, geteuid};
@@ -166,6 +166,24 @@ impl SocketFile {
             false => Ok(()),
         }
     }
+}
+
+/// Goes on with a listening socket that was opened before, with the file at `path`, if that is ours.
+///
+/// # Errors
+///
+/// `EINVAL` if it is no Unix socket that listens; those of opening the file.
+pub fn resume_listening(fd: OwnedFd, path: Option<&Path>) -> io::Result<Listening> {
+    let listens = getsockopt(&fd, sockopt::AcceptConn)?;
+    let kind = getsockopt(&fd, sockopt::SockType)?;
+    let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    if !listens || kind != SockType::Stream || name.family() != Some(AddressFamily::Unix) {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Listening {
+        listener: fd.into(),
+        file: path.map(SocketFile::at).transpose()?,
+    })
 }
 
 /// Listens on `address`.
