@@ -21,7 +21,7 @@ mod skip;
 pub(crate) use client::{CallError, Connection, Events};
 pub(crate) use daemon::Daemon;
 pub(crate) use home::Home;
-pub(crate) use machine::Container;
+pub(crate) use machine::{Container, in_vm};
 pub(crate) use skip::skip;
 
 use std::process::{Command, Output, Stdio};
