@@ -27,7 +27,21 @@ fn main() -> ExitCode {
     if matches.get_flag("check") {
         return check(sources);
     }
+    if matches.get_flag("stop-post") {
+        return stop_post(sources);
+    }
     server::run(Options { sources }, complain).into()
+}
+
+fn stop_post(sources: config::Sources) -> ExitCode {
+    let store = Store::load(sources).map_err(|errors| errors.to_string());
+    match store.and_then(|store| server::stop_post(&store)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check(sources: config::Sources) -> ExitCode {

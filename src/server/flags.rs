@@ -53,6 +53,13 @@ pub fn command() -> Command {
                      that another one has left there, start nothing; exit 0, 78 or 1",
                 )
                 .value_parser(value_parser!(PathBuf)),
+            Arg::new("stop-post")
+                .long("stop-post")
+                .help(
+                    "Stop the workers that are left of a unit that is being stopped, if any are; \
+                     for ExecStopPost= of the unit, see systemd.service(5)",
+                )
+                .action(ArgAction::SetTrue),
             Arg::new("print-schema")
                 .long("print-schema")
                 .help("Print the JSON Schema of the configuration")

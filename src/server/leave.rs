@@ -87,17 +87,8 @@ impl Driver {
             return self.inputs.push(Input::Shutdown(Shutdown::Graceful));
         };
         self.leaving.asking_job = true;
-        let mut argv = vec![
-            "systemctl",
-            "list-jobs",
-            "--no-legend",
-            "--plain",
-            "--no-pager",
-        ];
-        argv.extend(of_user.then_some("--user"));
-        argv.push(&unit);
-        let argv = argv.into_iter().map(OsString::from).collect();
-        self.ask_tool(argv, Verdict::Job);
+        let argv = job_arguments(&unit, of_user);
+        self.ask_tool(argv.into_iter().map(OsString::from).collect(), Verdict::Job);
     }
 
     /// Asks the program that is there by now whether it can go on.
@@ -189,10 +180,24 @@ impl Driver {
 
 /// The unit that we are the main process of, and whether it is one of a user's manager; `None` where
 /// no manager listens.
-fn own_unit() -> Option<(String, bool)> {
+pub(super) fn own_unit() -> Option<(String, bool)> {
     std::env::var_os("NOTIFY_SOCKET")?;
     let group = cgroup::own().ok()?;
     unit_in(&group)
+}
+
+/// What asks the manager for the jobs of a unit: the program and its arguments.
+pub(super) fn job_arguments(unit: &str, of_user: bool) -> Vec<String> {
+    let all = [
+        "systemctl",
+        "list-jobs",
+        "--no-legend",
+        "--plain",
+        "--no-pager",
+    ];
+    let of_user = of_user.then_some("--user");
+    let arguments = all.into_iter().chain(of_user).chain([unit]);
+    arguments.map(ToOwned::to_owned).collect()
 }
 
 fn unit_in(group: &Path) -> Option<(String, bool)> {

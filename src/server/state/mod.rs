@@ -140,6 +140,24 @@ pub fn check(directory: &Path) -> Result<(), String> {
     }
 }
 
+/// What was left in a directory.
+///
+/// # Errors
+///
+/// It is nothing to go on with.
+pub(super) fn left_in(directory: &Path) -> Result<Option<Left>, String> {
+    let found = records::read(&directory.join("state")).map_err(|error| error.to_string())?;
+    Ok(found.map(|(_, left)| left))
+}
+
+/// Removes what was left, as nothing of it lives.
+pub(super) fn forget(directory: &Path) {
+    for name in ["state", "state.new", "events.0", "events.1"] {
+        // It may be gone already.
+        let _ = std::fs::remove_file(directory.join(name));
+    }
+}
+
 /// Takes the lock, and waits for it if the daemon that had it is dead: a process that it was just
 /// making holds what it held until it executes its own program.
 fn take_lock(path: &Path) -> Result<Lock, LockError> {
