@@ -180,10 +180,14 @@ impl Driver {
 
 /// The unit that we are the main process of, and whether it is one of a user's manager; `None` where
 /// no manager listens.
-pub(super) fn own_unit() -> Option<(String, bool)> {
+fn own_unit() -> Option<(String, bool)> {
     std::env::var_os("NOTIFY_SOCKET")?;
-    let group = cgroup::own().ok()?;
-    unit_in(&group)
+    unit_around()
+}
+
+/// The unit that we are a process of, and whether it is one of a user's manager.
+pub(super) fn unit_around() -> Option<(String, bool)> {
+    unit_in(&cgroup::own().ok()?)
 }
 
 /// What asks the manager for the jobs of a unit: the program and its arguments.

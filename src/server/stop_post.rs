@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::leave::{job_arguments, own_unit};
+use super::leave::{job_arguments, unit_around};
 use super::state::{self, KeptHome};
 use crate::config::Store;
 use crate::sys::cgroup::{self, Cgroup};
@@ -28,7 +28,7 @@ const KILL_MAX: Duration = Duration::from_secs(5);
 ///
 /// A sentence: something is left, or nobody can say whether anything should be.
 pub fn stop_post(store: &Store) -> Result<(), String> {
-    let (unit, of_user) = own_unit().ok_or("not started by the service manager")?;
+    let (unit, of_user) = unit_around().ok_or("not in a service of the service manager")?;
     let base = unit_group(&unit)?;
     let groups: Vec<PathBuf> = ["watchers", "hooks"].map(|name| base.join(name)).into();
     let left = groups.iter().filter(|group| is_populated(group)).count();
