@@ -30,8 +30,8 @@ impl Store {
         }
         // What is inherited differs with how the daemon was started, and is no reason to start over.
         let filling = Filling {
-            wid: 0,
             sockets: &typed.sockets,
+            ..Filling::default()
         };
         let mut env = typed.environment.expand(filling);
         env.retain(|name, _| typed.environment.is_configured(name));

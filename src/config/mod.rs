@@ -42,7 +42,7 @@ pub use build::Config;
 pub use circusd::{Circusd, directory_in_tmp};
 pub use diagnostic::{Diagnostic, Errors};
 pub use environment::Environment;
-pub use expand::{Expanded, Stream};
+pub use expand::{Expanded, Keeping, LineFormat, Stream};
 pub use kind::Range;
 pub use manual::{Chapter, command_line_help, manual, manual_roff};
 pub use node::Origin;

@@ -101,8 +101,8 @@ section! {
     use_sockets: UseSockets = UseSockets::None, Reload;
     /// Where standard input comes from: "null", "inherit" or { file = ... }.
     stdin: Input = Input::Null, Reload;
-    /// Where standard output goes: "journal", "null", "inherit" or
-    /// { file = ..., max_bytes = ..., backup_count = ... }.
+    /// Where standard output goes: "journal", "null", "inherit", a file or a program that reads
+    /// it, as STREAMS below tells.
     stdout: Option<Output> = None => "journal if circusd is connected to it, else inherit", Reload;
     /// Where standard error goes: as stdout, or "stdout" for the same place.
     stderr: Option<Output> = None => "journal if circusd is connected to it, else inherit", Reload;

@@ -202,7 +202,11 @@ impl Driver {
             .exits()
             .map(|exit| convert::exit(exit, &self.clock))
             .collect();
-        let text = explain::story(told, self.clock.now());
+        let text = explain::story(
+            told,
+            &self.workers.streams.story(name.as_str()),
+            self.clock.now(),
+        );
         let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
         let reply = reply::Explain {
             watcher,

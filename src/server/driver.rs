@@ -36,7 +36,7 @@ use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
     Action, Announcement, EventKind, ExitReason, Input, Name, ProcessState, Reply, RequestId,
-    Shutdown, SignalId, Supervisor, WorkerId,
+    Shutdown, SignalId, Supervisor, WatcherState, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -153,6 +153,13 @@ impl Driver {
             }
             if let Some(ended) = self.ended.take() {
                 self.hooks.end().await;
+                let at_once = async {
+                    if ended.why != ExitReason::AskedAtOnce {
+                        interrupt(&mut signals).await;
+                    }
+                };
+                let left = self.workers.streams.loggers.end(at_once).await;
+                left.iter().for_each(|home| self.workers.homes.let_go(home));
                 self.workers.streams.drain();
                 if ended.left == 0 {
                     self.workers.homes.end_strangers();
@@ -332,6 +339,16 @@ impl Driver {
             let actions = self.core.handle_all(self.clock.now(), inputs);
             self.carry_out_all(actions);
         }
+        let core = &self.core;
+        self.workers.streams.loggers.tidy(|watcher| {
+            let watcher = core.watcher(&Name::from(watcher));
+            watcher.is_none_or(|watcher| {
+                matches!(
+                    watcher.state(),
+                    WatcherState::Stopped | WatcherState::Failed
+                )
+            })
+        });
         self.write_down();
     }
 
@@ -438,7 +455,10 @@ impl Driver {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
-            Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
+            Action::Removed { watcher } => {
+                self.workers.homes.remove_watcher(watcher.as_str());
+                self.workers.streams.forget_watcher(watcher.as_str());
+            }
             Action::Exit { why, left } => {
                 self.ended = Some(Ended {
                     why,
@@ -548,6 +568,16 @@ impl Driver {
         // A client that does not keep up hears of the next step.
         let _ = steps.try_send(message);
     }
+}
+
+/// Waits until somebody wants the end at once.
+async fn interrupt(signals: &mut Signals) {
+    while let Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)).await {
+        if signal == signal_hook::consts::SIGINT {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {

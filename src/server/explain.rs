@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState};
 
-/// The story at `now`, a sentence a line.
-pub(super) fn story(watcher: &Watcher, now: Time) -> String {
+/// The story at `now`, a sentence a line; `streams` is what there is to say about its output.
+pub(super) fn story(watcher: &Watcher, streams: &[String], now: Time) -> String {
     let mut lines = vec![state(watcher)];
     lines.extend(why(watcher, now));
     lines.push(next(watcher, now));
@@ -23,6 +23,7 @@ pub(super) fn story(watcher: &Watcher, now: Time) -> String {
             "Process {wid} (pid {pid}) was told to end, and is {left}."
         ))
     }));
+    lines.extend(streams.iter().cloned());
     lines.extend(watcher.exits().rev().map(|exit| end(exit, now)));
     lines.join("\n")
 }

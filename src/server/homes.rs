@@ -5,6 +5,7 @@
 //!     supervisor/                circusd, where systemd puts it (DelegateSubgroup=)
 //!     watchers/web/3/            one worker and all it forks
 //!     hooks/web.before_start.7/  one run of a hook, so that no freezing or killing of workers hits it
+//!     loggers/web.stdout.2/      one run of a program that reads what workers write
 //! ```
 //!
 //! Where the group is not our unit's own, everything is below `BASE/circusd-INSTANCE/` instead, as
@@ -132,7 +133,13 @@ impl Homes {
     /// What makes the homes of hooks.
     pub(super) fn for_hooks(&self) -> HookHomes {
         let root = self.root.as_ref().map(|root| root.join("hooks"));
-        HookHomes::new(root, &self.instance)
+        HookHomes::new(root, &self.instance, "CIRCUS_HOOK_RUN")
+    }
+
+    /// What makes the homes of loggers.
+    pub(super) fn for_loggers(&self) -> HookHomes {
+        let root = self.root.as_ref().map(|root| root.join("loggers"));
+        HookHomes::new(root, &self.instance, "CIRCUS_LOGGER_RUN")
     }
 
     /// The group of a place, made if it is not there, and anew if it must not be used again. While
@@ -320,6 +327,7 @@ impl Homes {
     pub(super) fn remove_all(&self) {
         if let Some(root) = &self.root {
             remove(root.join("hooks"));
+            remove(root.join("loggers"));
             remove(root.join("watchers"));
             if root.ends_with(format!("circusd-{}", self.instance)) {
                 remove(root.clone());

@@ -19,8 +19,8 @@ use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
 use super::state::KeptHome;
-use super::streams::Streams;
-use crate::config::{self, Stream};
+use super::streams::{Lease, Outlet, Streams, Which};
+use crate::config;
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
 use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
@@ -34,17 +34,13 @@ const GROUP: u64 = 1;
 const PIPE: u64 = 2;
 const DEMAND: u64 = 3;
 
-/// Of lines on standard output and standard error that go to the journal; see syslog(3).
-const PRIORITY_INFO: u8 = 6;
-const PRIORITY_WARNING: u8 = 4;
-
 /// All processes that core knows.
 #[derive(Debug)]
 pub(super) struct Workers {
     running: HashMap<WorkerId, Running>,
     /// The main processes that have not been waited for.
     pids: HashSet<Pid>,
-    /// The same with those of hooks: who waits for orphans leaves all of them alone.
+    /// The same with those of hooks and loggers: who waits for orphans leaves all of them alone.
     pub(super) known: Rc<RefCell<HashSet<Pid>>>,
     /// Ended, and something of them is left that no group tells of.
     leaving: Vec<WorkerId>,
@@ -66,14 +62,22 @@ struct Running {
     waited: bool,
     home: Home,
     events: Option<Events>,
+    /// By which it may write to loggers.
+    leases: Vec<Rc<Lease>>,
 }
 
 impl Workers {
-    pub(super) fn new(homes: Homes, streams: Streams, budget: Budget) -> Workers {
+    /// `known` is where all who wait for processes look whom to leave alone.
+    pub(super) fn new(
+        homes: Homes,
+        streams: Streams,
+        budget: Budget,
+        known: Rc<RefCell<HashSet<Pid>>>,
+    ) -> Workers {
         Workers {
             running: HashMap::new(),
             pids: HashSet::new(),
-            known: Rc::default(),
+            known,
             leaving: Vec::new(),
             homes,
             streams,
@@ -127,39 +131,22 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Recipe,
+        whole: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Result<Pid, SpawnFailure> {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
-        let credentials = recipe.credentials()?;
-        let sockets = inherit(recipe)?;
-        let recipe = &recipe.watcher;
+        let credentials = whole.credentials()?;
+        let sockets = inherit(whole)?;
+        let recipe = &whole.watcher;
         let expanded = recipe.expand(wid);
-        let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
+        let mut outlet = |stream: &Option<config::Stream>, which| {
             let token = |id| PIPE << KIND_SHIFT | id;
-            let opened =
-                self.streams
-                    .open(stream.as_ref(), watcher.as_str(), priority, watch, token);
-            opened.map_err(|error| {
-                let file = match stream {
-                    Some(Stream::File { path, .. }) => Some(path.as_path()),
-                    _ => None,
-                };
-                program::failure_at(what, file, &error)
-            })
+            (self.streams).open(stream.as_ref(), whole, which, watch, token)
         };
-        let stdout = outlet(
-            &expanded.stdout,
-            PRIORITY_INFO,
-            "opening its standard output",
-        )?;
-        let stderr = outlet(
-            &expanded.stderr,
-            PRIORITY_WARNING,
-            "opening its standard error",
-        )?;
+        let out = outlet(&expanded.stdout, Which::Stdout)?;
+        let err = outlet(&expanded.stderr, Which::Stderr)?;
         let stdin = self.streams.input(&recipe.stdin);
         let stdin = stdin.map_err(|error| {
             let file = match &recipe.stdin {
@@ -175,11 +162,11 @@ impl Workers {
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let null = self.streams.null();
         let (our_in, our_out, our_err) = (io::stdin(), io::stdout(), io::stderr());
-        let stdout = stdout.descriptor(null, our_out.as_fd(), null);
+        let stdout = out.descriptor(null, our_out.as_fd(), null);
         let mut fds = vec![
             (stdin.descriptor(null, our_in.as_fd(), null), 0),
             (stdout, 1),
-            (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
+            (err.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
         fds.extend(sockets.iter().map(AsFd::as_fd).zip(manager::FIRST..));
         let child = spawn::spawn(&command, &fds, cgroup.as_ref())
@@ -201,6 +188,11 @@ impl Workers {
         };
         self.pids.insert(pid);
         self.known.borrow_mut().insert(pid);
+        for outlet in [&out, &err] {
+            self.streams
+                .belongs_to(outlet, watcher.as_str(), wid, pid.as_raw());
+        }
+        let leases = [&out, &err].into_iter().filter_map(Outlet::lease).collect();
         let (watcher, pidfd) = (watcher.clone(), Some(child.pidfd));
         self.running.insert(
             worker,
@@ -211,6 +203,7 @@ impl Workers {
                 waited: false,
                 home,
                 events: None,
+                leases,
             },
         );
         Ok(pid)
@@ -254,6 +247,7 @@ impl Workers {
                 pidfd: watched,
                 waited,
                 home,
+                leases: Vec::new(),
                 events: None,
             },
         );
@@ -364,6 +358,7 @@ impl Workers {
     pub(super) fn let_go(&mut self, worker: WorkerId, watch: &mut Watch) {
         if let Some(running) = self.running.get(&worker) {
             self.homes.let_go(&running.home);
+            running.leases.iter().for_each(|lease| lease.let_go());
         }
         self.forget(worker, watch);
     }
@@ -397,7 +392,7 @@ impl Workers {
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                PIPE => self.streams.pump(id, watch),
+                PIPE => self.streams.pump(id, watch, |id| PIPE << KIND_SHIFT | id),
                 _ => {
                     let watcher = self.demand.watcher(id).cloned();
                     inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
@@ -553,7 +548,8 @@ fn inherit(recipe: &Recipe) -> Result<Vec<Inherited<'_>>, SpawnFailure> {
         .collect()
 }
 
-fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {
+/// How a process has ended, in core's words.
+pub(super) fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {
     match status {
         pidfd::ExitStatus::Exited(code) => ExitStatus::Exited(code),
         pidfd::ExitStatus::Signaled {

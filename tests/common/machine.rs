@@ -320,6 +320,10 @@ fn tools_for(name: &str) -> Option<PathBuf> {
         skip(reason.trim());
         return None;
     }
+    if !nix::unistd::geteuid().is_root() {
+        skip("only root can boot a machine");
+        return None;
+    }
     if !tools.join("machines").exists() {
         skip("tests/setup has not made the machines yet");
         return None;

@@ -77,7 +77,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         "{ fiel = \"/x\" }",
     ),
     (
-        "'journal', 'null', 'inherit', or a table with 'file'; 'stdout' for stderr",
+        "'journal', 'null', 'inherit', or a table with 'file' or 'command'; 'stdout' for stderr",
         "{ file = \"/x.log\", max_bytes = \"1M\" }",
         "{ file = \"/x.log\", max_byte = 1 }",
     ),
