@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use super::build::{self, Config, EnvFiles};
+use super::dependencies;
 use super::diagnostic::{Diagnostic, Errors, nearest};
 use super::document::{self, Document};
 use super::environment;
@@ -139,7 +140,15 @@ impl Store {
 
     /// Takes a watcher away; nothing if there is none. One that is in a file comes back with
     /// [`Store::reread`].
-    pub fn remove(&self, watcher: &str) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Another watcher names it in `after` or `requires`.
+    pub fn remove(&self, watcher: &str) -> Result<Self, Errors> {
+        let uses = dependencies::uses(&self.document, &self.config.watchers, watcher);
+        if !uses.is_empty() {
+            return Err(Errors::new(uses));
+        }
         let mut store = self.clone();
         store.api.added.retain(|(known, _)| known != watcher);
         store.api.values.remove(watcher);
@@ -148,7 +157,7 @@ impl Store {
         }
         store.document.watchers.remove(watcher);
         store.config.watchers.retain(|known| known.name != watcher);
-        store
+        Ok(store)
     }
 
     /// What was found to be wrong with a socket when it was to be opened, as a fault of the place

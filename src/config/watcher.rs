@@ -8,7 +8,8 @@ use super::socket::Socket;
 use super::table::section;
 use super::values::{
     Backoff, Capability, Command, EnvMap, Flapping, Hooks, Identity, Input, IoPriority, Mode,
-    NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, UseSockets, Words,
+    NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, UseSockets,
+    WatcherNames, Words,
 };
 
 section! {
@@ -60,6 +61,14 @@ section! {
     singleton: bool = false, Live;
     /// Lower starts first and stops last; equal ones in the order written.
     priority: i32 = 0, Live;
+    /// Watchers that must be ready before this one starts, whatever the priorities; it does not
+    /// matter what becomes of them later. One that has done its work (respawn = false, and the last
+    /// process has ended with success) counts as ready.
+    after: WatcherNames = WatcherNames::default(), Live;
+    /// As after; and a start of this watcher starts them too, and before one of them is stopped or
+    /// restarted, this one stops. It starts again by itself when they are ready again. A process
+    /// of theirs that crashes, or their giving up, leaves it alone.
+    requires: WatcherNames = WatcherNames::default(), Live;
     /// Start with the daemon.
     autostart: bool = true, Live;
     /// With autostart: start at the first connection to one of its sockets, which is then served,
@@ -120,10 +129,6 @@ section! {
     /// of such tables, or a command, which is short for { exec = COMMAND }.
     hooks: Hooks = Hooks::default() => "none", Live;
     later {
-        /// Watchers that must be ready first.
-        after, Live;
-        /// Watchers that must be ready first, and whose stop stops this one.
-        requires, Live;
         /// A process that is not ready by then has failed to start.
         start_timeout, Live;
         /// WATCHDOG=1 is expected this often.

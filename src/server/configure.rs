@@ -123,6 +123,7 @@ impl Driver {
             keep_processes: params.keep_processes.unwrap_or(false),
         };
         let store = self.store.remove(&params.watcher);
+        let store = store.map_err(|errors| invalid_config(&errors))?;
         self.keep_if_accepted(store, &command)?;
         Ok(Outcome::Ask {
             command,

@@ -1,5 +1,6 @@
 //! The room as others see it: files in a fresh directory in, a store or its errors out.
 
+mod dependencies;
 mod hooks;
 mod rows;
 mod schema;
