@@ -188,6 +188,17 @@ pub(crate) fn no_such_word(node: &Node, word: &str, known: &[&str]) -> Vec<Probl
         .into()
 }
 
+/// A whole number that is none of `range`.
+pub(crate) fn not_within(
+    node: &Node,
+    number: impl std::fmt::Display,
+    range: &std::ops::RangeInclusive<u64>,
+) -> Vec<Problem> {
+    let (min, max) = (range.start(), range.end());
+    let reason = format!("{number} is out of range, which is {min} to {max}");
+    Problem::new(node, reason).into()
+}
+
 /// A value of a later version.
 pub(crate) fn not_available(node: &Node, what: &str) -> Vec<Problem> {
     Problem::new(node, format!("'{what}' is not available in this version")).into()

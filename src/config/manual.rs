@@ -96,7 +96,7 @@ const INTRODUCTION: &[&str] = &[
      [circusd]); flags of circusd(8); and changes made with circusctl(1). A user's own daemon \
      reads $XDG_CONFIG_HOME/circusd instead of the first two directories. What --config names \
      takes the place of all of these; conf.d beside it still counts.",
-    "A later file adds entries to env, rlimits and hooks; any other value takes the place of the earlier \
+    "A later file adds entries to env, rlimits, hooks and resources; any other value takes the place of the earlier \
      one. Relative paths in a file are relative to the directory of that file. Keys and sections \
      that begin with x- are the user's own: they are kept and have no effect.",
     "Run as root, circusd refuses a file that others than root can write.",

@@ -201,7 +201,8 @@ impl Driver {
             .exits()
             .map(|exit| convert::exit(exit, &self.clock))
             .collect();
-        let text = explain::story(told, self.clock.now());
+        let lacking = self.workers.homes.resources.lacking(&params.watcher);
+        let text = explain::story(told, lacking, self.clock.now());
         let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
         let reply = reply::Explain {
             watcher,

@@ -378,7 +378,14 @@ impl Driver {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
-            Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
+            Action::Removed { watcher } => {
+                self.workers.homes.remove_watcher(watcher.as_str());
+                // It may have come back meanwhile.
+                if self.store.config().watcher(watcher.as_str()).is_none() {
+                    let resources = &mut self.workers.homes.resources;
+                    resources.forget_watcher(watcher.as_str());
+                }
+            }
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
         }
     }

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState};
+use crate::core::{Cause, Exit, Forced, ProcessState, Time, Watcher, WatcherState};
 
-/// The story at `now`, a sentence a line.
-pub(super) fn story(watcher: &Watcher, now: Time) -> String {
+/// The story at `now`, a sentence a line; `lacking` is what the watcher is not held to although it asks
+/// for it.
+pub(super) fn story(watcher: &Watcher, lacking: &[String], now: Time) -> String {
     let mut lines = vec![state(watcher)];
     lines.extend(why(watcher, now));
     lines.push(next(watcher, now));
+    lines.extend(
+        lacking
+            .iter()
+            .map(|lack| format!("It goes on without {lack}.")),
+    );
     let leaving = watcher
         .workers()
         .filter(|worker| worker.state() == ProcessState::Stopping);
@@ -88,6 +94,10 @@ fn end(exit: &Exit, now: Time) -> String {
     };
     let (ago, ran) = (seconds(now.since(exit.time)), seconds(exit.runtime));
     let (wid, pid, status) = (exit.wid, exit.pid, exit.status);
+    // Neither by itself nor told to: the sentence is whole without it.
+    if exit.forced == Some(Forced::OutOfMemory) {
+        return format!("{ago} ago process {wid} (pid {pid}) {exit}; it had run for {ran}.");
+    }
     format!("{ago} ago process {wid} (pid {pid}) {status} {how}; it had run for {ran}.")
 }
 

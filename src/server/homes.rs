@@ -9,7 +9,7 @@
 //!
 //! Where the group is not our unit's own, everything is below `BASE/circusd-INSTANCE/` instead, as
 //! others may have groups there too. A place's group is reused by the next process there, so a
-//! respawn neither makes nor removes a directory.
+//! respawn neither makes nor removes a directory. What they are held to is in `resources`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::resources::{Resources, Unlimited};
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
@@ -96,6 +97,8 @@ pub(super) struct Homes {
     spent: BTreeSet<PathBuf>,
     /// Those who were let go, where there are no cgroups.
     free: Vec<Origin>,
+    /// What the groups are held to.
+    pub(super) resources: Resources,
 }
 
 /// The home of one worker, or of one run of a hook.
@@ -115,6 +118,7 @@ impl Homes {
             _ => base.join(format!("circusd-{instance}")),
         });
         Homes {
+            resources: Resources::new(base, root.as_deref()),
             root,
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
@@ -152,6 +156,7 @@ impl Homes {
         let mut others = 1..;
         while self.spent.contains(&path) {
             if remove(path.clone()) {
+                self.resources.forget_group(&path);
                 self.spent.remove(&path);
             } else if let Some(other) = others.next() {
                 path = groups.join(format!("{wid}.{other}"));
@@ -164,6 +169,16 @@ impl Homes {
             }
             opened => opened.map(Some),
         }
+    }
+
+    /// Brings what a watcher is held to into force for the processes that run.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that cannot be had.
+    pub(super) fn limit(&mut self, watcher: &str) -> Result<(), Unlimited> {
+        let path = self.watcher_path(watcher);
+        self.resources.apply(watcher, path.as_deref())
     }
 
     /// The variable by which a worker and its children are known where there is no group.
@@ -269,15 +284,18 @@ impl Homes {
         if let Some(path) = self.watcher_path(watcher)
             && remove(path.clone())
         {
+            self.resources.forget_group(&path);
             self.spent.retain(|spent| !spent.starts_with(&path));
         }
     }
 
     /// Removes everything that we have made and that is empty.
-    pub(super) fn remove_all(&self) {
+    pub(super) fn remove_all(&mut self) {
         if let Some(root) = &self.root {
             remove(root.join("hooks"));
-            remove(root.join("watchers"));
+            if remove(root.join("watchers")) {
+                self.resources.go_home();
+            }
             if root.ends_with(format!("circusd-{}", self.instance)) {
                 remove(root.clone());
             }

@@ -13,6 +13,7 @@ mod policy;
 mod principal;
 mod process;
 mod quantity;
+mod resources;
 mod sockets;
 mod stream;
 
@@ -27,5 +28,7 @@ pub use policy::{Backoff, Flapping, NumProcesses, Ready, ReloadOrder, Restart, R
 pub use principal::{Identity, Who};
 pub use process::{Capability, IoClass, IoPriority, Mode, Resource, Rlimits, Signal};
 pub use quantity::Bytes;
+use quantity::parse_size;
+pub use resources::{Amounts, CpuMax, Memory, Oom, Resources};
 pub use sockets::{Host, Interface, SocketType, UseSockets};
 pub use stream::{FileOutput, Input, Output};
