@@ -68,6 +68,8 @@ pub(crate) trait Kind: Sized {
     /// Whether a table of this type is a collection, so that a later file adds to it entry by
     /// entry; otherwise it takes the place of the earlier one whole.
     const ENTRIES: bool = false;
+    /// With `ENTRIES`: those of its entries that are tables of entries in their turn.
+    const TABLES: &'static [&'static str] = &[];
     /// Whether `false` is a value: the thing switched off.
     const SWITCH: bool = false;
 

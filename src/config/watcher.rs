@@ -113,9 +113,9 @@ section! {
     no_new_privileges: bool = true, Reload;
     /// The capabilities the processes keep.
     capabilities: Vec<Capability> = Vec::new() => "none", Reload;
-    /// What the processes may use of memory, CPU, disks and tasks, all together and each: a table
-    /// with any of the keys below, best written as the sections [watcher.NAME.resources] and
-    /// [watcher.NAME.resources.each]. Every limit needs its controller delegated to circusd.
+    /// What the processes may use of memory, CPU, disks and tasks, all together and each, as the
+    /// section LIMITS tells: a table with any of the keys below, best written as the sections
+    /// [watcher.NAME.resources] and [watcher.NAME.resources.each].
     resources: Resources = Resources::default() => "no limits", Live;
     /// What the kernel kills for want of memory: "process", the one it chooses, or "group", with it
     /// everything that belongs to the same process of the watcher; this needs the memory controller.

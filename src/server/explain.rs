@@ -87,17 +87,13 @@ fn next(watcher: &Watcher, now: Time) -> String {
 }
 
 fn end(exit: &Exit, now: Time) -> String {
-    let how = if exit.expected {
-        "as it was told to"
-    } else {
-        "by itself"
+    let how = match (exit.forced, exit.expected) {
+        (Some(Forced::OutOfMemory), _) => "for want of memory",
+        (_, true) => "as it was told to",
+        (_, false) => "by itself",
     };
     let (ago, ran) = (seconds(now.since(exit.time)), seconds(exit.runtime));
     let (wid, pid, status) = (exit.wid, exit.pid, exit.status);
-    // Neither by itself nor told to: the sentence is whole without it.
-    if exit.forced == Some(Forced::OutOfMemory) {
-        return format!("{ago} ago process {wid} (pid {pid}) {exit}; it had run for {ran}.");
-    }
     format!("{ago} ago process {wid} (pid {pid}) {status} {how}; it had run for {ran}.")
 }
 

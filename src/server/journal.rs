@@ -16,7 +16,7 @@ use super::stderr::Stderr;
 use super::streams::open_file;
 use crate::api::types;
 use crate::config::{self, LogLevel, LogTarget};
-use crate::core::{Event, EventKind, ExitStatus};
+use crate::core::{Event, EventKind, ExitStatus, Forced};
 use crate::sys::journal::connected_to_journal;
 
 /// Changes what is logged while the daemon runs.
@@ -159,9 +159,10 @@ fn sentence(event: &Event, told: &types::Event) -> String {
             )
         }
         EventKind::Reap { pid, wid, exit } => {
-            let how = match exit.expected {
-                true => "as it was told to",
-                false => "by itself",
+            let how = match (exit.forced, exit.expected) {
+                (Some(Forced::OutOfMemory), _) => "for want of memory",
+                (_, true) => "as it was told to",
+                (_, false) => "by itself",
             };
             let lived = seconds(&exit.runtime);
             format!(

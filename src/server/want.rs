@@ -18,6 +18,8 @@ pub(super) struct Witness {
     seen_above: u64,
     /// The most memory that the place has had before this worker, in bytes.
     peak_before: u64,
+    /// Somebody was killed already.
+    has_seen: bool,
 }
 
 /// Something was killed for want of memory.
@@ -44,6 +46,7 @@ impl Witness {
             events,
             seen_above: above(leaf).and_then(|g| g.own_limit_met()).unwrap_or(0),
             peak_before: leaf.memory_peak().unwrap_or(0),
+            has_seen: false,
             leaf: leaf.path().to_owned(),
         }))
     }
@@ -61,6 +64,10 @@ impl Witness {
         }
         let before = std::mem::replace(&mut self.seen, now);
         let leaf = Cgroup::open(&self.leaf)?;
+        // Where all are killed as one, those that follow the first are no news.
+        if std::mem::replace(&mut self.has_seen, true) && leaf.is_killed_as_one() {
+            return Ok(None);
+        }
         let limit = match now.met > before.met {
             true => leaf.memory_max(),
             false => self.limit_above(&leaf),

@@ -237,8 +237,8 @@ const FIELDS: [(&str, &str); 9] = [
     ),
     (
         "cpu_weight",
-        "The share of the CPUs when they are short, against other watchers, and inside each \
-         against other processes of the watcher; 1 to 10000, 100 unless said otherwise.",
+        "The share of the CPUs when they are short, against other watchers: 1 to 10000, 100 \
+         unless said otherwise.",
     ),
     (
         "cpu_max",
@@ -278,6 +278,7 @@ const EACH: &str = "each";
 
 impl Kind for Resources {
     const ENTRIES: bool = true;
+    const TABLES: &'static [&'static str] = &[EACH];
 
     fn name() -> String {
         "a table of resources".into()
@@ -331,10 +332,6 @@ impl Kind for Resources {
 
 impl Resources {
     fn read_entry(&mut self, entry: &Entry, cx: &Context) -> Read<()> {
-        // One entry of `each` by itself, as `set` and `--set` name it.
-        if let Some(key) = entry.key.strip_prefix("each.") {
-            return self.each.read_entry(key, entry, cx);
-        }
         match entry.key.as_str() {
             "optional" => bool::read(&entry.node, cx).map(|optional| self.optional = optional),
             EACH => self.read_each(&entry.node, cx),

@@ -77,6 +77,13 @@ impl Cgroup {
         self.read("memory.max").ok()?.trim().parse().ok()
     }
 
+    /// Whether a want of memory that kills one of its processes kills all of them.
+    #[must_use]
+    pub fn is_killed_as_one(&self) -> bool {
+        let text = self.read("memory.oom.group");
+        text.is_ok_and(|text| text.trim() == "1")
+    }
+
     /// The most memory it has had since it was made, in bytes, page cache included; `None` without the
     /// memory controller, and before Linux 5.19.
     #[must_use]
