@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::facts::{in_each_mode, line_of, pid_of, pids, runs};
+use common::facts::{history, in_each_mode, line_of, pid_of, pids, runs, topics};
 use common::{Daemon, Delegated, Home, eventually, skip};
 use serde_json::{Value, json};
 
@@ -242,6 +242,10 @@ fn a_group_is_killed_as_one_where_that_is_asked_for() {
     assert_eq!(reap["data"]["exit"]["cause"], "oom_kill", "{reap}");
     daemon.wait_until("parent", |status| status["state"] == "active");
     assert!(!home_of(daemon).path("outlived").exists());
+    let told = history(daemon);
+    let told = topics(&told);
+    let ooms = told.iter().filter(|topic| **topic == "parent.oom");
+    assert_eq!(ooms.count(), 1, "they were killed as one: {told:?}");
 }
 
 #[test]
