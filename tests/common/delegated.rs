@@ -1,18 +1,22 @@
 //! A cgroup with controllers for a daemon of a test, handed over as systemd would hand it over.
 //!
-//! Needs a kernel whose controllers are with version 2, and a cgroup above ours that hands them down:
-//! `tests/machines` boots such a machine.
+//! Needs a kernel whose controllers are with version 2, and a cgroup above ours that was delegated and has no
+//! processes: the virtual machine of `machine.rs`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use super::eventually;
 
-/// What every test of limits needs. Not `io`: it depends on the disks.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// What the tests of limits need.
+const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
+
+/// By this attribute systemd says of a cgroup that it has handed it over.
+const MARK: &str = "user.delegate";
 
 /// The group; when it goes out of scope it is removed, with all that is in it.
 #[derive(Debug)]
@@ -29,22 +33,9 @@ impl Delegated {
         let path = above.join(format!("circusd-delegated-{}-{n}", std::process::id()));
         fs::create_dir(&path).map_err(|error| format!("no cgroup can be made here: {error}"))?;
         let delegated = Self { path };
-        if Path::new("/run/systemd/system").is_dir() {
-            delegated.mark()?;
-        }
+        setxattr(&delegated.path, MARK, b"1", XattrFlags::empty())
+            .map_err(|error| format!("a cgroup cannot be marked as delegated: {error}"))?;
         Ok(delegated)
-    }
-
-    /// As `Delegate=yes` leaves it.
-    fn mark(&self) -> Result<(), String> {
-        let marked = Command::new("setfattr")
-            .args(["-n", "user.delegate", "-v", "1"])
-            .arg(&self.path)
-            .status();
-        match marked {
-            Ok(status) if status.success() => Ok(()),
-            _ => Err("systemd runs here, and setfattr is needed to mark a cgroup".into()),
-        }
     }
 
     /// The group itself.
@@ -80,21 +71,23 @@ fn remove(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// The nearest group from ours upwards that hands the controllers down.
+/// The nearest group from ours upwards that is ours to use, with the controllers handed down.
 fn above() -> Result<PathBuf, String> {
     let (mount, own) = (mount()?, own()?);
-    let hands_down = |group: &Path| {
-        let handed = fs::read_to_string(mount.join(group).join("cgroup.subtree_control"));
-        let handed = handed.unwrap_or_default();
-        let handed: Vec<&str> = handed.split_whitespace().collect();
-        CONTROLLERS
-            .iter()
-            .all(|controller| handed.contains(controller))
-    };
-    let found = own.ancestors().find(|group| hands_down(group));
-    found
-        .map(|group| mount.join(group))
-        .ok_or_else(|| format!("no cgroup above ours hands down {}", CONTROLLERS.join(", ")))
+    let groups = own.ancestors().map(|group| mount.join(group));
+    let ours = groups.into_iter().find(|group| is_ours(group));
+    let ours = ours.ok_or("no cgroup above ours was delegated")?;
+    let wanted: Vec<_> = CONTROLLERS.iter().map(|name| format!("+{name}")).collect();
+    fs::write(ours.join("cgroup.subtree_control"), wanted.join(" ")).map_err(|error| {
+        let (group, controllers) = (ours.display(), CONTROLLERS.join(", "));
+        format!("'{group}' cannot hand down {controllers}: {error}")
+    })?;
+    Ok(ours)
+}
+
+fn is_ours(group: &Path) -> bool {
+    let mut mark = [0; 8];
+    getxattr(group, MARK, &mut mark).is_ok_and(|length| &mark[..length] == b"1")
 }
 
 /// Where version 2 is mounted, as proc_pid_mountinfo(5) has it.
