@@ -156,7 +156,7 @@ impl Homes {
         let mut others = 1..;
         while self.spent.contains(&path) {
             if remove(path.clone()) {
-                self.resources.forget_group(&path);
+                self.resources.forget_place(&path);
                 self.spent.remove(&path);
             } else if let Some(other) = others.next() {
                 path = groups.join(format!("{wid}.{other}"));
@@ -164,6 +164,10 @@ impl Homes {
         }
         match Cgroup::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match groups.is_dir() {
+                    true => self.resources.forget_place(&path),
+                    false => self.resources.forget_groups(&groups),
+                }
                 std::fs::create_dir_all(&path)?;
                 Cgroup::open(path).map(Some)
             }
@@ -284,7 +288,7 @@ impl Homes {
         if let Some(path) = self.watcher_path(watcher)
             && remove(path.clone())
         {
-            self.resources.forget_group(&path);
+            self.resources.forget_groups(&path);
             self.spent.retain(|spent| !spent.starts_with(&path));
         }
     }

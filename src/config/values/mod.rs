@@ -4,6 +4,7 @@
 //! whether a user or a directory exists.
 
 mod address;
+mod amounts;
 mod command;
 mod hook;
 mod hooks;
@@ -18,6 +19,7 @@ mod sockets;
 mod stream;
 
 pub use address::{HttpServer, HttpUrl, TcpAddress};
+pub use amounts::{CpuMax, Memory};
 pub use command::{Command, EnvMap, Words};
 pub(crate) use command::{is_variable_name, unclosed_quote, variable};
 pub use hook::{Argv, HOOK_TIMEOUT, Hook, HookForm, HookTable};
@@ -29,6 +31,6 @@ pub use principal::{Identity, Who};
 pub use process::{Capability, IoClass, IoPriority, Mode, Resource, Rlimits, Signal};
 pub use quantity::Bytes;
 use quantity::parse_size;
-pub use resources::{Amounts, CpuMax, Memory, Oom, Resources};
+pub use resources::{Amounts, Oom, Resources};
 pub use sockets::{Host, Interface, SocketType, UseSockets};
 pub use stream::{FileOutput, Input, Output};

@@ -6,13 +6,18 @@
 //! whole tree. The others decide who runs when, even among those without limits, so they are handed
 //! down only when somebody asks for them.
 
+mod lack;
+mod wanted;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Oom, Watcher};
-use crate::sys::cgroup::{Cgroup, Controller, CpuMax, Limit, LimitError, Limits};
-use crate::sys::memory::{self, Installed};
+pub(super) use lack::{Lack, Unlimited};
+use wanted::Wanted;
+
+use crate::config::Watcher;
+use crate::sys::cgroup::{Cgroup, Controller, Limit, Limits};
 
 /// The controllers that every worker's group is to have.
 const COUNTING: [Controller; 2] = [Controller::Memory, Controller::Pids];
@@ -20,107 +25,6 @@ const COUNTING: [Controller; 2] = [Controller::Memory, Controller::Pids];
 /// Where we go when processes may not be in the group that is ours; as systemd's
 /// `DelegateSubgroup=` calls it.
 const OWN_LEAF: &str = "supervisor";
-
-/// Why something is not limited.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Lack {
-    #[error(
-        "the controller '{0}' is not delegated to circusd (see Delegate= in \
-         systemd.resource-control(5))"
-    )]
-    NotDelegated(Controller),
-    #[error(
-        "other processes live in '{}', which therefore cannot hand down the controller '{controller}'",
-        group.display()
-    )]
-    Occupied {
-        group: PathBuf,
-        controller: Controller,
-    },
-    #[error("handing the controller '{controller}' down from '{}': {source}", group.display())]
-    HandDown {
-        group: PathBuf,
-        controller: Controller,
-        source: io::Error,
-    },
-    #[error("{}", chain(.0))]
-    Refused(LimitError),
-    #[error("opening '{}': {source}", group.display())]
-    Closed { group: PathBuf, source: io::Error },
-    #[error("reading how much memory there is: {0}")]
-    Immeasurable(io::Error),
-}
-
-fn chain(error: &LimitError) -> String {
-    format!("{error}: {}", error.source)
-}
-
-/// Something that was to be limited and is not.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {why}", stage(*.limit))]
-pub(super) struct Unlimited {
-    pub(super) limit: Limit,
-    #[source]
-    pub(super) why: Lack,
-}
-
-impl Unlimited {
-    /// What was being done.
-    pub(super) fn stage(&self) -> &'static str {
-        stage(self.limit)
-    }
-
-    /// The setting of a watcher that asks for it.
-    pub(super) fn key(&self) -> &'static str {
-        match self.limit {
-            Limit::OomGroup => "oom",
-            Limit::CpuWeight
-            | Limit::CpuMax
-            | Limit::IoWeight
-            | Limit::MemoryHigh
-            | Limit::MemoryMax
-            | Limit::MemorySwapMax
-            | Limit::PidsMax => "resources",
-        }
-    }
-
-    /// What the kernel said, 0 if it was not asked.
-    pub(super) fn errno(&self) -> i32 {
-        let source = match &self.why {
-            Lack::HandDown { source, .. } | Lack::Closed { source, .. } => source,
-            Lack::Refused(error) => &error.source,
-            Lack::Immeasurable(source) => source,
-            Lack::NotDelegated(_) | Lack::Occupied { .. } => return 0,
-        };
-        source.raw_os_error().unwrap_or(0)
-    }
-}
-
-fn stage(limit: Limit) -> &'static str {
-    match limit {
-        Limit::CpuWeight | Limit::CpuMax => "limiting its CPU time",
-        Limit::IoWeight => "limiting its use of disks",
-        Limit::MemoryHigh | Limit::MemoryMax | Limit::MemorySwapMax => "limiting its memory",
-        Limit::OomGroup => "tying its processes together for want of memory",
-        Limit::PidsMax => "limiting the number of its tasks",
-    }
-}
-
-/// What a watcher asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Wanted {
-    all: Limits,
-    each: Limits,
-    optional: bool,
-}
-
-impl Wanted {
-    /// Which limits, of the watcher or of each process.
-    fn asked(self) -> impl Iterator<Item = Limit> {
-        let asked = move |limit: &Limit| self.all.has(*limit) || self.each.has(*limit);
-        Limit::ALL.into_iter().filter(asked)
-    }
-}
 
 /// What has been asked for, and what the kernel was told.
 #[derive(Debug)]
@@ -168,7 +72,7 @@ impl Resources {
     ///
     /// It cannot be had here, and nothing has changed.
     pub(super) fn want(&mut self, watcher: &Watcher) -> Result<bool, Unlimited> {
-        let wanted = wanted(watcher)?;
+        let wanted = Wanted::of(watcher)?;
         if self.of(&watcher.name) == wanted {
             return Ok(false);
         }
@@ -185,7 +89,7 @@ impl Resources {
 
     /// Notes it whether it can be had or not: a spawn will tell.
     pub(super) fn want_anyway(&mut self, watcher: &Watcher) {
-        match wanted(watcher) {
+        match Wanted::of(watcher) {
             Ok(wanted) => self.keep(&watcher.name, wanted),
             Err(error) => tracing::error!("{}: {error}, it goes on without", watcher.name),
         }
@@ -266,8 +170,13 @@ impl Resources {
         self.lacking.get(watcher).map_or(&[], Vec::as_slice)
     }
 
-    /// A group has been removed, or will be made anew.
-    pub(super) fn forget_group(&mut self, path: &Path) {
+    /// The group of a place has just been made, or will be made anew.
+    pub(super) fn forget_place(&mut self, path: &Path) {
+        self.told.remove(path);
+    }
+
+    /// The group of a watcher has been removed with all below it, or has just been made.
+    pub(super) fn forget_groups(&mut self, path: &Path) {
         self.told.retain(|told, _| !told.starts_with(path));
         self.handed.retain(|handed, _| !handed.starts_with(path));
     }
@@ -505,56 +414,4 @@ fn found(watchers: &Path) -> HashMap<PathBuf, Option<Limits>> {
         found.insert(group.path().to_owned(), None);
     }
     found
-}
-
-fn wanted(watcher: &Watcher) -> Result<Wanted, Unlimited> {
-    let resources = &watcher.resources;
-    let each = limits(&resources.each)?;
-    Ok(Wanted {
-        all: limits(&resources.all)?,
-        each: Limits {
-            oom_group: watcher.oom == Oom::Group,
-            ..each
-        },
-        optional: resources.optional,
-    })
-}
-
-fn limits(amounts: &config::Amounts) -> Result<Limits, Unlimited> {
-    let swap = |installed: Installed| installed.swap;
-    let memory = |installed: Installed| installed.memory;
-    Ok(Limits {
-        cpu_weight: amounts.cpu_weight,
-        cpu_max: amounts.cpu_max.map(|max| CpuMax {
-            quota_usec: max.quota_usec,
-            period_usec: max.period_usec,
-        }),
-        io_weight: amounts.io_weight,
-        memory_high: bytes(amounts.memory_high, Limit::MemoryHigh, memory)?,
-        memory_max: bytes(amounts.memory_max, Limit::MemoryMax, memory)?,
-        memory_swap_max: bytes(amounts.memory_swap_max, Limit::MemorySwapMax, swap)?,
-        oom_group: false,
-        pids_max: amounts.pids_max,
-    })
-}
-
-/// Only a share depends on the machine.
-fn bytes(
-    amount: Option<config::Memory>,
-    limit: Limit,
-    total: impl Fn(Installed) -> u64,
-) -> Result<Option<u64>, Unlimited> {
-    let bytes = match amount {
-        None => return Ok(None),
-        Some(config::Memory::Bytes(bytes)) => bytes,
-        Some(config::Memory::Unlimited) => u64::MAX,
-        Some(config::Memory::Share(share)) => {
-            let installed = memory::installed().map_err(|error| Unlimited {
-                limit,
-                why: Lack::Immeasurable(error),
-            })?;
-            (total(installed) as f64 * share) as u64
-        }
-    };
-    Ok(Some(bytes))
 }
