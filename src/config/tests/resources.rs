@@ -39,7 +39,7 @@ fn a_section_and_a_table_say_the_same() {
             ..Amounts::default()
         },
         each: Amounts {
-            memory_max: Some(Memory::Share(0.5)),
+            memory_max: Some(Memory::Percent(50.0)),
             pids_max: Some(u64::MAX),
             ..Amounts::default()
         },
@@ -159,4 +159,16 @@ fn each_entry_is_set_and_taken_back_by_itself() {
     let fresh = Machine::with(WEB).load();
     let first = set(&fresh, json!({"resources.each.pids_max": 2}));
     assert_eq!(of(&first).each.pids_max, Some(2));
+}
+
+#[test]
+fn a_flag_names_an_entry_of_each_too() {
+    let machine = Machine::with(&format!("{WEB}resources = {{ each.io_weight = 3 }}\n"));
+    let store = machine
+        .set("watcher.web.resources.each.pids_max=5")
+        .set("watcher.web.resources.each.cpu_max=150%")
+        .load();
+    let each = of(&store).each;
+    assert_eq!((each.pids_max, each.io_weight), (Some(5), Some(3)));
+    assert!(each.cpu_max.is_some());
 }

@@ -24,8 +24,8 @@ pub(super) const ENDLESS: [&str; 2] = ["max", "unlimited"];
 pub enum Memory {
     /// In bytes.
     Bytes(u64),
-    /// A part of what the machine has, 0 to 1.
-    Share(f64),
+    /// A part of what the machine has, 0 to 100 per cent.
+    Percent(f64),
     /// As much as there is.
     Unlimited,
 }
@@ -53,21 +53,23 @@ impl Memory {
         }
         match text.strip_suffix('%') {
             Some(share) => {
-                let share = percent(share)? / 100.0;
-                (0.0..=1.0).contains(&share).then_some(Self::Share(share))
+                let share = percent(share)?;
+                (0.0..=100.0)
+                    .contains(&share)
+                    .then_some(Self::Percent(share))
             }
             None => parse_size(text).map(Self::Bytes),
         }
     }
 
     pub(super) fn is_nothing(self) -> bool {
-        matches!(self, Self::Bytes(0)) || self == Self::Share(0.0)
+        matches!(self, Self::Bytes(0)) || self == Self::Percent(0.0)
     }
 
     pub(super) fn json(self) -> Json {
         match self {
             Self::Bytes(bytes) => super::Bytes(bytes).json(),
-            Self::Share(share) => Json::from(format!("{}%", share * 100.0)),
+            Self::Percent(share) => Json::from(format!("{share}%")),
             Self::Unlimited => Json::from("max"),
         }
     }
@@ -188,8 +190,8 @@ mod tests {
     #[test]
     fn memory_is_a_size_a_share_or_everything() {
         assert_eq!(Memory::parse("512M"), Some(Memory::Bytes(512 << 20)));
-        assert_eq!(Memory::parse("50%"), Some(Memory::Share(0.5)));
-        assert_eq!(Memory::parse(" 12.5 %"), Some(Memory::Share(0.125)));
+        assert_eq!(Memory::parse("50%"), Some(Memory::Percent(50.0)));
+        assert_eq!(Memory::parse(" 12.5 %"), Some(Memory::Percent(12.5)));
         for word in ENDLESS {
             assert_eq!(Memory::parse(word), Some(Memory::Unlimited));
         }
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn amounts_are_shown_as_they_can_be_read() {
-        for text in ["512M", "50%", "12.5%", "max"] {
+        for text in ["512M", "7%", "12.5%", "max"] {
             assert_eq!(Memory::parse(text).unwrap().json(), Json::from(text));
         }
         for text in ["150%", "12.5%", "5000 20000", "max"] {

@@ -70,12 +70,12 @@ fn bytes(
         None => return Ok(None),
         Some(config::Memory::Bytes(bytes)) => bytes,
         Some(config::Memory::Unlimited) => u64::MAX,
-        Some(config::Memory::Share(share)) => {
+        Some(config::Memory::Percent(share)) => {
             let installed = memory::installed().map_err(|error| Unlimited {
                 limit,
                 why: Lack::Immeasurable(error),
             })?;
-            (total(installed) as f64 * share) as u64
+            (total(installed) as f64 * share / 100.0) as u64
         }
     };
     Ok(Some(bytes))
