@@ -8,8 +8,8 @@ use super::socket::Socket;
 use super::table::section;
 use super::values::{
     Backoff, Capability, Command, EnvMap, Flapping, Hooks, Identity, Input, IoPriority, Mode,
-    NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, UseSockets,
-    WatcherNames, Words,
+    NumProcesses, Oom, Output, Ready, ReloadOrder, Resources, Restart, Retries, Rlimits, Signal,
+    UseSockets, WatcherNames, Words,
 };
 
 section! {
@@ -121,6 +121,13 @@ section! {
     no_new_privileges: bool = true, Reload;
     /// The capabilities the processes keep.
     capabilities: Vec<Capability> = Vec::new() => "none", Reload;
+    /// What the processes may use of memory, CPU, disks and tasks, all together and each, as the
+    /// section LIMITS tells: a table with any of the keys below, best written as the sections
+    /// [watcher.NAME.resources] and [watcher.NAME.resources.each].
+    resources: Resources = Resources::default() => "no limits", Live;
+    /// What the kernel kills for want of memory: "process", the one it chooses, or "group", with it
+    /// everything that belongs to the same process of the watcher; this needs the memory controller.
+    oom: Oom = Oom::Process, Live;
     /// When the watcher has given up, circusd stops everything and exits with 70.
     critical: bool = false, Live;
     /// Programs and probes that are asked at turning points, as circusd-hooks(7) tells: a table
@@ -139,9 +146,5 @@ section! {
         max_requests, Live;
         /// Passed on as CIRCUS_THREAD_WORKERS.
         thread_workers, Reload;
-        /// Limits of memory, CPU, I/O and tasks.
-        resources, Live;
-        /// What a lack of memory kills: a process or the group.
-        oom, Live;
     }
 }

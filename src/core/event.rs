@@ -248,7 +248,7 @@ impl std::fmt::Display for Exit {
             Some(Forced::Timeout) => write!(f, "took too long and {}", self.status),
             Some(Forced::Watchdog) => write!(f, "was silent for too long and {}", self.status),
             Some(Forced::Health) => write!(f, "was not healthy and {}", self.status),
-            Some(Forced::OutOfMemory) => write!(f, "was killed by the kernel: out of memory"),
+            Some(Forced::OutOfMemory) => write!(f, "was killed for want of memory"),
         }
     }
 }

@@ -4,11 +4,22 @@ use std::time::Duration;
 
 use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState};
 
-/// The story at `now`, a sentence a line; `streams` is what there is to say about its output.
-pub(super) fn story(watcher: &Watcher, streams: &[String], now: Time) -> String {
+/// The story at `now`, a sentence a line; `lacking` is what the watcher is not held to although it asks
+/// for it, and `streams` what there is to say about its output.
+pub(super) fn story(
+    watcher: &Watcher,
+    lacking: &[String],
+    streams: &[String],
+    now: Time,
+) -> String {
     let mut lines = vec![state(watcher)];
     lines.extend(why(watcher, now));
     lines.push(next(watcher, now));
+    lines.extend(
+        lacking
+            .iter()
+            .map(|lack| format!("It goes on without {lack}.")),
+    );
     let leaving = watcher
         .workers()
         .filter(|worker| worker.state() == ProcessState::Stopping);

@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod hooks;
+mod resources;
 mod rows;
 mod schema;
 mod sockets;

@@ -88,6 +88,12 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         "{ nofiles = 1 }",
     ),
     (
+        "a table of resources",
+        "{ memory_max = \"512M\", each = { cpu_max = \"150%\" } }",
+        "{ memory_maxi = 1 }",
+    ),
+    ("one of 'process', 'group'", "\"group\"", "\"grup\""),
+    (
         "a table of hooks",
         "{ before_start = { tcp = \"localhost:6379\" }, after_stop = \"/bin/true\" }",
         "{ befor_start = \"/bin/true\" }",

@@ -4,6 +4,7 @@
 //! whether a user or a directory exists.
 
 mod address;
+mod amounts;
 mod command;
 mod hook;
 mod hooks;
@@ -15,10 +16,12 @@ mod policy;
 mod principal;
 mod process;
 mod quantity;
+mod resources;
 mod sockets;
 mod stream;
 
 pub use address::{HttpServer, HttpUrl, TcpAddress};
+pub use amounts::{CpuMax, Memory};
 pub use command::{Command, EnvMap, Words};
 pub(crate) use command::{is_variable_name, unclosed_quote, variable};
 pub use hook::{Argv, HOOK_TIMEOUT, Hook, HookForm, HookTable};
@@ -31,5 +34,7 @@ pub use policy::{Backoff, Flapping, NumProcesses, Ready, ReloadOrder, Restart, R
 pub use principal::{Identity, Who};
 pub use process::{Capability, IoClass, IoPriority, Mode, Resource, Rlimits, Signal};
 pub use quantity::Bytes;
+use quantity::parse_size;
+pub use resources::{Amounts, Oom, Resources};
 pub use sockets::{Host, Interface, SocketType, UseSockets};
 pub use stream::{FileOutput, Input, Output};
