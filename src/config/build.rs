@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::dependencies;
 use super::diagnostic::Diagnostic;
 use super::document::{Declared, Document, diagnose};
 use super::environment;
@@ -72,6 +73,8 @@ pub(crate) fn build(
             watcher
         })
         .collect();
+    let dependencies = dependencies::check(document, &watchers);
+    builder.errors.extend(dependencies);
     let (Some(mut circusd), Some(access), true) = (circusd, access, builder.errors.is_empty())
     else {
         return Err(builder.errors);

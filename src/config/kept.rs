@@ -79,7 +79,10 @@ impl Store {
             names.map(ToOwned::to_owned).collect::<Vec<String>>()
         };
         for name in names("removed") {
-            store = store.remove(&name);
+            match store.remove(&name) {
+                Ok(without) => store = without,
+                Err(errors) => faults.push((name, errors)),
+            }
         }
         let nothing = Map::new();
         let values = wishes.get("values").and_then(Json::as_object);

@@ -96,7 +96,7 @@ const INTRODUCTION: &[&str] = &[
      [circusd]); flags of circusd(8); and changes made with circusctl(1). A user's own daemon \
      reads $XDG_CONFIG_HOME/circusd instead of the first two directories. What --config names \
      takes the place of all of these; conf.d beside it still counts.",
-    "A later file adds entries to env, rlimits and hooks; any other value takes the place of the earlier \
+    "A later file adds entries to env, rlimits, hooks and resources; any other value takes the place of the earlier \
      one. Relative paths in a file are relative to the directory of that file. Keys and sections \
      that begin with x- are the user's own: they are kept and have no effect.",
     "Run as root, circusd refuses a file that others than root can write.",
@@ -201,9 +201,37 @@ pub fn manual_roff() -> String {
     }
     push(&mut page, ".SH STREAMS");
     paragraphs(&mut page, STREAMS);
+    push(&mut page, ".SH LIMITS");
+    paragraphs(&mut page, LIMITS);
     page.push_str(CLOSING);
     page
 }
+
+/// What the settings `resources` and `oom` have in common.
+const LIMITS: &[&str] = &[
+    "All processes of a watcher are in a cgroup of the watcher, and each with all that it starts in \
+     one of its own below that. What resources says holds for the first, what resources.each says \
+     for every one of the others; whichever limit is met first counts. A change is in force at \
+     once for those who run already, and a key that is taken away leaves the default of the \
+     kernel: no limit, or the weight 100.",
+    "A limit needs a controller of the kernel that was delegated to circusd: cpu for cpu_weight \
+     and cpu_max, io for io_weight, memory for memory_max, memory_high, memory_swap_max and oom = \
+     \"group\", pids for pids_max. A unit of systemd has them with Delegate=yes and \
+     DelegateSubgroup=supervisor, see systemd.resource-control(5). Elsewhere circusd has those \
+     that its cgroup has, if it is the only process in it: it then moves into a cgroup below, as \
+     one that limits others may hold no processes itself.",
+    "Where a limit cannot be had, circusctl set and reloadconfig refuse it, and what a file asks \
+     for when circusd starts is told when the processes are to be: they are not started. With \
+     optional = true they are, and circusctl why says what they go on without. circusd --check \
+     cannot tell, as it is run in another cgroup than the daemon.",
+    "The controllers memory and pids count; where circusd has them, every watcher's processes are \
+     counted. The controllers cpu and io also share out: while any watcher has asked for them, \
+     all watchers get as much as their weights say, however many processes they have.",
+    "When the kernel kills for want of memory, the event oom tells of it, and of the limit if it was \
+     that of the process or its watcher. If the main process was killed, the cause of its end is \
+     oom_kill. A memory_max that is set below what is used already is met at the next \
+     allocation from Linux 6.16 on; before, the kernel reclaims at once, and circusd waits for it.",
+];
 
 const CLOSING: &str = r#".SH EXAMPLES
 .EX
@@ -228,6 +256,13 @@ uid = "www\-data"
 stdout = { file = "/var/log/web.log", rotate = "daily", backup_count = 7,
            time_format = "%Y\-%m\-%d %H:%M:%S" }
 stderr = { command = "/usr/bin/logger \-t web" }
+
+[watcher.web.resources]
+memory_max = "2G"
+
+[watcher.web.resources.each]
+memory_max = "768M"
+pids_max = 64
 .EE
 .SH SEE ALSO
 .BR circusctl (1),

@@ -11,6 +11,7 @@
 mod access;
 mod build;
 mod circusd;
+mod dependencies;
 mod diagnostic;
 mod document;
 mod environment;

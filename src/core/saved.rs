@@ -206,6 +206,7 @@ impl Supervisor {
         let known = saved.workers.iter().map(|worker| worker.id.0).max();
         let last_id = saved.last_id.max(known.unwrap_or(0));
         next.ctx.continue_from(saved.last_seq, last_id);
+        next.links.forget();
         for watcher in saved.watchers {
             next.next_order = next.next_order.max(watcher.order);
             let name = watcher.spec.name.clone();
@@ -217,7 +218,7 @@ impl Supervisor {
             let name = worker.watcher.clone();
             next.ctx.owners.insert(worker.id, name.clone());
             let id = worker.id;
-            if next.with_watcher(&name, |watcher, ctx| watcher.take_over(worker, ctx)) != Some(()) {
+            if next.with_watcher(&name, |watcher, ctx| watcher.inherit(worker, ctx)) != Some(()) {
                 next.ctx.owners.remove(&id);
             }
         }
@@ -300,7 +301,7 @@ impl Watcher {
     }
 
     /// Takes in a process of the supervisor before.
-    fn take_over(&mut self, saved: SavedWorker, ctx: &mut Context) {
+    fn inherit(&mut self, saved: SavedWorker, ctx: &mut Context) {
         let (id, wid, pid) = (saved.id, saved.wid, saved.pid);
         let ended = saved.exit.is_some();
         let told = saved.exit.as_ref().is_none_or(|(_, told)| *told);

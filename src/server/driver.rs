@@ -458,6 +458,11 @@ impl Driver {
             Action::Removed { watcher } => {
                 self.workers.homes.remove_watcher(watcher.as_str());
                 self.workers.streams.forget_watcher(watcher.as_str());
+                // It may have come back meanwhile.
+                if self.store.config().watcher(watcher.as_str()).is_none() {
+                    let resources = &mut self.workers.homes.resources;
+                    resources.forget_watcher(watcher.as_str());
+                }
             }
             Action::Exit { why, left } => {
                 self.ended = Some(Ended {

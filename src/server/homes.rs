@@ -10,7 +10,7 @@
 //!
 //! Where the group is not our unit's own, everything is below `BASE/circusd-INSTANCE/` instead, as
 //! others may have groups there too. A place's group is reused by the next process there, so a
-//! respawn neither makes nor removes a directory.
+//! respawn neither makes nor removes a directory. What they are held to is in `resources`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::resources::{Resources, Unlimited};
 use super::state::KeptHome;
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
@@ -98,6 +99,8 @@ pub(super) struct Homes {
     spent: BTreeSet<PathBuf>,
     /// Those who were let go, where there are no cgroups.
     free: Vec<Origin>,
+    /// What the groups are held to.
+    pub(super) resources: Resources,
 }
 
 /// The home of one worker, or of one run of a hook.
@@ -112,8 +115,10 @@ pub(super) enum Home {
 impl Homes {
     /// `base`: the group below which we may make groups, if there is one.
     pub(super) fn new(base: Option<&Path>, instance: &str) -> Homes {
+        let root = base.map(|base| root(base, instance));
         Homes {
-            root: base.map(|base| root(base, instance)),
+            resources: Resources::new(base, root.as_deref()),
+            root,
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
             free: Vec::new(),
@@ -156,6 +161,7 @@ impl Homes {
         let mut others = 1..;
         while self.spent.contains(&path) {
             if remove(path.clone()) {
+                self.resources.forget_place(&path);
                 self.spent.remove(&path);
             } else if let Some(other) = others.next() {
                 path = groups.join(format!("{wid}.{other}"));
@@ -163,6 +169,10 @@ impl Homes {
         }
         match Cgroup::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match groups.is_dir() {
+                    true => self.resources.forget_place(&path),
+                    false => self.resources.forget_groups(&groups),
+                }
                 std::fs::create_dir_all(&path)?;
                 Cgroup::open(path).map(Some)
             }
@@ -214,6 +224,16 @@ impl Homes {
                 remove(watcher);
             }
         }
+    }
+
+    /// Brings what a watcher is held to into force for the processes that run.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that cannot be had.
+    pub(super) fn limit(&mut self, watcher: &str) -> Result<(), Unlimited> {
+        let path = self.watcher_path(watcher);
+        self.resources.apply(watcher, path.as_deref())
     }
 
     /// The variable by which a worker and its children are known where there is no group.
@@ -319,16 +339,19 @@ impl Homes {
         if let Some(path) = self.watcher_path(watcher)
             && remove(path.clone())
         {
+            self.resources.forget_groups(&path);
             self.spent.retain(|spent| !spent.starts_with(&path));
         }
     }
 
     /// Removes everything that we have made and that is empty.
-    pub(super) fn remove_all(&self) {
+    pub(super) fn remove_all(&mut self) {
         if let Some(root) = &self.root {
             remove(root.join("hooks"));
             remove(root.join("loggers"));
-            remove(root.join("watchers"));
+            if remove(root.join("watchers")) {
+                self.resources.go_home();
+            }
             if root.ends_with(format!("circusd-{}", self.instance)) {
                 remove(root.clone());
             }

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
-//! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
-//! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
+//! gives each worker a cgroup or what stands in for one, `resources` says what that is held to and
+//! `want` what comes of it, `streams` is the worker's output, `program` all else that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
 //! `said` takes what the programs beside the workers, hooks and loggers, say to the log.
 //! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
@@ -45,6 +45,7 @@ mod notify;
 mod probes;
 mod program;
 mod recipes;
+mod resources;
 mod said;
 mod sockets;
 mod start;
@@ -55,6 +56,7 @@ mod stop_post;
 mod streams;
 mod tool;
 mod wakeups;
+mod want;
 mod workers;
 
 pub use flags::{command, sources};

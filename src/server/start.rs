@@ -514,6 +514,9 @@ impl Driver {
         self.core
             .would_accept(&command)
             .map_err(because("cannot start"))?;
+        for watcher in &self.store.config().watchers {
+            self.workers.homes.resources.want_anyway(watcher);
+        }
         self.ask_core(command);
         self.write_all();
         Ok(())

@@ -20,19 +20,22 @@ use super::recipes::Recipe;
 use super::sockets::Inherited;
 use super::state::KeptHome;
 use super::streams::{Lease, Outlet, Streams, Which};
+use super::want::Witness;
 use crate::config;
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
-use crate::sys::cgroup::Events;
+use crate::sys::cgroup::{Cgroup, Events};
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{manager, spawn, tree};
 
-/// What a number in the epoll set stands for: its two highest bits.
-const KIND_SHIFT: u32 = 62;
+/// What a number in the epoll set stands for: its three highest bits.
+const KIND_SHIFT: u32 = 61;
+const KINDS: u64 = 7 << KIND_SHIFT;
 const PROCESS: u64 = 0;
 const GROUP: u64 = 1;
 const PIPE: u64 = 2;
 const DEMAND: u64 = 3;
+const MEMORY: u64 = 4;
 
 /// All processes that core knows.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ struct Running {
     events: Option<Events>,
     /// By which it may write to loggers.
     leases: Vec<Rc<Lease>>,
+    /// Where memory is counted.
+    witness: Option<Witness>,
 }
 
 impl Workers {
@@ -160,6 +165,13 @@ impl Workers {
         program::name_sockets(&mut command, recipe);
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
+        let limited = self
+            .homes
+            .resources
+            .before_birth(watcher.as_str(), cgroup.as_ref());
+        limited.map_err(|unlimited| program::unlimited(&unlimited))?;
+        let witness = cgroup.as_ref().map_or(Ok(None), Witness::new);
+        let witness = witness.map_err(|error| program::failure("watching its memory", &error))?;
         let null = self.streams.null();
         let (our_in, our_out, our_err) = (io::stdin(), io::stdout(), io::stderr());
         let stdout = out.descriptor(null, our_out.as_fd(), null);
@@ -178,10 +190,14 @@ impl Workers {
             PROCESS << KIND_SHIFT | worker.0,
             Interest::Read,
         );
-        let home = match watched.and(home) {
+        let listening = witness.as_ref().map_or(Ok(()), |witness| {
+            let token = MEMORY << KIND_SHIFT | worker.0;
+            watch.add(&witness.events, token, Interest::Priority)
+        });
+        let home = match watched.and(listening).and(home) {
             Ok(home) => home,
             Err(error) => {
-                // Nobody would hear of its end: it must not be.
+                // Nobody would hear of its end: it must not be. What is closed leaves the set by itself.
                 end_unheard(&child.pidfd);
                 return Err(program::failure("watching over it", &error));
             }
@@ -204,6 +220,7 @@ impl Workers {
                 home,
                 events: None,
                 leases,
+                witness,
             },
         );
         Ok(pid)
@@ -234,6 +251,15 @@ impl Workers {
     ) -> Vec<Input> {
         let token = PROCESS << KIND_SHIFT | worker.0;
         let watched = process.filter(|process| watch.add(process, token, Interest::Read).is_ok());
+        let group = home.path().and_then(|path| Cgroup::open(path).ok());
+        // What was counted before is another daemon's to have told of.
+        let witness = group.and_then(|group| Witness::new(&group).ok().flatten());
+        let witness = witness.filter(|witness| {
+            let token = MEMORY << KIND_SHIFT | worker.0;
+            watch
+                .add(&witness.events, token, Interest::Priority)
+                .is_ok()
+        });
         let waited = watched.is_none();
         if !waited {
             self.pids.insert(pid);
@@ -248,6 +274,7 @@ impl Workers {
                 waited,
                 home,
                 leases: Vec::new(),
+                witness,
                 events: None,
             },
         );
@@ -377,6 +404,9 @@ impl Workers {
         if let Some(events) = &running.events {
             let _ = watch.remove(events);
         }
+        if let Some(witness) = &running.witness {
+            let _ = watch.remove(&witness.events);
+        }
         self.leaving.retain(|leaving| *leaving != worker);
     }
 
@@ -388,11 +418,12 @@ impl Workers {
         }
         let any = !ready.is_empty();
         for item in &ready {
-            let id = item.token & !(3 << KIND_SHIFT);
+            let id = item.token & !KINDS;
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
                 PIPE => self.streams.pump(id, watch, |id| PIPE << KIND_SHIFT | id),
+                MEMORY => self.memory_changed(WorkerId(id), watch, inputs),
                 _ => {
                     let watcher = self.demand.watcher(id).cloned();
                     inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
@@ -425,6 +456,8 @@ impl Workers {
         let pid = running.pid;
         self.pids.remove(&pid);
         self.known.borrow_mut().remove(&pid);
+        // Counted before the process could end of it, and the notice may be late.
+        self.memory_changed(worker, watch, inputs);
         let emptied = self.is_empty(worker);
         if !emptied {
             self.await_empty(worker, watch);
@@ -491,6 +524,32 @@ impl Workers {
             let _ = watch.remove(&events);
             inputs.push(Input::Emptied { worker });
         }
+    }
+
+    /// Looks whether something of a worker was killed for want of memory.
+    fn memory_changed(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        let running = self.running.get_mut(&worker);
+        let Some(witness) = running.and_then(|running| running.witness.as_mut()) else {
+            return;
+        };
+        match witness.look() {
+            Ok(None) => {}
+            Ok(Some(kill)) => inputs.push(Input::OutOfMemory {
+                worker,
+                peak: kill.peak,
+                limit: kill.limit,
+            }),
+            // It would be told again and again.
+            Err(_) => {
+                let _ = watch.remove(&witness.events);
+            }
+        }
+    }
+
+    /// The most memory that a worker has had, given the most that its place has ever had.
+    pub(super) fn memory_peak(&self, worker: WorkerId, of_place: Option<u64>) -> Option<u64> {
+        let witness = self.running.get(&worker)?.witness.as_ref()?;
+        witness.peak(of_place)
     }
 
     /// A child has ended: orphans are waited for, and what they leave is looked at again.

@@ -133,6 +133,18 @@ impl Home {
         self.start_command(self.circusd(), adjust)
     }
 
+    /// The same in the cgroup at `group`, from its first instruction on.
+    pub(crate) fn start_in(self: &Arc<Self>, group: &Path) -> Daemon {
+        let circusd = self.circusd();
+        let mut shell = self.program("/bin/sh");
+        shell
+            .args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(group)
+            .arg(circusd.get_program())
+            .args(circusd.get_args());
+        self.start_command(shell, |_| {})
+    }
+
     fn start_command(
         self: &Arc<Self>,
         mut command: Command,

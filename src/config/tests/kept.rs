@@ -29,7 +29,7 @@ fn wishes_come_back_as_they_were() {
         "web",
         json!({"numprocesses": 3, "env.A": "api"}),
     );
-    let store = store.remove("old");
+    let store = store.remove("old").unwrap();
 
     let (again, faults) = machine.load().with_wishes(&store.wishes());
     assert!(faults.is_empty(), "{faults:?}");
