@@ -4,6 +4,8 @@
 //! The sentence is told when it has changed, but not more often than [`STATUS_PAUSE`]: thousands of
 //! processes may start at once, and the manager wakes up for each.
 
+mod outbox;
+
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -11,9 +13,13 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 use crate::core::{Supervisor, WatcherState, WorkerId};
+use outbox::Outbox;
 
 /// The shortest time between two sentences.
 const STATUS_PAUSE: Duration = Duration::from_millis(250);
+
+/// How soon it is tried again to send what the manager had no room for.
+const OUTBOX_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is asked for beyond the limit of a shutdown: the kernel's time to clear away what was killed,
 /// and ours to say goodbye.
@@ -25,8 +31,10 @@ const NAMED_MAX: usize = 5;
 /// What is told, and what was.
 #[derive(Debug)]
 pub(super) struct Manager {
-    /// Whether anybody listens.
-    listens: bool,
+    /// The way to whoever listens.
+    outbox: Option<Outbox>,
+    /// Whether it keeps descriptors for us.
+    stores: bool,
     /// How often it wants to hear that the loop is alive, and when it will hear it next.
     watchdog: Option<(Duration, Instant)>,
     status: String,
@@ -45,7 +53,12 @@ impl Manager {
         // Twice as often as it must be, as sd_watchdog_enabled(3) recommends.
         let interval = sd_notify::watchdog_enabled().map(|interval| interval / 2);
         Manager {
-            listens: std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty()),
+            outbox: Outbox::open().unwrap_or_else(|error| {
+                tracing::warn!("NOTIFY_SOCKET is of no use, going on without: {error}");
+                None
+            }),
+            // How many it would keep; see FileDescriptorStoreMax= in systemd.service(5).
+            stores: std::env::var_os("FDSTORE").is_some(),
             watchdog: interval.map(|interval| (interval, now)),
             status: String::new(),
             told: now,
@@ -57,30 +70,33 @@ impl Manager {
 
     /// When it wants to be called again, see [`Manager::tend`].
     pub(super) fn next(&self) -> Option<Instant> {
-        let status = (self.changed && self.listens).then(|| self.told + STATUS_PAUSE);
+        let status = (self.changed && self.outbox.is_some()).then(|| self.told + STATUS_PAUSE);
         let watchdog = self.watchdog.map(|(_, at)| at);
-        status.into_iter().chain(watchdog).min()
+        let waiting = self.outbox.as_ref().is_some_and(Outbox::is_waiting);
+        let waiting = waiting.then(|| Instant::now() + OUTBOX_PAUSE);
+        status.into_iter().chain(watchdog).chain(waiting).min()
     }
 
     /// Says what is due. Called by the loop whenever it has come round, so that a loop that does not
     /// is found out.
     pub(super) fn tend(&mut self, core: &Supervisor) {
-        if !self.listens {
+        let Some(outbox) = &mut self.outbox else {
             return;
-        }
+        };
+        outbox.flush();
         let now = Instant::now();
         if let Some((interval, at)) = &mut self.watchdog
             && now >= *at
         {
             *at = now + *interval;
-            tell(&[NotifyState::Watchdog]);
+            self.tell(&[NotifyState::Watchdog]);
         }
         if self.changed && now >= self.told + STATUS_PAUSE {
             self.changed = false;
             let status = status(core);
             if status != self.status {
                 self.told = now;
-                tell(&[NotifyState::Status(&status)]);
+                self.tell(&[NotifyState::Status(&status)]);
                 self.status = status;
             }
         }
@@ -93,28 +109,30 @@ impl Manager {
 
     /// The watchers to be started at boot have settled, or a new configuration is in force.
     pub(super) fn ready(&mut self, core: &Supervisor) {
-        self.status = status(core);
-        tell(&[NotifyState::Ready, NotifyState::Status(&self.status)]);
+        let status = status(core);
+        self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        self.status = status;
     }
 
     /// The configuration is being read again.
-    pub(super) fn reloading(&self) {
+    pub(super) fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!("failed to read the clock for the manager: {error}"),
         }
     }
 
     /// The new configuration was refused: the old one is in force.
     pub(super) fn refused(&mut self, error: &str) {
-        self.status = format!("the new configuration is refused, the old one is in force: {error}");
-        tell(&[NotifyState::Ready, NotifyState::Status(&self.status)]);
+        let status = format!("the new configuration is refused, the old one is in force: {error}");
+        self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        self.status = status;
     }
 
     /// Everything is on its way to its end, which may take so long.
     pub(super) fn stopping(&mut self, limit: Duration) {
         let micros = u32::try_from((limit + STOP_SPARE).as_micros()).unwrap_or(u32::MAX);
-        tell(&[
+        self.tell(&[
             NotifyState::Stopping,
             NotifyState::ExtendTimeoutUsec(micros),
         ]);
@@ -124,34 +142,52 @@ impl Manager {
     /// Has the manager keep descriptors for the next daemon (`FDSTORE=1`): these and no others of those
     /// that were given to it before.
     pub(super) fn keep<'a>(&mut self, fds: impl IntoIterator<Item = (String, BorrowedFd<'a>)>) {
-        if !self.listens {
+        if !self.stores {
             return;
         }
         let mut kept = BTreeSet::new();
         for (name, fd) in fds {
             if !self.kept.contains(&name) {
-                store(&name, fd);
+                self.store(&name, fd);
             }
             kept.insert(name);
         }
-        for gone in self.kept.difference(&kept) {
-            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(gone)]);
+        let before = std::mem::replace(&mut self.kept, kept);
+        for gone in before.difference(&self.kept.clone()) {
+            self.tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(gone)]);
         }
-        self.kept = kept;
     }
 
     /// Has the manager keep a process, so that its end can be told of by the next daemon.
-    pub(super) fn keep_process(&self, worker: WorkerId, process: BorrowedFd<'_>) {
-        if self.listens {
-            store(&process_name(worker), process);
+    pub(super) fn keep_process(&mut self, worker: WorkerId, process: BorrowedFd<'_>) {
+        if self.stores {
+            self.store(&process_name(worker), process);
         }
     }
 
     /// Nobody asks for that process any more.
-    pub(super) fn let_go_of_process(&self, worker: WorkerId) {
-        if self.listens {
+    pub(super) fn let_go_of_process(&mut self, worker: WorkerId) {
+        if self.stores {
             let name = process_name(worker);
-            tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+            self.tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+        }
+    }
+
+    /// Without `FDPOLL=0` the manager would drop a process that has ended before anybody could ask how.
+    fn store(&mut self, name: &str, fd: BorrowedFd<'_>) {
+        let states = [
+            NotifyState::FdStore,
+            NotifyState::FdName(name),
+            NotifyState::Custom("FDPOLL=0"),
+        ];
+        if let Some(outbox) = &mut self.outbox {
+            outbox.send(text(&states), Some(fd));
+        }
+    }
+
+    fn tell(&mut self, states: &[NotifyState<'_>]) {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.send(text(states), None);
         }
     }
 
@@ -159,25 +195,18 @@ impl Manager {
     pub(super) fn handing_over(&mut self) {
         self.stopping = true;
         let status = "handing over to the next circusd; all processes go on";
-        tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+        self.tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
     }
+}
+
+/// The lines of a message.
+fn text(states: &[NotifyState<'_>]) -> String {
+    states.iter().map(|state| format!("{state}\n")).collect()
 }
 
 /// What the manager is told to call a process.
 pub(super) fn process_name(worker: WorkerId) -> String {
     format!("process/{}", worker.0)
-}
-
-/// Without `FDPOLL=0` the manager would drop a process that has ended before anybody could ask how.
-fn store(name: &str, fd: BorrowedFd<'_>) {
-    let states = [
-        NotifyState::FdStore,
-        NotifyState::FdName(name),
-        NotifyState::Custom("FDPOLL=0"),
-    ];
-    if let Err(error) = sd_notify::notify_with_fds(&states, &[fd]) {
-        tracing::warn!("failed to have the service manager keep '{name}': {error}");
-    }
 }
 
 /// One sentence: `12 of 12 processes of 3 watchers; web reloading`.
@@ -209,10 +238,4 @@ fn status(core: &Supervisor) -> String {
         text.push_str(&format!("; {} others not active", others.len() - NAMED_MAX));
     }
     text
-}
-
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("failed to notify the service manager, going on without: {error}");
-    }
 }
