@@ -219,7 +219,10 @@ impl Supervisor {
                 let answered = self.ctx.hook_answered(hook, answer);
                 self.hook_spoke(hook, answered);
             }
-            Input::Announce(news) => self.ctx.emit(None, EventKind::Announced(news)),
+            Input::Announce(news) => {
+                let watcher = news.watcher().cloned();
+                self.ctx.emit(watcher.as_ref(), EventKind::Announced(news));
+            }
             Input::Deadline => {}
             Input::Shutdown(how) => self.shut_down(how),
         }

@@ -25,13 +25,13 @@ use super::notify;
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
+use super::turns::Turns;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, Input, Name, ProcessState, Reply, RequestId, Shutdown, SignalId,
-    Supervisor, WorkerId,
+    Action, ExitReason, Input, Name, ProcessState, Reply, RequestId, SignalId, Supervisor, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -65,6 +65,7 @@ pub(super) struct Driver {
     pub(super) log: Rc<SharedLog>,
     pub(super) surroundings: Rc<Surroundings>,
     pub(super) hooks: Hooks,
+    pub(super) turns: Turns,
     pub(super) shared: super::connection::Shared,
     pub(super) requests: u64,
     pub(super) waiting: BTreeMap<RequestId, Waiting>,
@@ -215,11 +216,11 @@ impl Driver {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();
             }
-            SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
-            SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGTERM => self.end_gracefully(),
+            SIGINT if self.interrupted => self.end_at_once(),
             SIGINT => {
                 self.interrupted = true;
-                self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+                self.end_gracefully();
             }
             SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
             _ => {}
@@ -373,13 +374,13 @@ impl Driver {
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
-                notify::ready(&self.core);
+                self.settled();
                 if let Err(error) = memory::give_back_code() {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
-            Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
+            Action::Exit { why, left } => self.exit(Ended { why, left }),
         }
     }
 

@@ -34,6 +34,7 @@ mod driver;
 mod events;
 mod explain;
 mod flags;
+mod gate;
 mod homes;
 mod hooks;
 mod journal;
@@ -47,6 +48,7 @@ mod state;
 mod stats;
 mod stderr;
 mod streams;
+mod turns;
 mod wakeups;
 mod workers;
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::Point;
 use crate::api::types::Object;
 use crate::core::{Hook, Name, Watcher, Worker};
 use crate::server::convert;
@@ -12,7 +13,7 @@ impl Driver {
     /// The context of a hook, as things are now.
     pub(super) fn hook_context(
         &self,
-        point: Hook,
+        point: Point,
         watcher: &Watcher,
         worker: Option<&Worker>,
         signal: Option<i32>,
@@ -26,7 +27,7 @@ impl Driver {
         put("hook", point.as_str().into());
         put("watcher", json(&status));
         put("options", Json::Object(self.hook_options(name)));
-        put("daemon", self.daemon());
+        put("daemon", self.surroundings.context());
         if let Some(worker) = worker {
             put("wid", worker.wid().into());
             if let Some(pid) = worker.pid() {
@@ -42,25 +43,29 @@ impl Driver {
             put("signum", signal.into());
         }
         match point {
-            Hook::BeforeReap | Hook::AfterReap => {
+            Point::Watcher(Hook::BeforeReap | Hook::AfterReap) => {
                 let exit = worker.and_then(Worker::exit);
                 put(
                     "exit",
                     json(&exit.map(|exit| convert::exit(exit, &self.clock))),
                 );
             }
-            Hook::AfterStart | Hook::BeforeStop => {
+            Point::Watcher(Hook::AfterStart | Hook::BeforeStop) => {
                 put("pids", watcher.workers().filter_map(Worker::pid).collect());
             }
-            Hook::AfterStop => {
+            Point::Watcher(Hook::AfterStop) => {
                 let exits = watcher.exits().map(|exit| convert::exit(exit, &self.clock));
                 put("exits", exits.map(|exit| json(&exit)).collect());
             }
-            Hook::BeforeStart
-            | Hook::BeforeSpawn
-            | Hook::AfterSpawn
-            | Hook::BeforeSignal
-            | Hook::AfterSignal => {}
+            Point::Watcher(
+                Hook::BeforeStart
+                | Hook::BeforeSpawn
+                | Hook::AfterSpawn
+                | Hook::BeforeSignal
+                | Hook::AfterSignal,
+            )
+            | Point::ExtendedStats
+            | Point::Daemon(_) => {}
         }
         context
     }
@@ -69,17 +74,8 @@ impl Driver {
     fn hook_options(&self, name: &Name) -> Object {
         self.store.get(name.as_str(), None).unwrap_or_default()
     }
-
-    fn daemon(&self) -> Json {
-        serde_json::json!({
-            "pid": std::process::id(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "instance": self.surroundings.instance,
-            "socket": self.surroundings.socket,
-        })
-    }
 }
 
-fn json(value: &impl Serialize) -> Json {
+pub(super) fn json(value: &impl Serialize) -> Json {
     serde_json::to_value(value).expect("what goes over the socket is JSON")
 }

@@ -4,7 +4,7 @@
 //! but the end of the daemon.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::rc::{Rc, Weak};
 
@@ -31,6 +31,8 @@ pub(in crate::server) struct Ground {
     /// All main processes that somebody waits for, ours and those of workers.
     known: Rc<RefCell<HashSet<Pid>>>,
     runs: Cell<u64>,
+    /// What is asked for the daemon just now, by the number of its run.
+    daemons: RefCell<HashMap<u64, Home>>,
     /// Trees of which something may be left.
     trees: Cell<usize>,
     cleared: Notify,
@@ -47,6 +49,7 @@ pub(super) struct Tree {
     /// Kept to the end, as its process group is told by it. `None` only while it is dropped.
     main: Option<AsyncFd<Pidfd>>,
     waited: bool,
+    run: u64,
     home: Home,
     ground: Rc<Ground>,
 }
@@ -76,6 +79,7 @@ impl Ground {
             surroundings,
             known,
             runs: Cell::new(0),
+            daemons: RefCell::default(),
             trees: Cell::new(0),
             cleared: Notify::new(),
             left,
@@ -94,6 +98,15 @@ impl Ground {
         while self.trees.get() > 0 {
             self.cleared.notified().await;
         }
+    }
+
+    /// Whether a process is part of what is asked for the daemon just now.
+    pub(super) fn asks_daemons(&self, pid: Pid) -> bool {
+        let daemons = self.daemons.borrow();
+        // Who cannot be looked at is a stranger.
+        daemons
+            .values()
+            .any(|home| home.members().is_ok_and(|members| members.contains(&pid)))
     }
 
     fn is_known(&self, pid: Pid) -> bool {
@@ -144,9 +157,16 @@ impl Tree {
             pid,
             main: Some(main),
             waited: false,
+            run,
             home,
             ground: Rc::clone(ground),
         })
+    }
+
+    /// Notes that it is asked for the daemon.
+    pub(super) fn is_daemons(&self) {
+        let mut daemons = self.ground.daemons.borrow_mut();
+        daemons.insert(self.run, self.home.clone());
     }
 
     /// Waits for the end of the program; the rest of the tree may live on. May be dropped at any
@@ -188,6 +208,7 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
+        self.ground.daemons.borrow_mut().remove(&self.run);
         match self.clear() {
             Ok(true) => return self.ground.one_less(),
             Ok(false) => {}
