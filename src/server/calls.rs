@@ -45,7 +45,7 @@ impl Driver {
         self.requests += 1;
         let role = ask.method.role();
         if !access::allows(&self.store.config().access, &ask.peer, role) {
-            journal::denied(ask.method.name(), &ask.peer, "access says no");
+            journal::denied(Some(ask.method.name()), &ask.peer, "[access] says no");
             let answer = encode(&Error::PermissionDenied {}, ask.terminator);
             // Whoever is gone needs no answer.
             let _ = ask.answer.send(Answer::Last(answer));

@@ -158,8 +158,12 @@ impl Connection {
         }
         // A connection that breaks is the client's affair; there is nobody left to tell.
         let _ = self.converse().await;
-        let Connection { gate, .. } = self;
-        gate.gone().await;
+        // The connection is closed before others are asked, however long they take.
+        self.close().gone().await;
+    }
+
+    fn close(self) -> Gate {
+        self.gate
     }
 
     async fn converse(&mut self) -> io::Result<()> {

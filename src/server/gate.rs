@@ -38,11 +38,10 @@ impl Gate {
     /// To be made when the client connects: later its pid may be another's.
     pub(super) fn new(shared: &Shared, peer: &Rc<Peer>) -> Gate {
         let own = Rc::clone(&shared.own);
-        let is_asked = own.is_busy() && own.is_asked(peer);
         Gate {
+            is_asked: own.is_asked(peer),
             own,
             peer: Rc::clone(peer),
-            is_asked,
         }
     }
 
@@ -55,7 +54,7 @@ impl Gate {
         match asked.await {
             Ok(()) => true,
             Err(refused) => {
-                journal::denied("a connection", &self.peer, &refused.to_string());
+                journal::denied(None, &self.peer, &refused.to_string());
                 false
             }
         }
@@ -96,7 +95,7 @@ impl Gate {
             Ok(()) => true,
             Err(refused) => {
                 let method = call.context.get("method").and_then(Json::as_str);
-                journal::denied(method.unwrap_or_default(), &self.peer, &refused.to_string());
+                journal::denied(method, &self.peer, &refused.to_string());
                 false
             }
         }
@@ -114,7 +113,7 @@ impl Gate {
     }
 
     fn passes(&self, hook: DaemonHook) -> bool {
-        !self.own.has(hook) || self.is_asked || self.own.is_asked(&self.peer)
+        !self.own.has(hook) || self.is_asked || self.own.has_registered(&self.peer)
     }
 
     fn context(&self) -> Object {

@@ -171,8 +171,9 @@ pub(super) fn record(event: &Event, told: &types::Event) {
     }
 }
 
-/// Records that somebody was refused something.
-pub(super) fn denied(what: &str, peer: &Peer, why: &str) {
+/// Records that somebody was refused a call, or without a method the connection.
+pub(super) fn denied(method: Option<&str>, peer: &Peer, why: &str) {
+    let what = method.unwrap_or("a connection");
     let (uid, gid) = (peer.uid.as_raw(), peer.gid.as_raw());
     let pid = peer.pid.map(nix::unistd::Pid::as_raw);
     let who = match pid {
@@ -181,7 +182,7 @@ pub(super) fn denied(what: &str, peer: &Peer, why: &str) {
     };
     tracing::warn!(
         MESSAGE_ID = action::DENIED.id,
-        CIRCUS_METHOD = what,
+        CIRCUS_METHOD = method,
         CIRCUS_PEER_PID = pid,
         CIRCUS_PEER_UID = uid,
         CIRCUS_PEER_GID = gid,

@@ -15,6 +15,7 @@ mod daemon;
 pub(crate) mod facts;
 mod home;
 pub(crate) mod hooks;
+pub(crate) mod journal;
 mod skip;
 
 pub(crate) use client::{CallError, Connection, Events};

@@ -460,7 +460,7 @@ pub const ACTIONS: &[Action] = &[
 pub const DENIED: Message = message(
     "a20a014405e5496eb69326c67b59c0c2",
     "Something was denied to a client of circusd",
-    "The user with uid @CIRCUS_PEER_UID@ (process @CIRCUS_PEER_PID@) has asked for \
-     @CIRCUS_METHOD@, and the message says who has refused it: the section access of the \
-     configuration, or a hook of circusd.",
+    "A connection, or a call, of the user with uid @CIRCUS_PEER_UID@ (process @CIRCUS_PEER_PID@) \
+     was refused, and the message says by whom: by the section access of the configuration, or by \
+     a hook of circusd.",
 );

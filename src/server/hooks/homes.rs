@@ -8,6 +8,9 @@ use nix::unistd::Pid;
 use crate::server::homes::{Home, directory_name, tree_of};
 use crate::sys::cgroup::Cgroup;
 
+/// The variable that a hook and its children carry.
+pub(super) const MARK: &str = "CIRCUS_HOOK_RUN";
+
 /// Makes homes, each for one run.
 #[derive(Debug)]
 pub(in crate::server) struct HookHomes {
@@ -51,7 +54,7 @@ impl HookHomes {
 
     /// The variable by which a hook and its children are known where there is no group.
     pub(super) fn mark(&self, run: u64) -> (String, String) {
-        ("CIRCUS_HOOK_RUN".into(), format!("{}:{run}", self.instance))
+        (MARK.into(), format!("{}:{run}", self.instance))
     }
 
     /// The home of a hook that has just been started.

@@ -86,11 +86,6 @@ impl OwnHooks {
         !steps.is_empty() && steps.contains_key(&hook) && !self.over.get()
     }
 
-    /// Whether anybody is asked anywhere.
-    pub(in crate::server) fn is_busy(&self) -> bool {
-        !self.steps.borrow().is_empty()
-    }
-
     /// Asks whoever is to be asked there, and has the answer told as an event. Dropping the future
     /// ends what it has started.
     ///
@@ -146,14 +141,19 @@ impl OwnHooks {
         }
     }
 
-    /// Whether this client is itself a part of an answer: a program that is asked just now, or
-    /// what it has started, or a process that has registered for a hook of the daemon. To ask of
-    /// such a one would be to wait for oneself.
+    /// Whether a client that connects just now is part of an answer: a program that is asked, or
+    /// what it has started. To ask of such a one would be to wait for oneself.
     pub(in crate::server) fn is_asked(&self, peer: &Peer) -> bool {
-        let Some(pid) = peer.pid else { return false };
-        // The programs run as we do; anybody else in their place is none of them.
-        let is_ours = peer.uid == nix::unistd::geteuid();
-        self.registry.borrow().has_daemons(peer) || (is_ours && self.ground.asks_daemons(pid))
+        // The programs run as we do; anybody else who carries their mark is none of them.
+        let is_ours = || peer.uid == nix::unistd::geteuid();
+        peer.pid
+            .is_some_and(|pid| is_ours() && self.ground.asks_daemons(pid))
+    }
+
+    /// Whether a client is a process that has registered for a hook of the daemon, for which the
+    /// same is true.
+    pub(in crate::server) fn has_registered(&self, peer: &Peer) -> bool {
+        self.registry.borrow().has_daemons(peer)
     }
 
     /// Waits until the daemon has ended, and nobody is asked any more.

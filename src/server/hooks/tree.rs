@@ -4,7 +4,7 @@
 //! but the end of the daemon.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::rc::{Rc, Weak};
 
@@ -14,12 +14,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 
 use super::HookHomes;
+use super::homes::MARK;
 use crate::server::descriptors::Budget;
 use crate::server::homes::{self, Home};
 use crate::server::program::Surroundings;
 use crate::server::wakeups::wait_for;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::pidfd::{ExitStatus, Pidfd};
+use crate::sys::process;
 use crate::sys::spawn::Child;
 
 /// What all hooks stand on.
@@ -31,8 +33,8 @@ pub(in crate::server) struct Ground {
     /// All main processes that somebody waits for, ours and those of workers.
     known: Rc<RefCell<HashSet<Pid>>>,
     runs: Cell<u64>,
-    /// What is asked for the daemon just now, by the number of its run.
-    daemons: RefCell<HashMap<u64, Home>>,
+    /// The marks of what is asked for the daemon just now.
+    daemons: RefCell<HashSet<String>>,
     /// Trees of which something may be left.
     trees: Cell<usize>,
     cleared: Notify,
@@ -100,13 +102,16 @@ impl Ground {
         }
     }
 
-    /// Whether a process is part of what is asked for the daemon just now.
+    /// Whether a process is part of what is asked for the daemon just now, by the mark that all
+    /// have from the first. Anybody can carry it: whoever believes it knows the user first.
     pub(super) fn asks_daemons(&self, pid: Pid) -> bool {
         let daemons = self.daemons.borrow();
+        if daemons.is_empty() {
+            return false;
+        }
         // Who cannot be looked at is a stranger.
-        daemons
-            .values()
-            .any(|home| home.members().is_ok_and(|members| members.contains(&pid)))
+        let carried = process::variable(pid, MARK).ok().flatten();
+        carried.is_some_and(|mark| daemons.iter().any(|known| known.as_bytes() == mark))
     }
 
     fn is_known(&self, pid: Pid) -> bool {
@@ -165,8 +170,8 @@ impl Tree {
 
     /// Notes that it is asked for the daemon.
     pub(super) fn is_daemons(&self) {
-        let mut daemons = self.ground.daemons.borrow_mut();
-        daemons.insert(self.run, self.home.clone());
+        let (_, mark) = self.ground.homes.mark(self.run);
+        self.ground.daemons.borrow_mut().insert(mark);
     }
 
     /// Waits for the end of the program; the rest of the tree may live on. May be dropped at any
@@ -208,7 +213,8 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.ground.daemons.borrow_mut().remove(&self.run);
+        let (_, mark) = self.ground.homes.mark(self.run);
+        self.ground.daemons.borrow_mut().remove(&mark);
         match self.clear() {
             Ok(true) => return self.ground.one_less(),
             Ok(false) => {}
