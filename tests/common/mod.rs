@@ -16,11 +16,13 @@ pub(crate) mod facts;
 mod home;
 pub(crate) mod hooks;
 pub(crate) mod journal;
+mod machine;
 mod skip;
 
 pub(crate) use client::{CallError, Connection, Events};
 pub(crate) use daemon::Daemon;
 pub(crate) use home::Home;
+pub(crate) use machine::Container;
 pub(crate) use skip::skip;
 
 use std::process::{Command, Output, Stdio};
