@@ -88,6 +88,10 @@ fn a_life_asks_in_the_documented_order() {
     assert!(daemon.stop().success());
     let end = ["pre_stop", "after_stop", "when_exit"];
     assert_eq!(names(&home), [&start[..], &call[..], &end[..]].concat());
+    for hook in HOOKS {
+        let told = format!("circusd: hook {hook} says true");
+        assert_eq!(daemon.log().matches(&told).count(), 1, "{hook}");
+    }
 }
 
 #[test]
@@ -383,6 +387,60 @@ fn quit_returns_when_pre_stop_has_answered_and_all_has_stopped() {
     let told = common::hooks::told(&mut events, "stopping");
     assert_eq!(told, ["hook_success pre_stop", "stopping"]);
     assert!(daemon.wait_end().success());
+}
+
+#[test]
+fn quit_may_not_wait_and_may_come_late() {
+    let home = home(&["pre_stop", "when_exit"], "");
+    for hook in ["pre_stop", "when_exit"] {
+        let wait = format!("while [ ! -e $HOME/go.{hook} ]; do sleep 0.02; done");
+        answer(&home, hook, &wait);
+    }
+    let mut daemon = home.start();
+    let quit = |wait: bool| daemon.call("Quit", json!({"wait": wait}));
+    quit(false).expect("it is asked");
+    wait_for_names(&home, &["pre_stop"]);
+    fs::write(home.path("go.pre_stop"), "").expect("a file can be written");
+    wait_for_names(&home, &["pre_stop", "when_exit"]);
+    quit(true).expect("everything has stopped");
+    let refused = daemon.call("Start", json!({})).expect_err("it is over");
+    assert_eq!(refused.error, "io.circusd.ShuttingDown");
+    fs::write(home.path("go.when_exit"), "").expect("a file can be written");
+    assert!(daemon.wait_end().success());
+}
+
+#[test]
+fn pre_stop_has_its_time_and_no_more() {
+    let home = home(&[], "");
+    home.configure(&format!(
+        "[hooks]\npre_stop = {}\n{WEB}",
+        script(", timeout = \"100ms\"")
+    ));
+    answer(&home, "pre_stop", "sleep 1000");
+    let mut daemon = home.start();
+    assert!(daemon.stop().success());
+    assert_eq!(names(&home), ["pre_stop"]);
+    assert!(
+        daemon
+            .log()
+            .contains("hook pre_stop failed: no answer within 0.1 s")
+    );
+}
+
+#[test]
+fn a_critical_watcher_that_gives_up_waits_for_when_exit_alone() {
+    let home = home(&["pre_stop", "when_exit"], "");
+    answer(&home, "pre_stop", "sleep 1000");
+    let mut daemon = home.start();
+    let mut caller = daemon.connect();
+    caller.send_call("Quit", json!({}), false);
+    wait_for_names(&home, &["pre_stop"]);
+    let options = json!({"cmd": "/nowhere/at/all", "max_retry": 0, "critical": true});
+    let bad = json!({"watcher": "bad", "options": options, "start": true});
+    daemon.call("Add", bad).expect_err("it cannot start");
+    caller.receive_reply().expect("everything has stopped");
+    assert_eq!(daemon.wait_end().code(), Some(70));
+    assert_eq!(names(&home), ["pre_stop", "when_exit"]);
 }
 
 #[test]

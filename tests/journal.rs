@@ -4,13 +4,16 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use circusd::api::action::{ACTIONS, DENIED, Of};
 use common::facts::{has_cgroups, history};
 use common::hooks::answer;
 use common::journal::Journal;
-use common::{Daemon, Home, eventually};
+use common::{Container, Daemon, Home, eventually};
 use serde_json::{Value, json};
+
+const CATALOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/circusd.catalog");
 
 /// A watcher for each way in which things go wrong, and one in which they do not.
 const CONFIG: &str = r#"
@@ -246,9 +249,8 @@ fn the_catalog_explains_every_record() {
     let Some(journal) = Journal::start() else {
         return;
     };
-    let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/circusd.catalog");
     let installed = journal.path("/usr/lib/systemd/catalog/circusd.catalog");
-    fs::copy(catalog, installed).expect("a catalog can be installed");
+    fs::copy(CATALOG, installed).expect("a catalog can be installed");
     journal.journalctl(&["--update-catalog"]);
     let listed = journal.journalctl(&["--list-catalog"]);
     let messages = ACTIONS.iter().map(|row| row.message).chain([DENIED]);
@@ -307,4 +309,45 @@ fn a_worker_writes_to_the_journal_under_the_name_of_its_watcher() {
     // Both what it says and what is said of it.
     let both = journal.records(&[&format!("_PID={pid}"), "+", &format!("OBJECT_PID={pid}")]);
     assert!(both.len() > records.len(), "{both:?}");
+}
+
+/// As a packaged circusd has it.
+const SERVICE: &str = "
+Type=notify
+ExecStart=/usr/local/bin/circusd --config /etc/circusd/circusd.toml
+RuntimeDirectory=circusd
+Delegate=yes
+DelegateSubgroup=supervisor";
+
+#[test]
+fn a_service_logs_to_the_journal_by_itself_and_is_explained_there() {
+    let Some(container) = Container::boot() else {
+        return;
+    };
+    container.copy_in(
+        Path::new(CATALOG),
+        "/usr/lib/systemd/catalog/circusd.catalog",
+    );
+    container.succeed(&["journalctl", "--update-catalog"]);
+    container.write(
+        "/etc/circusd/circusd.toml",
+        "[watcher.web]\ncmd = \"sleep 1000\"\n",
+    );
+    container.start_service("circusd.service", SERVICE);
+    let spawn = &container.wait_for_journal(&["CIRCUS_ACTION=spawn"], 1)[0];
+    for (field, expected) in [
+        ("_SYSTEMD_UNIT", "circusd.service"),
+        ("SYSLOG_IDENTIFIER", "circusd"),
+        ("CIRCUS_WATCHER", "web"),
+        ("PRIORITY", "6"),
+        // What journald knows of the worker itself.
+        ("OBJECT_SYSTEMD_UNIT", "circusd.service"),
+        ("OBJECT_CMDLINE", "sleep 1000"),
+    ] {
+        assert_eq!(spawn[field], expected, "{field}: {spawn}");
+    }
+    let told = container.succeed(&["journalctl", "-x", "--unit=circusd.service"]);
+    let subject = "Subject: Process 1 of watcher web has been started";
+    assert!(told.contains(subject), "{told}");
+    assert!(!told.contains("CIRCUS_"), "fields are for programs: {told}");
 }

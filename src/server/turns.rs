@@ -117,16 +117,19 @@ impl Driver {
         }
     }
 
+    /// Whoever waits for the end is core's to answer from now on.
     fn pass_on_end(&mut self, how: Shutdown) {
         self.inputs.push(Input::Shutdown(how));
-        self.let_quits_go();
+        for quit in self.take_quits() {
+            self.call(quit);
+        }
     }
 
-    /// Whoever waits for the end is core's to answer from now on.
-    fn let_quits_go(&mut self) {
+    fn take_quits(&mut self) -> Vec<Ask> {
         self.hooks.cancel_turn(DaemonHook::PreStop);
-        if let End::Asking(quits) = std::mem::replace(&mut self.turns.end, End::Passed) {
-            quits.into_iter().for_each(|ask| self.call(ask));
+        match std::mem::replace(&mut self.turns.end, End::Passed) {
+            End::Asking(quits) => quits,
+            End::NotAsked | End::Passed => Vec::new(),
         }
     }
 
@@ -143,24 +146,27 @@ impl Driver {
         self.end_gracefully();
         match &mut self.turns.end {
             End::Asking(quits) if waits => quits.push(ask),
-            End::NotAsked | End::Asking(_) | End::Passed => {
-                let accepted = encode(&Reply::last(reply::Empty {}), ask.terminator);
-                // Whoever is gone needs no answer.
-                let _ = ask.answer.send(Answer::Last(accepted));
-            }
+            End::NotAsked | End::Asking(_) | End::Passed => say_done(ask),
         }
         None
     }
 
-    /// Everything has stopped, or could not be stopped in time.
+    /// Everything has stopped, or could not be stopped in time. Core may have come to that by
+    /// itself, while `pre_stop` was asked.
     pub(super) fn exit(&mut self, ended: Ended) {
-        self.let_quits_go();
+        self.take_quits().into_iter().for_each(say_done);
         let in_a_hurry = ended.why == ExitReason::AskedAtOnce;
         match !in_a_hurry && self.hooks.turn(DaemonHook::WhenExit) {
             true => self.turns.leaving = Some(ended),
             false => self.ended = Some(ended),
         }
     }
+}
+
+fn say_done(quit: Ask) {
+    let done = encode(&Reply::last(reply::Empty {}), quit.terminator);
+    // Whoever is gone needs no answer.
+    let _ = quit.answer.send(Answer::Last(done));
 }
 
 /// The answer of `pre_start`; false if a signal comes before it, and then its hook has ended.
