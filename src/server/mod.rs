@@ -20,7 +20,8 @@
 //! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
 //! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
-//! that need no program.
+//! that need no program. The daemon's own hooks are asked in `turns`, between its beginning and its
+//! end, and at the `gate`, about each client and what it calls.
 
 mod access;
 mod calls;
