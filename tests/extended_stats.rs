@@ -124,6 +124,38 @@ fn a_stream_of_samples_has_them_in_each() {
 }
 
 #[test]
+fn sixteen_are_asked_at_a_time() {
+    let config = "[watcher.web]\ncmd = \"sleep 1000\"\nnumprocesses = 20\n\
+                  graceful_timeout = 0\nworking_dir = \"..\"\n\
+                  hooks.extended_stats = \"sh hook.sh\"\n";
+    let home = Home::new(config);
+    let script = ": > run.$CIRCUS_WID; ls run.* | wc -l >> counts; \
+                  while [ ! -e go ]; do sleep 0.02; done; rm run.$CIRCUS_WID; \
+                  echo '{\"stats\": {\"ok\": true}}'";
+    fs::write(home.path("hook.sh"), script).expect("a script can be written");
+    let daemon = home.start();
+    // Two ask, and share the turns.
+    let mut clients = [daemon.connect(), daemon.connect()];
+    for client in &mut clients {
+        client.send_call("Stats", json!({"extended": true}), false);
+    }
+    let counts = || {
+        let text = fs::read_to_string(home.path("counts")).unwrap_or_default();
+        let count = |line: &str| line.trim().parse::<u32>().expect("a count");
+        text.lines().map(count).collect::<Vec<_>>()
+    };
+    eventually("sixteen run", || (counts().len() == 16).then_some(()));
+    fs::write(home.path("go"), "").expect("a file can be written");
+    for client in &mut clients {
+        let reply = client.receive_reply().expect("a sample");
+        let processes = reply["processes"].as_array().expect("a list");
+        assert_eq!(extended(processes), vec![json!({"ok": true}); 20]);
+    }
+    assert_eq!(counts().len(), 40);
+    assert!(counts().iter().all(|count| *count <= 16), "{:?}", counts());
+}
+
+#[test]
 fn a_hook_that_hangs_holds_up_only_who_asked_and_goes_with_him() {
     let daemon = start("echo $$ > hangs.$CIRCUS_WID; exec sleep 1000", "");
     let mut client = daemon.connect();

@@ -356,7 +356,7 @@ impl Driver {
         let pause = pause.filter(|_| ask.progress.is_some());
         let processes = self.samples(&names, &mut ask.samples.borrow_mut());
         let wanted = match params.extended {
-            Some(true) => self.extended_stats(&names, &processes),
+            Some(true) => self.extended_stats(&processes),
             Some(false) | None => Vec::new(),
         };
         if !wanted.is_empty() {

@@ -8,54 +8,101 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::context::{json, process_of};
 use super::{Hooks, News, Point, Said, Scene, Step, Whose, decide};
 use crate::api::frame::{Reply, encode};
 use crate::api::reply;
-use crate::api::types::{Object, ProcessStats};
+use crate::api::types::{self, Object, ProcessStats};
 use crate::config::HookName;
 use crate::core::{Announcement, HookAnswer, Name};
 use crate::server::connection::{Answer, Ask};
 use crate::server::driver::Driver;
+use crate::server::recipes::Recipe;
 
 /// How many processes are asked about at a time, for all clients together: each may be a program.
 /// The others wait for their turn.
 pub(super) const AT_ONCE_MAX: usize = 16;
 
-/// What is to be asked about one sample.
+/// What is to be asked about one process.
 #[derive(Debug)]
 pub(in crate::server) struct Wanted {
-    /// The place of the sample.
+    /// The place of its sample.
     index: usize,
-    steps: Rc<[Step]>,
-    scene: Scene,
+    sample: ProcessStats,
+    group: Rc<Group>,
+}
+
+/// What is the same for all processes of a watcher.
+#[derive(Debug)]
+struct Group {
+    name: Name,
+    recipe: Rc<Recipe>,
+    steps: Vec<Step>,
+    status: Option<types::Watcher>,
+    context: Object,
+}
+
+impl Group {
+    /// Made when it is the turn of the process, as each holds all that is known of its watcher.
+    fn scene(&self, sample: &ProcessStats) -> Scene {
+        let (wid, pid) = (u32::try_from(sample.wid), i32::try_from(sample.pid));
+        let process = pid.ok().and_then(|pid| process_of(&self.status, pid));
+        let own = [
+            ("wid", sample.wid.into()),
+            ("pid", sample.pid.into()),
+            ("process", json(&process)),
+            ("stats", json(sample)),
+        ];
+        let mut context = self.context.clone();
+        context.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        Scene {
+            whose: Whose::Watcher(self.name.clone(), Rc::clone(&self.recipe)),
+            point: Point::ExtendedStats,
+            wid: wid.ok(),
+            pid: pid.ok(),
+            signal: None,
+            context,
+        }
+    }
 }
 
 impl Driver {
-    /// What is to be asked about these samples, which are of these watchers; nothing where nobody
-    /// knows more.
-    pub(in crate::server) fn extended_stats(
-        &self,
-        names: &[Name],
-        samples: &[ProcessStats],
-    ) -> Vec<Wanted> {
+    /// What is to be asked about these samples, in which those of a watcher stand together;
+    /// nothing where nobody knows more.
+    pub(in crate::server) fn extended_stats(&self, samples: &[ProcessStats]) -> Vec<Wanted> {
         let mut wanted = Vec::new();
-        for name in names {
-            let recipe = self.core.watcher(name).map(|w| w.spec().revision);
-            let Some(recipe) = recipe.and_then(|revision| self.recipes.get(revision)) else {
-                continue;
-            };
-            let steps = self.hooks.steps(&recipe.watcher, HookName::ExtendedStats);
-            if steps.is_empty() {
-                continue;
+        let mut index = 0;
+        for samples in samples.chunk_by(|one, next| one.watcher == next.watcher) {
+            if let Some(group) = self.group(&samples[0].watcher) {
+                let group = Rc::new(group);
+                wanted.extend((index..).zip(samples).map(|(index, sample)| Wanted {
+                    index,
+                    sample: sample.clone(),
+                    group: Rc::clone(&group),
+                }));
             }
-            let steps: Rc<[Step]> = steps.into();
-            let of_watcher = |(_, sample): &(usize, &ProcessStats)| sample.watcher == name.as_str();
-            for (index, sample) in samples.iter().enumerate().filter(of_watcher) {
-                let whose = Whose::Watcher(name.clone(), Rc::clone(&recipe));
-                wanted.extend(self.question(index, sample, whose, &steps));
-            }
+            index += samples.len();
         }
         wanted
+    }
+
+    fn group(&self, name: &str) -> Option<Group> {
+        let watcher = self.core.watcher(&Name::from(name))?;
+        let recipe = self.recipes.get(watcher.spec().revision)?;
+        let steps = self.hooks.steps(&recipe.watcher, HookName::ExtendedStats);
+        if steps.is_empty() {
+            return None;
+        }
+        let name = watcher.spec().name.clone();
+        let status = self.status(&name);
+        let context = self.context_of_watcher(Point::ExtendedStats, watcher, &status);
+        Some(Group {
+            name,
+            recipe,
+            steps,
+            status,
+            context,
+        })
     }
 
     /// Answers a call of `Stats` when all have been asked; a sample after which the same is asked
@@ -87,33 +134,6 @@ impl Driver {
             let _ = ask.answer.send(answer);
         });
     }
-
-    fn question(
-        &self,
-        index: usize,
-        sample: &ProcessStats,
-        whose: Whose,
-        steps: &Rc<[Step]>,
-    ) -> Option<Wanted> {
-        let watcher = self.core.watcher(&Name::from(sample.watcher.as_str()))?;
-        let pid = i32::try_from(sample.pid).ok()?;
-        let worker = watcher.workers().find(|worker| worker.pid() == Some(pid))?;
-        let mut context = self.hook_context(Point::ExtendedStats, watcher, Some(worker), None);
-        context.insert("stats".into(), super::context::json(sample));
-        let scene = Scene {
-            whose,
-            point: Point::ExtendedStats,
-            wid: Some(worker.wid()),
-            pid: Some(pid),
-            signal: None,
-            context,
-        };
-        Some(Wanted {
-            index,
-            steps: Rc::clone(steps),
-            scene,
-        })
-    }
 }
 
 impl Hooks {
@@ -132,16 +152,13 @@ impl Hooks {
                 // It is never closed; without a turn there would be one program too many.
                 let _turn = turns.acquire().await;
                 let begun = Instant::now();
-                let Wanted {
-                    index,
-                    steps,
-                    scene,
-                } = &wanted;
-                let Said { answer, data } = decide(steps, scene, &ground, &registry).await;
+                let scene = wanted.group.scene(&wanted.sample);
+                let steps = &wanted.group.steps;
+                let Said { answer, data } = decide(steps, &scene, &ground, &registry).await;
                 let data = data.filter(|_| answer == HookAnswer::True);
                 // The daemon has ended if nobody hears it.
-                let _ = news.send(News::Told(told(scene, answer, begun)));
-                (*index, data)
+                let _ = news.send(News::Told(told(&scene, answer, begun)));
+                (wanted.index, data)
             });
         }
         async move {
@@ -149,9 +166,8 @@ impl Hooks {
                 let Ok((index, data)) = answered else {
                     continue;
                 };
-                let extended: Option<Object> = data;
                 if let Some(sample) = samples.get_mut(index) {
-                    sample.extended = extended;
+                    sample.extended = data;
                 }
             }
             samples
