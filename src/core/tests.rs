@@ -4,5 +4,7 @@
 mod announced;
 mod behaviours;
 mod demand;
+mod dependencies;
 mod found;
 mod script;
+mod vitals;

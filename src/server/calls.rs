@@ -216,7 +216,9 @@ impl Driver {
             .exits()
             .map(|exit| convert::exit(exit, &self.clock))
             .collect();
-        let text = explain::story(told, self.clock.now());
+        let lacking = self.workers.homes.resources.lacking(&params.watcher);
+        let streams = self.workers.streams.story(name.as_str());
+        let text = explain::story(told, lacking, &streams, self.clock.now());
         let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
         let reply = reply::Explain {
             watcher,

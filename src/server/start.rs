@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook_tokio::Signals;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
@@ -28,7 +28,7 @@ use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, State};
-use super::streams::Streams;
+use super::streams::{Loggers, Streams};
 use super::turns::Turns;
 use super::workers::Workers;
 use super::{access, convert, journal};
@@ -272,7 +272,8 @@ async fn serve(
     listener: std::os::unix::net::UnixListener,
     reload_log: journal::Reload,
 ) -> Result<Ended, StartError> {
-    let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2]);
+    // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
+    let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
     let mut signals = signals.map_err(because("failed to listen to signals"))?;
     listener
         .set_nonblocking(true)
@@ -328,19 +329,18 @@ fn assemble(
         oom_score_adj: None,
         privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
     });
-    let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
     let homes = Homes::new(base, &state.instance);
-    let for_hooks = homes.for_hooks();
+    let known = Rc::default();
     let budget = Budget::new(descriptors.ours);
-    let workers = Workers::new(homes, streams, budget);
-    let (ground, left) = Ground::new(
-        for_hooks,
-        budget,
-        Rc::clone(&surroundings),
-        Rc::clone(&workers.known),
-    );
-    let hooks = Hooks::new(ground, left);
+    let ground = |homes| {
+        let (surroundings, known) = (Rc::clone(&surroundings), Rc::clone(&known));
+        Ground::new(homes, budget, surroundings, known)
+    };
+    let hooks = Hooks::new(ground(homes.for_hooks()));
     hooks.own.update(&store.config().hooks);
+    let loggers = Loggers::new(ground(homes.for_loggers()));
+    let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
+    let workers = Workers::new(homes, streams, budget, known);
     let shared = Shared {
         asks,
         budget,
@@ -413,6 +413,9 @@ impl Driver {
         self.core
             .would_accept(&command)
             .map_err(because("cannot start"))?;
+        for watcher in &self.store.config().watchers {
+            self.workers.homes.resources.want_anyway(watcher);
+        }
         self.ask_core(command);
         Ok(())
     }

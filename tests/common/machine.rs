@@ -4,11 +4,14 @@
 //! outside. It never falls back to something less real: where there is no machine, the test is
 //! skipped aloud with the reason that `tests/setup` left.
 
+use std::any::type_name;
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -23,6 +26,8 @@ pub(crate) struct Container {
     script: Child,
     /// Its init, as seen from outside.
     init: u32,
+    /// Whether the script was killed, and cannot end well.
+    killed: bool,
 }
 
 impl Container {
@@ -56,7 +61,17 @@ impl Container {
             .strip_prefix("ready ")
             .and_then(|pid| pid.trim().parse().ok());
         let init = init.expect("the container boots; it has said why not");
-        Some(Self { script, init })
+        Some(Self {
+            script,
+            init,
+            killed: false,
+        })
+    }
+
+    /// Ends the script that runs it by SIGKILL, and nothing else.
+    pub(crate) fn kill_script(mut self) {
+        self.script.kill().expect("our own child can be killed");
+        self.killed = true;
     }
 
     /// A command in the container, to be run as root in a clean environment.
@@ -169,7 +184,7 @@ impl Drop for Container {
         drop(self.script.stdin.take());
         let status = self.script.wait().expect("our own child can be waited for");
         assert!(
-            std::thread::panicking() || status.success(),
+            std::thread::panicking() || self.killed || status.success(),
             "the container has ended with {status}"
         );
     }
@@ -185,6 +200,104 @@ fn show_journal(container: &Container) {
         "---- the journal of the container\n{}----",
         String::from_utf8_lossy(&journal.stdout)
     );
+}
+
+/// Set in the virtual machine, where [`in_vm`] runs the test itself.
+const IN_VM: &str = "CIRCUSD_TEST_IN_VM";
+
+/// Runs `test` in a virtual machine that has all cgroup controllers, or tells that it is skipped.
+///
+/// The whole test binary runs there, once, whichever of its tests were asked for here; each asks
+/// what has become of it. So every test of such a binary has to go through here. The harness finds
+/// there what it has here: `circusd`, `circusctl`, the programs of Debian. The test is in a cgroup
+/// one below a delegated one. All is about ten times as slow as here.
+///
+/// # Panics
+///
+/// If the test has failed there; all that was written there is shown.
+pub(crate) fn in_vm<T: FnOnce()>(test: T) {
+    if env::var_os(IN_VM).is_some() {
+        return test();
+    }
+    let Some(tools) = tools_for("vm") else {
+        return;
+    };
+    static RUN: OnceLock<VmRun> = OnceLock::new();
+    let run = RUN.get_or_init(|| VmRun::new(&tools));
+    // Of a closure it is "binary::test::{{closure}}"; a thread has its test's name not always.
+    let name = type_name::<T>();
+    let name = name.trim_end_matches("::{{closure}}");
+    let (_, name) = name.split_once("::").expect("it is in a crate");
+    match run.verdict(name) {
+        Some(Verdict::Passed) => {}
+        Some(Verdict::Skipped(reason)) => skip(reason),
+        Some(Verdict::Failed) | None => {
+            panic!("it fails in the virtual machine:\n{}", run.output)
+        }
+    }
+}
+
+/// What has become of a test in the virtual machine.
+enum Verdict {
+    Passed,
+    Failed,
+    Skipped(String),
+}
+
+/// A test binary that has run in a virtual machine.
+struct VmRun {
+    /// What it, or the script, has written.
+    output: String,
+    /// `skipped: NAME: REASON`, in lines.
+    skips: String,
+}
+
+impl VmRun {
+    fn new(tools: &Path) -> Self {
+        let program = env::current_exe().expect("the test binary knows its path");
+        let results = tempfile::tempdir().expect("a temporary directory can be made");
+        // Not even a test that is killed leaves the machine behind.
+        let output = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM"])
+            .arg(script("vm").get_program())
+            .arg(tools)
+            .arg("--with")
+            .arg(&program)
+            .args(["--with", env!("CARGO_BIN_EXE_circusd")])
+            .args(["--with", env!("CARGO_BIN_EXE_circusctl")])
+            .arg("--results")
+            .arg(results.path())
+            .args(["--", "env", "CIRCUSD_TEST_SKIPS=/results/skips"])
+            .arg(format!("{IN_VM}=1"))
+            .arg(&program)
+            // With a thread of its own each test has its name, for its skips.
+            .arg("--test-threads=2")
+            .stdin(Stdio::null())
+            .output()
+            .expect("the script can be started");
+        let texts =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        Self {
+            output: texts.concat(),
+            skips: fs::read_to_string(results.path().join("skips")).unwrap_or_default(),
+        }
+    }
+
+    fn verdict(&self, test: &str) -> Option<Verdict> {
+        let skip = format!("skipped: {test}: ");
+        if let Some(reason) = self.skips.lines().find_map(|line| line.strip_prefix(&skip)) {
+            return Some(Verdict::Skipped(reason.to_owned()));
+        }
+        let line = format!("test {test} ... ");
+        match self
+            .output
+            .lines()
+            .find_map(|text| text.strip_prefix(&line))?
+        {
+            "ok" => Some(Verdict::Passed),
+            _ => Some(Verdict::Failed),
+        }
+    }
 }
 
 /// A script of `tests/machines`.
@@ -205,6 +318,10 @@ fn tools_for(name: &str) -> Option<PathBuf> {
     let tools = target.join("test-tools");
     if let Ok(reason) = fs::read_to_string(tools.join(format!("{name}.missing"))) {
         skip(reason.trim());
+        return None;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        skip("only root can boot a machine");
         return None;
     }
     if !tools.join("machines").exists() {

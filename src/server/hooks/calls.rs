@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::registry::{Registry, Time};
-use super::{News, Point, Question, Said, Scene, Whose};
+use super::{Answered, News, Point, Question, Scene, Whose};
 use crate::api::frame::{Reply, encode};
 use crate::api::select::Selector;
 use crate::api::{Error, params, reply};
@@ -169,7 +169,7 @@ impl Driver {
             (None, true) => HookAnswer::True,
             (None, false) => HookAnswer::False("the client that answers for it says no".into()),
         };
-        let said = Said {
+        let said = Answered {
             answer,
             data: params.data.clone(),
         };

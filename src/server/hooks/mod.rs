@@ -33,7 +33,7 @@ pub(super) use point::Point;
 pub(super) use registry::Registration;
 use registry::{Registry, RegistryId, Time};
 pub(super) use stats::Wanted;
-pub(super) use tree::Ground;
+pub(super) use tree::{Ground, Tree};
 
 /// Core is told of a hook's time-outs, and this longer: each is kept here, where it is known what
 /// was waited for. Core's own is for a task that is lost.
@@ -122,19 +122,16 @@ impl Scene {
 
 /// What was said.
 #[derive(Debug)]
-struct Said {
+struct Answered {
     answer: HookAnswer,
     /// What it adds, for `extended_stats`.
     data: Option<Object>,
 }
 
 impl Hooks {
-    /// To be made inside the runtime: the trees of hooks are cleared away by a task.
-    pub(super) fn new(ground: Ground, left: tree::LeftBehind) -> Hooks {
+    pub(super) fn new(ground: Rc<Ground>) -> Hooks {
         let (sender, news) = mpsc::unbounded_channel();
-        let ground = Rc::new(ground);
         let registry = Rc::new(RefCell::new(Registry::new(sender.clone())));
-        tokio::task::spawn_local(tree::clear_all(Rc::downgrade(&ground), left));
         Hooks {
             running: HashMap::new(),
             turns: HashMap::new(),
@@ -291,12 +288,12 @@ async fn decide(
     scene: &Scene,
     ground: &Rc<Ground>,
     registry: &Rc<RefCell<Registry>>,
-) -> Said {
+) -> Answered {
     let all_ignored = steps.iter().all(|step| step.ignore_failure);
     let mut ignored = None;
     let mut all_data: Option<Object> = None;
     for step in steps {
-        let Said { answer, data } = put(step, scene, ground, registry).await;
+        let Answered { answer, data } = put(step, scene, ground, registry).await;
         match answer {
             HookAnswer::True => {}
             HookAnswer::Failed(error) if step.ignore_failure => {
@@ -317,7 +314,7 @@ async fn decide(
         Some(error) if all_ignored => HookAnswer::Failed(error),
         _ => HookAnswer::True,
     };
-    Said {
+    Answered {
         answer,
         data: all_data,
     }
@@ -329,7 +326,7 @@ async fn put(
     scene: &Scene,
     ground: &Rc<Ground>,
     registry: &Rc<RefCell<Registry>>,
-) -> Said {
+) -> Answered {
     let asked = async {
         match &step.ask {
             Question::Program(argv) => program::ask(argv, scene, ground).await,

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Notify, mpsc};
 
 use super::registry::Registry;
-use super::{Ground, News, Point, Said, Scene, Step, Whose, decide, steps};
+use super::{Answered, Ground, News, Point, Scene, Step, Whose, decide, steps};
 use crate::api::types::Object;
 use crate::config::{DaemonHook, DaemonHooks};
 use crate::core::{Announcement, HookAnswer};
@@ -180,8 +180,8 @@ pub(in crate::server) fn peer_context(peer: &Peer) -> Json {
     })
 }
 
-impl From<HookAnswer> for Said {
-    fn from(answer: HookAnswer) -> Said {
-        Said { answer, data: None }
+impl From<HookAnswer> for Answered {
+    fn from(answer: HookAnswer) -> Answered {
+        Answered { answer, data: None }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{News, Point, Said, Scene};
+use super::{Answered, News, Point, Scene};
 use crate::api::frame::{Reply, Terminator, encode};
 use crate::api::reply;
 use crate::api::select::Selector;
@@ -63,7 +63,7 @@ impl Time {
 struct Asked {
     client: RegistryId,
     point: Point,
-    answer: oneshot::Sender<Said>,
+    answer: oneshot::Sender<Answered>,
 }
 
 /// What a client has registered, as its connection has it: while this lives, it is asked.
@@ -146,7 +146,7 @@ impl Registry {
         registry: &Rc<RefCell<Registry>>,
         id: RegistryId,
         scene: &Scene,
-    ) -> Said {
+    ) -> Answered {
         const GONE: &str = "the client that answers for it has gone";
         let (invocation, answered) = match registry.borrow_mut().invoke(id, scene) {
             Ok(asked) => asked,
@@ -164,7 +164,7 @@ impl Registry {
         &mut self,
         id: RegistryId,
         scene: &Scene,
-    ) -> Result<(u64, oneshot::Receiver<Said>), &'static str> {
+    ) -> Result<(u64, oneshot::Receiver<Answered>), &'static str> {
         let invocation = self.next();
         let client = self.clients.get(&id);
         let client = client.ok_or("the client that answers for it has gone")?;
@@ -194,7 +194,7 @@ impl Registry {
     }
 
     /// Takes an answer; false if there is no such question, or no longer.
-    pub(super) fn answer(&mut self, invocation: u64, said: Said) -> bool {
+    pub(super) fn answer(&mut self, invocation: u64, said: Answered) -> bool {
         let asked = self.asked.remove(&invocation);
         asked.is_some_and(|asked| asked.answer.send(said).is_ok())
     }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::context::{json, process_of};
-use super::{Hooks, News, Point, Said, Scene, Step, Whose, decide};
+use super::{Answered, Hooks, News, Point, Scene, Step, Whose, decide};
 use crate::api::frame::{Reply, encode};
 use crate::api::reply;
 use crate::api::types::{self, Object, ProcessStats};
@@ -154,7 +154,7 @@ impl Hooks {
                 let begun = Instant::now();
                 let scene = wanted.group.scene(&wanted.sample);
                 let steps = &wanted.group.steps;
-                let Said { answer, data } = decide(steps, &scene, &ground, &registry).await;
+                let Answered { answer, data } = decide(steps, &scene, &ground, &registry).await;
                 let data = data.filter(|_| answer == HookAnswer::True);
                 // The daemon has ended if nobody hears it.
                 let _ = news.send(News::Told(told(&scene, answer, begun)));
