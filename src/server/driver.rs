@@ -30,13 +30,14 @@ use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
 use super::state::Records;
+use super::turns::Turns;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
     Action, Announcement, EventKind, ExitReason, Input, Name, ProcessState, Reply, RequestId,
-    Shutdown, SignalId, Supervisor, WatcherState, WorkerId,
+    SignalId, Supervisor, WatcherState, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -61,6 +62,18 @@ pub(super) struct Ended {
     pub(super) passed: Vec<(String, OwnedFd)>,
 }
 
+impl Ended {
+    /// Everything has been stopped, or as much as could be.
+    pub(super) fn new(why: ExitReason, left: usize) -> Ended {
+        Ended {
+            why,
+            left,
+            next: None,
+            passed: Vec::new(),
+        }
+    }
+}
+
 /// Owns core and carries out what it says.
 #[derive(Debug)]
 pub(super) struct Driver {
@@ -74,6 +87,7 @@ pub(super) struct Driver {
     pub(super) log: Rc<SharedLog>,
     pub(super) surroundings: Rc<Surroundings>,
     pub(super) hooks: Hooks,
+    pub(super) turns: Turns,
     pub(super) shared: super::connection::Shared,
     pub(super) requests: u64,
     pub(super) waiting: BTreeMap<RequestId, Waiting>,
@@ -270,10 +284,10 @@ impl Driver {
                 self.workers.streams.reopen();
             }
             SIGTERM => self.on_terminate(),
-            SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGINT if self.interrupted => self.end_at_once(),
             SIGINT => {
                 self.interrupted = true;
-                self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+                self.end_gracefully();
             }
             SIGUSR2 => self.ask_to_reexec(None),
             _ => {}
@@ -450,7 +464,7 @@ impl Driver {
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
-                self.manager.ready(&self.core);
+                self.settled();
                 if let Err(error) = memory::give_back_code() {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
@@ -464,14 +478,7 @@ impl Driver {
                     resources.forget_watcher(watcher.as_str());
                 }
             }
-            Action::Exit { why, left } => {
-                self.ended = Some(Ended {
-                    why,
-                    left,
-                    next: None,
-                    passed: Vec::new(),
-                });
-            }
+            Action::Exit { why, left } => self.exit(Ended::new(why, left)),
         }
     }
 

@@ -192,11 +192,6 @@ impl EventLog {
         .to_string()
     }
 
-    /// The number of the last event; 0 before the first.
-    pub(super) fn last(&self) -> u64 {
-        self.last
-    }
-
     fn first(&self) -> u64 {
         self.last + 1 - self.entries.len() as u64
     }

@@ -16,7 +16,6 @@ use super::tool;
 use crate::api::Error;
 use crate::api::frame::{Reply, Terminator, encode};
 use crate::api::reply;
-use crate::core::{Input, Shutdown};
 use crate::sys::cgroup;
 
 /// Why the loop ends although nothing was stopped.
@@ -84,7 +83,7 @@ impl Driver {
             false => own_unit(),
         };
         let Some((unit, of_user)) = unit else {
-            return self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+            return self.end_gracefully();
         };
         self.leaving.asking_job = true;
         let argv = job_arguments(&unit, of_user);
@@ -148,13 +147,13 @@ impl Driver {
                 false
             }
         };
-        match restarts && !self.core.is_ending() {
+        match restarts && !self.core.ending() {
             true => {
                 tracing::info!("being restarted; all processes go on");
                 self.manager.handing_over();
                 self.leaving.decided = Some(Leave::HandOver);
             }
-            false => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            false => self.end_gracefully(),
         }
     }
 

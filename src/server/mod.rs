@@ -22,7 +22,9 @@
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
 //! `said` takes what the programs beside the workers, hooks and loggers, say to the log.
 //! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
-//! that need no program. `state` is what a daemon leaves to the next one, and `adopt` goes on with it.
+//! that need no program. The daemon's own hooks are asked in `turns`, between its beginning and its
+//! end, and at the `gate`, about each client and what it calls. `state` is what a daemon leaves to
+//! the next one, `leave` makes room for that, and `adopt` goes on with it.
 
 mod access;
 mod adopt;
@@ -37,6 +39,7 @@ mod driver;
 mod events;
 mod explain;
 mod flags;
+mod gate;
 mod homes;
 mod hooks;
 mod journal;
@@ -55,6 +58,7 @@ mod stderr;
 mod stop_post;
 mod streams;
 mod tool;
+mod turns;
 mod wakeups;
 mod want;
 mod workers;

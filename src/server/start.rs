@@ -1,6 +1,6 @@
 //! From a configuration to a running daemon, and to its exit code.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +19,7 @@ use tokio::task::LocalSet;
 
 use super::adopt::{self, Written};
 use super::clock::Clock;
-use super::connection::{Connection, Shared, turn_away};
+use super::connection::{Ask, Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
@@ -30,8 +30,9 @@ use super::notify::Manager;
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
-use super::state::{self, Left, Records, State};
+use super::state::{self, Left, Past, Records, State};
 use super::streams::{Loggers, Streams};
+use super::turns::Turns;
 use super::workers::Workers;
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
@@ -342,40 +343,43 @@ async fn serve(
 ) -> Result<Ended, StartError> {
     // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
     let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
-    let signals = signals.map_err(because("failed to listen to signals"))?;
+    let mut signals = signals.map_err(because("failed to listen to signals"))?;
     listener
         .set_nonblocking(true)
         .map_err(because("failed to listen"))?;
     let listener = UnixListener::from_std(listener).map_err(because("failed to listen"))?;
     let descriptors =
         limits::raise_descriptors().map_err(because("failed to raise the limit on descriptors"))?;
-    let circusd = &store.config().circusd;
     let (records, history) = state
         .begin()
         .map_err(because("failed to write down the state"))?;
     let past = std::mem::take(&mut state.past);
-    let (asks, asked) = mpsc::unbounded_channel();
-    let shared = Shared {
-        asks,
-        budget: Budget::new(descriptors.ours),
-        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize, past),
-        connections: Rc::new(Cell::new(0)),
-        closed: Rc::new(Notify::new()),
-        connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
-        message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
-    };
-    shared.log.keep_in(Some(history));
     let left = state.left.take();
-    let driver = assemble(
+    let (asks, asked) = mpsc::unbounded_channel();
+    let assembled = assemble(
         store,
         &state,
-        left,
+        (left, past),
         sockets,
-        shared.clone(),
+        asks,
         descriptors,
         (reload_log, records),
     )?;
+    let Assembled {
+        mut driver,
+        left,
+        base,
+    } = assembled;
+    driver.log.keep_in(Some(history));
+    let starts = driver.may_start(&mut signals).await;
+    if !starts.map_err(because("cannot start"))? {
+        return Ok(Ended::new(ExitReason::Asked, 0));
+    }
+    driver.boot(left)?;
+    let taken = |pid| driver.workers.is_known(pid);
+    tell_of_leftovers(base.as_deref(), state.previous.as_deref(), taken);
     tracing::info!("answering on {}", driver.surroundings.socket);
+    let shared = driver.shared.clone();
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
     let ended = driver.run(signals, asked).await;
     if ended.next.is_some() {
@@ -387,15 +391,23 @@ async fn serve(
     Ok(ended)
 }
 
+/// A daemon, and what an earlier one has left to it.
+struct Assembled {
+    driver: Driver,
+    left: Option<Left>,
+    /// The group below which we may make groups.
+    base: Option<PathBuf>,
+}
+
 fn assemble(
     store: Store,
     state: &State,
-    left: Option<Left>,
+    (left, past): (Option<Left>, Vec<Past>),
     sockets: Sockets,
-    shared: Shared,
+    asks: mpsc::UnboundedSender<Ask>,
     descriptors: limits::Descriptors,
     (reload_log, records): (journal::Reload, Records),
-) -> Result<Driver, StartError> {
+) -> Result<Assembled, StartError> {
     let abilities = abilities::probe();
     for missing in abilities.missing() {
         tracing::info!("{missing}");
@@ -415,7 +427,7 @@ fn assemble(
         let root = homes::root(base?, previous?);
         adopt::found(&root, &store, clock.now())
     });
-    let last_seq = shared.log.with(|log| log.last());
+    let last_seq = past.last().map_or(0, |past| past.seq);
     let limits = convert::limits(circusd);
     let core = adopt::supervisor(left.as_mut(), last_seq, clock.now(), limits);
     let surroundings = Rc::new(Surroundings {
@@ -427,20 +439,34 @@ fn assemble(
     });
     let homes = Homes::new(base, &state.instance);
     let known = Rc::default();
+    let budget = Budget::new(descriptors.ours);
     let ground = |homes| {
         let (surroundings, known) = (Rc::clone(&surroundings), Rc::clone(&known));
-        Ground::new(homes, shared.budget, surroundings, known)
+        Ground::new(homes, budget, surroundings, known)
     };
     let hooks = Hooks::new(ground(homes.for_hooks()));
+    hooks.own.update(&store.config().hooks);
     let loggers = Loggers::new(ground(homes.for_loggers()));
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
-    let workers = Workers::new(homes, streams, shared.budget, known);
+    let workers = Workers::new(homes, streams, budget, known);
+    let shared = Shared {
+        asks,
+        budget,
+        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize, past),
+        connections: Rc::new(Cell::new(0)),
+        closed: Rc::new(Notify::new()),
+        connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
+        message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
+        own: Rc::clone(&hooks.own),
+        access: Rc::new(RefCell::new(store.config().access.clone())),
+    };
     let base = base.map(Path::to_owned);
-    let mut driver = Driver {
+    let driver = Driver {
         core,
         clock,
         workers,
         hooks,
+        turns: Turns::default(),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
         sockets,
@@ -462,10 +488,7 @@ fn assemble(
         leaving: Leaving::new(state.directory()),
         store,
     };
-    driver.boot(left)?;
-    let taken = |pid| driver.workers.is_known(pid);
-    tell_of_leftovers(base.as_deref(), previous, taken);
-    Ok(driver)
+    Ok(Assembled { driver, left, base })
 }
 
 /// Says what an instance before this one has left that nobody looks after now: `taken` are those of

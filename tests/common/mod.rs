@@ -16,6 +16,7 @@ mod delegated;
 pub(crate) mod facts;
 mod home;
 pub(crate) mod hooks;
+pub(crate) mod journal;
 pub(crate) mod load;
 mod machine;
 mod skip;

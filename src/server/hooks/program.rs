@@ -3,17 +3,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 
 use nix::fcntl::OFlag;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
-use super::Scene;
 use super::tree::{Ground, Tree};
+use super::{Answered, Point, Scene, Whose};
 use crate::api::types::Object;
 use crate::config::Expanded;
 use crate::core::{HookAnswer, SpawnFailure};
+use crate::server::recipes::Recipe;
 use crate::server::said::{Said, drain, read};
 use crate::server::{convert, program};
 use crate::sys::pidfd::ExitStatus;
@@ -24,10 +26,10 @@ use crate::sys::spawn::{self, Command};
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Runs the program. Dropping the future ends it with all that it has started.
-pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
+pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Answered {
     match start(argv, scene, ground) {
         Ok(running) => running.finish(scene).await,
-        Err(words) => HookAnswer::Failed(words),
+        Err(words) => HookAnswer::Failed(words).into(),
     }
 }
 
@@ -48,7 +50,7 @@ fn start(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Result<Running,
     let run = ground.next_run();
     let command = command(argv, scene, ground, run)?;
     let homes = &ground.homes;
-    let cgroup = homes.cgroup(scene.watcher.as_str(), scene.point.as_str(), run);
+    let cgroup = homes.cgroup(scene.name(), scene.point.as_str(), run);
     let cgroup = cgroup.map_err(told("making its cgroup"))?;
     let fds = [
         (their_input.as_fd(), 0),
@@ -59,9 +61,16 @@ fn start(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Result<Running,
         if let Some(cgroup) = &cgroup {
             crate::server::homes::remove(cgroup.path().to_owned());
         }
-        program::refused(&error, &scene.recipe.watcher.working_dir).error
+        let working_dir = match &scene.whose {
+            Whose::Watcher(_, recipe) => &recipe.watcher.working_dir,
+            Whose::Daemon => Path::new("."),
+        };
+        program::refused(&error, working_dir).error
     })?;
     let tree = Tree::new(ground, child, cgroup, run).map_err(told("watching over it"))?;
+    if let Whose::Daemon = scene.whose {
+        tree.is_daemons();
+    }
     Ok(Running {
         tree,
         input: pipe::Sender::from_owned_fd(input).map_err(told("making a pipe"))?,
@@ -75,21 +84,10 @@ fn new_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<Command, String> {
-    let wid = scene.wid.unwrap_or(0);
-    let watcher = &scene.recipe.watcher;
-    let expanded = Expanded {
-        argv: argv.to_vec(),
-        ..watcher.expand(wid)
+    let mut command = match &scene.whose {
+        Whose::Watcher(_, recipe) => as_a_worker(argv, recipe, scene, ground, run)?,
+        Whose::Daemon => program::own_command(argv, ground.homes.mark(run), &ground.surroundings),
     };
-    let told = |failure: SpawnFailure| failure.error;
-    let credentials = scene.recipe.credentials().map_err(told)?;
-    let mark = ground.homes.mark(run);
-    let surroundings = &ground.surroundings;
-    let command = program::command(watcher, credentials, expanded, wid, mark, surroundings);
-    let mut command = command.map_err(told)?;
-    if scene.wid.is_none() {
-        command.env.retain(|(name, _)| name != "CIRCUS_WID");
-    }
     let own = [
         ("CIRCUS_HOOK", Some(scene.point.as_str().to_owned())),
         ("CIRCUS_PID", scene.pid.map(|pid| pid.to_string())),
@@ -107,11 +105,36 @@ fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<
     Ok(command)
 }
 
+fn as_a_worker(
+    argv: &[String],
+    recipe: &Recipe,
+    scene: &Scene,
+    ground: &Ground,
+    run: u64,
+) -> Result<Command, String> {
+    let wid = scene.wid.unwrap_or(0);
+    let watcher = &recipe.watcher;
+    let expanded = Expanded {
+        argv: argv.to_vec(),
+        ..watcher.expand(wid)
+    };
+    let told = |failure: SpawnFailure| failure.error;
+    let credentials = recipe.credentials().map_err(told)?;
+    let mark = ground.homes.mark(run);
+    let surroundings = &ground.surroundings;
+    let command = program::command(watcher, credentials, expanded, wid, mark, surroundings);
+    let mut command = command.map_err(told)?;
+    if scene.wid.is_none() {
+        command.env.retain(|(name, _)| name != "CIRCUS_WID");
+    }
+    Ok(command)
+}
+
 impl Running {
-    async fn finish(mut self, scene: &Scene) -> HookAnswer {
+    async fn finish(mut self, scene: &Scene) -> Answered {
         let mut answer = Kept::default();
-        let (watcher, hook) = (&scene.watcher, scene.point.as_str());
-        let mut log = Said::new(format!("{watcher}: hook {hook}"));
+        let (name, hook) = (scene.name(), scene.point.as_str());
+        let mut log = Said::new(format!("{name}: hook {hook}"));
         let mut input = Some(self.input);
         let talk = async {
             tokio::join!(
@@ -131,8 +154,8 @@ impl Running {
         drain(&self.errors, |bytes| log.push(bytes));
         drop(log);
         match status {
-            Ok(status) => understand(status, answer),
-            Err(error) => HookAnswer::Failed(format!("nobody knows how it ended: {error}")),
+            Ok(status) => understand(status, answer, scene.point),
+            Err(error) => HookAnswer::Failed(format!("nobody knows how it ended: {error}")).into(),
         }
     }
 }
@@ -197,11 +220,25 @@ impl Kept {
     }
 }
 
-fn understand(status: ExitStatus, answer: Kept) -> HookAnswer {
-    let object = match answer.object() {
+fn understand(status: ExitStatus, answer: Kept, point: Point) -> Answered {
+    let mut object = match answer.object() {
         Ok(object) => object.unwrap_or_default(),
-        Err(words) => return HookAnswer::Failed(words),
+        Err(words) => return HookAnswer::Failed(words).into(),
     };
+    let answer = understand_answer(status, &object);
+    match (point, object.remove("stats")) {
+        (Point::ExtendedStats, Some(serde_json::Value::Object(stats))) => Answered {
+            answer,
+            data: Some(stats),
+        },
+        (Point::ExtendedStats, Some(_)) if answer == HookAnswer::True => {
+            HookAnswer::Failed("its stats are no object".into()).into()
+        }
+        _ => answer.into(),
+    }
+}
+
+fn understand_answer(status: ExitStatus, object: &Object) -> HookAnswer {
     let reason = object.get("reason").and_then(serde_json::Value::as_str);
     let because = |how: String| match reason {
         Some(reason) => format!("{reason} ({how})"),
