@@ -104,7 +104,7 @@ pub(super) fn command(
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect(),
-        pid_variable: None,
+        pid_variables: Vec::new(),
         working_dir: Some(recipe.working_dir.clone()),
         uid: credentials.user.as_ref().map(|user| user.uid),
         gid: credentials.gid,
@@ -136,7 +136,7 @@ pub(super) fn name_sockets(command: &mut Command, recipe: &Watcher) {
         .retain(|(name, _)| name != "LISTEN_PID" && !is_told(name));
     let told = told.map(|(name, value)| (name.into(), value.into()));
     command.env.extend(told);
-    command.pid_variable = Some("LISTEN_PID".into());
+    command.pid_variables.push("LISTEN_PID".into());
 }
 
 fn identify_user(identity: Option<&Identity>) -> Result<Option<users::User>, SpawnFailure> {

@@ -118,6 +118,28 @@ impl Pidfd {
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
     }
 
+    /// The number of the cgroup that the process is in, or was in when it ended (Linux 6.15; before that of
+    /// one that has not been waited for, from Linux 6.13).
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` before Linux 6.13; `ESRCH` if the process is gone.
+    pub fn cgroup_id(&self) -> io::Result<u64> {
+        // SAFETY: the structure is numbers, for all of which zero is a value.
+        let mut info: libc::pidfd_info = unsafe { MaybeUninit::zeroed().assume_init() };
+        info.mask = u64::from(libc::PIDFD_INFO_CGROUPID | libc::PIDFD_INFO_EXIT);
+        // SAFETY: the kernel reads and writes as much of `info` as the number of the request says, which is
+        // made from its size.
+        let r = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+        if r < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        match info.mask & u64::from(libc::PIDFD_INFO_CGROUPID) {
+            0 => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            _ => Ok(info.cgroupid),
+        }
+    }
+
     /// How the process ended, or `None` while it runs. The first answer also releases its pid.
     ///
     /// # Errors
@@ -208,7 +230,7 @@ mod tests {
     use nix::unistd::pipe;
 
     use crate::sys::spawn::{Child, spawn};
-    use crate::sys::testing::{script, wait, wait_pidfd};
+    use crate::sys::testing::{group, script, skipped, wait, wait_pidfd};
 
     /// A shell with a child in its group; both hold the pipe, and have started when this returns.
     fn group_of_two() -> (Child, File) {
@@ -292,6 +314,26 @@ mod tests {
                 Some(libc::ESRCH)
             );
         }
+    }
+
+    #[test]
+    fn the_group_of_a_process_is_known_beyond_its_end() {
+        let Some(group) = group("pidfd") else { return };
+        let child = spawn(&script("exec sleep 1000"), &[], Some(&group)).unwrap();
+        match child.pidfd.cgroup_id() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => {
+                skipped("the kernel does not tell the group of a process by its descriptor");
+            }
+            id => assert_eq!(id.unwrap(), group.id().unwrap()),
+        }
+        assert_eq!(crate::sys::cgroup::of(child.pid).unwrap(), group.path());
+        child.pidfd.signal(libc::SIGKILL).unwrap();
+        wait(&child);
+        match child.pidfd.cgroup_id() {
+            Ok(id) => assert_eq!(id, group.id().unwrap()),
+            Err(error) => skipped(format!("not of one that is gone: {error}")),
+        }
+        group.remove().unwrap();
     }
 
     #[test]

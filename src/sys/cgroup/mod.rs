@@ -24,7 +24,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::Pid;
 
-pub use place::{NotDelegated, delegated, mount, own};
+pub use place::{NotDelegated, delegated, mount, of, own};
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
@@ -101,6 +101,18 @@ impl Cgroup {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its number, which is given to no other while it is there ([`Pidfd::cgroup_id`]).
+    ///
+    /// [`Pidfd::cgroup_id`]: crate::sys::pidfd::Pidfd::cgroup_id
+    ///
+    /// # Errors
+    ///
+    /// None is expected.
+    pub fn id(&self) -> io::Result<u64> {
+        // On 64-bit machines it is the number of the directory; elsewhere nobody is found by it.
+        Ok(nix::sys::stat::fstat(&self.dir)?.st_ino)
     }
 
     /// Kills everything in it and below, whatever it does meanwhile.
