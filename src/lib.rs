@@ -154,6 +154,9 @@
 //!     max_age: None,
 //!     max_age_variance: Duration::ZERO,
 //!     ready: Readiness::Spawn,
+//!     watchdog: None,
+//!     health: false,
+//!     max_requests: None,
 //!     critical: false,
 //!     hooks: Default::default(),
 //! };

@@ -126,6 +126,9 @@ impl Watcher {
             },
             ctx,
         );
+        if !frozen {
+            self.watch_over_all(ctx);
+        }
     }
 
     /// A hook that we waited for has spoken.

@@ -81,8 +81,19 @@ impl Watcher {
         let Some(silence) = self.workers.get(&id).and_then(|w| self.silence_max(w)) else {
             return;
         };
+        if self.frozen {
+            // It cannot speak. When it is thawed it has the whole of its time again.
+            return;
+        }
         let error = format!("was silent for {} s", silence.as_secs_f64());
         self.on_unfit(id, Fault::Watchdog, error, ctx);
+    }
+
+    /// The processes run again after their clocks have stood still.
+    pub(super) fn watch_over_all(&mut self, ctx: &mut Context) {
+        for id in self.select(in_service) {
+            self.watch_over(id, ctx);
+        }
     }
 
     /// A process is not fit to go on: it makes room for another.
@@ -96,6 +107,10 @@ impl Watcher {
         let Some(worker) = self.workers.get(&id).filter(|worker| in_service(worker)) else {
             return;
         };
+        if self.frozen {
+            // Who is frozen cannot answer, and is not to blame for it.
+            return;
+        }
         let (wid, pid) = (worker.wid, worker.pid);
         self.change(id, |worker| {
             worker.vitals.fault = Some(error.as_str().into())
