@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::readiness::{NOTICES, NOTICES_TAKEN, READINESS};
 use super::table::{OnChange, Row, Section};
 
 /// The settings of a section with what is to be said of them all.
@@ -119,11 +120,13 @@ const FORMS: &[(&str, &str)] = &[
     ),
     (
         "$(circus.wid)",
-        "In cmd, args, env, stdout and stderr: the number of the process in its watcher.",
+        "In cmd, args, env, stdout, stderr, ready and health: the number of the process in its \
+         watcher.",
     ),
     (
         "$(circus.sockets.NAME)",
-        "There too: the number of the descriptor of that socket, which use_sockets must name.",
+        "In the first five of these: the number of the descriptor of that socket, which use_sockets \
+         must name.",
     ),
 ];
 
@@ -156,8 +159,20 @@ pub fn manual_roff() -> String {
             fields(&mut page, row);
         }
     }
+    readiness(&mut page);
     page.push_str(CLOSING);
     page
+}
+
+/// What a process may do to show how it is.
+fn readiness(page: &mut String) {
+    push(page, ".SH READINESS");
+    paragraphs(page, READINESS);
+    for notice in NOTICES {
+        item(page, notice.text, notice.meaning);
+    }
+    push(page, ".PP");
+    paragraphs(page, NOTICES_TAKEN);
 }
 
 const CLOSING: &str = r#".SH EXAMPLES
@@ -180,6 +195,8 @@ cmd = "/srv/web/server \-\-fd $(circus.sockets.http)"
 use_sockets = ["http"]
 numprocesses = 4
 uid = "www\-data"
+ready = "notify"
+watchdog = "30s"
 stdout = { file = "/var/log/web.log", max_bytes = "10M", backup_count = 3 }
 .EE
 .SH SEE ALSO

@@ -52,9 +52,12 @@ pub(crate) enum VariableError {
         suggestion: Option<String>,
     },
     #[error(
-        "'$(circus.{0})' has no value here, only in cmd, args, env, stdout and stderr of a watcher"
+        "'$(circus.{0})' has no value here, only in cmd, args, env, stdout, stderr, ready and health \
+         of a watcher"
     )]
     NoProcess(String),
+    #[error("'$(circus.sockets.{0})' has no value here: a probe inherits no sockets")]
+    NoSockets(String),
     #[error("contains a NUL character")]
     Nul,
 }
@@ -65,7 +68,7 @@ impl VariableError {
             Self::NotInEnvironment { suggestion, .. } | Self::Unknown { suggestion, .. } => {
                 suggestion.clone()
             }
-            Self::Unclosed | Self::NoProcess(_) | Self::Nul => None,
+            Self::Unclosed | Self::NoProcess(_) | Self::NoSockets(_) | Self::Nul => None,
         }
     }
 }

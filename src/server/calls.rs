@@ -185,9 +185,9 @@ impl Driver {
 
     pub(super) fn statuses(&self, names: &[Name]) -> Vec<types::Watcher> {
         let watchers = names.iter().filter_map(|name| self.core.watcher(name));
-        let cgroup = |worker| self.workers.cgroup(worker);
+        let seen = |worker| self.workers.seen(worker);
         watchers
-            .map(|watcher| convert::watcher(watcher, &self.clock, cgroup))
+            .map(|watcher| convert::watcher(watcher, &self.clock, seen))
             .collect()
     }
 
@@ -201,7 +201,7 @@ impl Driver {
             .exits()
             .map(|exit| convert::exit(exit, &self.clock))
             .collect();
-        let text = explain::story(told, self.clock.now());
+        let text = explain::story(told, self.clock.now(), |worker| self.workers.seen(worker));
         let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
         let reply = reply::Explain {
             watcher,

@@ -206,10 +206,23 @@ impl Driver {
             self.recipes.update(&old, &back, self.sockets.configured());
             return Err(convert::refusal(refusal, &self.clock));
         }
-        self.store = store;
+        let before = std::mem::replace(&mut self.store, store);
         self.await_demands_anew();
+        self.look_after_anew(&before);
         self.forget_recipes();
         Ok(())
+    }
+
+    /// Processes that run are looked after in another way, where the configuration says so now.
+    fn look_after_anew(&mut self, before: &Store) {
+        for watcher in &self.store.config().watchers {
+            let was = before.config().watcher(&watcher.name);
+            if was.is_some_and(|was| was.watchdog != watcher.watchdog) {
+                let set = self.workers.set_watchdog(&watcher.name, watcher.watchdog);
+                self.inputs.extend(set);
+            }
+        }
+        self.examine_anew();
     }
 
     pub(super) fn forget_recipes(&mut self) {

@@ -18,8 +18,9 @@ use super::clock::Clock;
 use super::connection::{Answer, Ask};
 use super::convert;
 use super::events::SharedLog;
+use super::examine::{Examiner, Finding};
 use super::homes;
-use super::hooks::{Hooks, News};
+use super::hooks::{Hooks, News, Occasion, Scene};
 use super::journal;
 use super::notify;
 use super::program::Surroundings;
@@ -28,10 +29,10 @@ use super::sockets::Sockets;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
-use crate::config::Store;
+use crate::config::{Ready, Store};
 use crate::core::{
-    Action, ExitReason, Input, Name, ProcessState, Reply, RequestId, Shutdown, SignalId,
-    Supervisor, WorkerId,
+    Action, ExitReason, Input, Name, Probe, ProcessState, Reply, RequestId, Revision, Shutdown,
+    SignalId, Supervisor, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -65,6 +66,7 @@ pub(super) struct Driver {
     pub(super) log: Rc<SharedLog>,
     pub(super) surroundings: Rc<Surroundings>,
     pub(super) hooks: Hooks,
+    pub(super) examiner: Examiner,
     pub(super) shared: super::connection::Shared,
     pub(super) requests: u64,
     pub(super) waiting: BTreeMap<RequestId, Waiting>,
@@ -100,6 +102,7 @@ pub(super) struct Birth {
     worker: WorkerId,
     watcher: Name,
     wid: u32,
+    revision: Revision,
     recipe: Rc<Recipe>,
 }
 
@@ -109,6 +112,7 @@ enum Wake {
     Signal(i32),
     Ask(Ask),
     Hook(News),
+    Finding(Finding),
     Deadline,
 }
 
@@ -132,6 +136,7 @@ impl Driver {
                 self.forget_recipes();
             }
             if let Some(ended) = self.ended {
+                self.examiner.end_all();
                 self.hooks.end().await;
                 self.workers.streams.drain();
                 if ended.left == 0 {
@@ -144,6 +149,7 @@ impl Driver {
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
             self.on_hook_news(None);
+            self.on_findings();
             self.answer(&mut asks).await;
             if self.more {
                 self.more = self
@@ -193,6 +199,7 @@ impl Driver {
             // The connections have their turn in between, so that no worker can talk them to death.
             () = tokio::task::yield_now(), if self.more || !self.births.is_empty() => Wake::Processes,
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
+            Some(finding) = self.examiner.findings.recv() => Wake::Finding(finding),
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -203,6 +210,7 @@ impl Driver {
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
+            Wake::Finding(finding) => self.inputs.extend(self.examiner.take(finding)),
             Wake::Deadline => self.inputs.push(Input::Deadline),
         }
     }
@@ -247,12 +255,15 @@ impl Driver {
     }
 
     fn start_one(&mut self, birth: &Birth) {
+        // What may be changed while processes run may have changed since it was asked for.
+        let recipe = self.recipes.get(birth.revision);
+        let recipe = recipe.as_ref().unwrap_or(&birth.recipe);
         let watch = self.watch.get_mut();
         let spawned = self.workers.spawn(
             birth.worker,
             &birth.watcher,
             birth.wid,
-            &birth.recipe,
+            recipe,
             &self.surroundings,
             watch,
         );
@@ -323,6 +334,7 @@ impl Driver {
                     worker,
                     watcher,
                     wid,
+                    revision,
                     recipe,
                 });
             }
@@ -340,13 +352,17 @@ impl Driver {
                 self.inputs.push(sent);
             }
             Action::KillTree { worker, id } => self.kill_trees(&mut vec![(worker, id)]),
-            // Nothing is configured that could be found out.
-            Action::Probe { .. } | Action::EndProbe { .. } => {}
+            Action::Probe { worker, probe } => self.examine(worker, probe),
+            Action::EndProbe { worker } => self.examiner.end(worker),
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
+                self.examiner.end(worker);
                 self.workers.let_go(worker, self.watch.get_mut());
             }
-            Action::Forget { worker } => self.workers.forget(worker, self.watch.get_mut()),
+            Action::Forget { worker } => {
+                self.examiner.end(worker);
+                self.workers.forget(worker, self.watch.get_mut());
+            }
             Action::Await {
                 watcher,
                 awaited: false,
@@ -380,6 +396,67 @@ impl Driver {
             }
             Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
+        }
+    }
+
+    /// Finds out about a process what core wants to know.
+    pub(super) fn examine(&mut self, worker: WorkerId, probe: Probe) {
+        let Some(scene) = self.scene(worker, probe) else {
+            return;
+        };
+        let recipe = Rc::clone(&scene.recipe);
+        match (probe, &recipe.watcher.ready, &recipe.watcher.health) {
+            (Probe::Readiness, Ready::Probe(probe), _) => {
+                self.examiner.ask_readiness(worker, probe, scene);
+            }
+            (Probe::Readiness, ready, _) => self.inputs.extend(silence(worker, ready)),
+            // Who is on its way out need not answer.
+            (Probe::Health, ..) if self.workers.is_departing(worker) => self.examiner.end(worker),
+            (Probe::Health, _, Some(health)) => self.examiner.ask_health(worker, health, scene),
+            (Probe::Health, _, None) => self.examiner.end(worker),
+        }
+    }
+
+    fn scene(&self, id: WorkerId, probe: Probe) -> Option<Scene> {
+        let watcher = self.core.owner(id)?;
+        let worker = self.core.watcher(watcher)?.worker(id)?;
+        Some(Scene {
+            watcher: watcher.clone(),
+            occasion: match probe {
+                Probe::Readiness => Occasion::Readiness,
+                Probe::Health => Occasion::Health,
+            },
+            recipe: self.recipes.get(worker.revision())?,
+            wid: Some(worker.wid()),
+            pid: worker.pid(),
+            signal: None,
+            context: None,
+        })
+    }
+
+    /// Takes in what was found out about processes, and what they have said that concerns that.
+    fn on_findings(&mut self) {
+        while let Ok(finding) = self.examiner.findings.try_recv() {
+            self.inputs.extend(self.examiner.take(finding));
+        }
+        for worker in std::mem::take(&mut self.workers.departing) {
+            self.examiner.end(worker);
+        }
+    }
+
+    /// What health is may be something else now.
+    pub(super) fn examine_anew(&mut self) {
+        let asked: Vec<_> = self
+            .examiner
+            .healths()
+            .map(|(id, health)| (id, health.clone()))
+            .collect();
+        for (worker, health) in asked {
+            let scene = self.scene(worker, Probe::Health);
+            let now = scene.map(|scene| scene.recipe.watcher.health.clone());
+            if now != Some(Some(health)) {
+                self.examine(worker, Probe::Health);
+            }
         }
     }
 
@@ -464,6 +541,17 @@ impl Driver {
         // A client that does not keep up hears of the next step.
         let _ = steps.try_send(message);
     }
+}
+
+/// Why a process that tells by itself that it is ready is not, as long as it has said nothing.
+fn silence(worker: WorkerId, ready: &Ready) -> Option<Input> {
+    let why = match ready {
+        Ready::Notify => "it has not said READY=1",
+        Ready::Fd => "it has not written a line to its descriptor NOTIFY_FD",
+        Ready::Spawn | Ready::Probe(_) => return None,
+    };
+    let why = why.to_owned();
+    Some(Input::NotReady { worker, why })
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {

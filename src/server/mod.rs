@@ -19,8 +19,9 @@
 //! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
 //! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
-//! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
-//! that need no program.
+//! `hooks` asks what core wants to have asked, each in a task of its own; `examine` finds out whether
+//! processes are ready and healthy; `probes` are the questions that need no program, and `messages`
+//! what processes say by themselves.
 
 mod access;
 mod calls;
@@ -32,11 +33,13 @@ mod demand;
 mod descriptors;
 mod driver;
 mod events;
+mod examine;
 mod explain;
 mod flags;
 mod homes;
 mod hooks;
 mod journal;
+mod messages;
 mod notify;
 mod probes;
 mod program;

@@ -22,6 +22,7 @@ use super::connection::{Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
+use super::examine::Examiner;
 use super::homes::{Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
 use super::program::Surroundings;
@@ -341,18 +342,20 @@ fn assemble(
     let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
     let homes = Homes::new(base, &state.instance);
     let for_hooks = homes.for_hooks();
-    let workers = Workers::new(homes, streams, shared.budget);
+    let workers = Workers::new(homes, streams, shared.budget, state.notify());
     let (ground, left) = Ground::new(
         for_hooks,
         shared.budget,
         Rc::clone(&surroundings),
         Rc::clone(&workers.known),
     );
+    let hooks = Hooks::new(ground, left);
     Ok(Driver {
         core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
         clock,
         workers,
-        hooks: Hooks::new(ground, left),
+        examiner: Examiner::new(hooks.ground()),
+        hooks,
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
         sockets,

@@ -1,8 +1,8 @@
 //! What is the daemon's own beside its socket: a lock, and the name of this instance.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::sys::lock::{Lock, LockError};
@@ -15,6 +15,8 @@ pub(super) struct State {
     pub(super) instance: String,
     /// The name of the run before this one, if it left one.
     pub(super) previous: Option<String>,
+    /// Where the notify sockets of workers are.
+    notify: PathBuf,
 }
 
 /// The state cannot be had.
@@ -61,11 +63,38 @@ impl State {
             .ok()
             .filter(|name| is_instance(name));
         std::fs::write(&file, &instance).map_err(failed)?;
+        let notify = path.join("notify");
+        make_notify(&notify).map_err(failed)?;
+        pass_through(path).map_err(failed)?;
         Ok(State {
             _lock: lock,
             instance,
             previous,
+            notify,
         })
+    }
+
+    /// What the paths of the notify sockets of this run begin with.
+    pub(super) fn notify(&self) -> PathBuf {
+        self.notify.join(format!("{}.", self.instance))
+    }
+}
+
+/// Makes the directory for notify sockets anew: what a killed daemon has left there nobody listens to.
+fn make_notify(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    DirBuilder::new().mode(0o700).create(path)?;
+    pass_through(path)
+}
+
+/// Lets workers of other users, which only root has, reach what they know the name of.
+fn pass_through(path: &Path) -> io::Result<()> {
+    match nix::unistd::geteuid().is_root() {
+        true => std::fs::set_permissions(path, Permissions::from_mode(0o711)),
+        false => Ok(()),
     }
 }
 

@@ -1,17 +1,23 @@
 //! The processes that run: started, signalled, killed and waited for as core asks, and told to
 //! core as inputs.
 //!
-//! Decides nothing. All pidfds, and for a moment the groups that are emptying, are in one epoll
-//! set.
+//! Decides nothing. All pidfds, what processes tell of themselves, and for a moment the groups that
+//! are emptying, are in one epoll set.
+
+mod told;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::unistd::Pid;
 
+use self::told::{Ends, Told};
+use super::convert::Seen;
 use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes, Signals};
@@ -26,12 +32,14 @@ use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{manager, spawn, tree};
 
-/// What a number in the epoll set stands for: its two highest bits.
-const KIND_SHIFT: u32 = 62;
+/// What a number in the epoll set stands for: its four highest bits.
+const KIND_SHIFT: u32 = 60;
 const PROCESS: u64 = 0;
 const GROUP: u64 = 1;
 const PIPE: u64 = 2;
 const DEMAND: u64 = 3;
+const NOTIFY: u64 = 4;
+const LINE: u64 = 5;
 
 /// Of lines on standard output and standard error that go to the journal; see syslog(3).
 const PRIORITY_INFO: u8 = 6;
@@ -52,6 +60,10 @@ pub(super) struct Workers {
     demand: Demand,
     budget: Budget,
     ready: Vec<Ready>,
+    /// Where the notify sockets of processes are, and what their names begin with.
+    notify: PathBuf,
+    /// Those that have said that they are on their way out, since the loop has looked.
+    pub(super) departing: Vec<WorkerId>,
     /// Processes started since the daemon was.
     pub(super) spawns: u64,
 }
@@ -65,10 +77,17 @@ struct Running {
     waited: bool,
     home: Home,
     events: Option<Events>,
+    /// The process that was started, if another is the main one now: its process group goes by it.
+    leader: Option<Pidfd>,
+    told: Told,
+    /// The interval that it was told to show that it is alive in; none if it was told nothing, or has
+    /// chosen another itself.
+    watchdog: Option<Duration>,
 }
 
 impl Workers {
-    pub(super) fn new(homes: Homes, streams: Streams, budget: Budget) -> Workers {
+    /// `notify` is where the notify sockets of processes are to be, and what their names begin with.
+    pub(super) fn new(homes: Homes, streams: Streams, budget: Budget, notify: PathBuf) -> Workers {
         Workers {
             running: HashMap::new(),
             pids: HashSet::new(),
@@ -79,6 +98,8 @@ impl Workers {
             demand: Demand::default(),
             budget,
             ready: Vec::new(),
+            notify,
+            departing: Vec::new(),
             spawns: 0,
         }
     }
@@ -97,6 +118,39 @@ impl Workers {
     pub(super) fn cgroup(&self, worker: WorkerId) -> Option<String> {
         let path = self.running.get(&worker)?.home.path()?;
         Some(path.to_string_lossy().into_owned())
+    }
+
+    /// What is to be seen of a process.
+    pub(super) fn seen(&self, worker: WorkerId) -> Seen {
+        let running = self.running.get(&worker);
+        Seen {
+            cgroup: self.cgroup(worker),
+            status_text: running.and_then(|running| running.told.status_text()),
+            departing: self.is_departing(worker),
+        }
+    }
+
+    /// Whether a process has said that it is on its way out.
+    pub(super) fn is_departing(&self, worker: WorkerId) -> bool {
+        let running = self.running.get(&worker);
+        running.is_some_and(|running| running.told.stopping)
+    }
+
+    /// Holds the processes of a watcher to the interval of its watchdog that is in force from now on,
+    /// as far as they can know of it: one that runs goes on as it was told when it started.
+    pub(super) fn set_watchdog(&mut self, watcher: &str, interval: Duration) -> Vec<Input> {
+        let running = self.running.iter();
+        let concerned = running.filter(|(_, running)| running.watcher.as_str() == watcher);
+        let set = concerned.filter_map(|(worker, running)| {
+            let told = running.watchdog?;
+            let interval = match told.is_zero() || interval.is_zero() {
+                true => Duration::ZERO,
+                false => interval.max(told),
+            };
+            let worker = *worker;
+            Some(Input::WatchdogSet { worker, interval })
+        });
+        set.collect()
     }
 
     /// Starts a process.
@@ -170,6 +224,15 @@ impl Workers {
         let mark = self.homes.mark(worker.0);
         let mut command = program::command(recipe, credentials, expanded, wid, mark, surroundings)?;
         program::name_sockets(&mut command, recipe);
+        let path = format!("{}{}", self.notify.display(), worker.0);
+        let ends = Ends::make(recipe, path.into(), credentials.uid())?;
+        let line = manager::FIRST + recipe.sockets.len() as RawFd;
+        program::name_ends(
+            &mut command,
+            recipe,
+            ends.socket(),
+            ends.line().map(|_| line),
+        );
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let null = self.streams.null();
@@ -181,15 +244,18 @@ impl Workers {
             (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
         fds.extend(sockets.iter().map(AsFd::as_fd).zip(manager::FIRST..));
+        fds.extend(ends.line().map(|fd| (fd, line)));
         let child = spawn::spawn(&command, &fds, cgroup.as_ref())
             .map_err(|error| program::refused(&error, &recipe.working_dir))?;
         let pid = child.pid;
         let home = self.homes.home(cgroup, pid, worker.0);
-        let watched = watch.add(
-            &child.pidfd,
-            PROCESS << KIND_SHIFT | worker.0,
-            Interest::Read,
+        let told = ends.into_told();
+        let tokens = (
+            NOTIFY << KIND_SHIFT | worker.0,
+            LINE << KIND_SHIFT | worker.0,
         );
+        let watched = watch.add(&child.pidfd, process_token(worker), Interest::Read);
+        let watched = watched.and_then(|()| told.watch(watch, tokens.0, tokens.1));
         let home = match watched.and(home) {
             Ok(home) => home,
             Err(error) => {
@@ -210,6 +276,9 @@ impl Workers {
                 waited: false,
                 home,
                 events: None,
+                leader: None,
+                told,
+                watchdog: Some(recipe.watchdog),
             },
         );
         Ok(pid)
@@ -258,7 +327,7 @@ impl Workers {
             .collect();
         let homes: Vec<_> = running
             .iter()
-            .map(|running| (&running.home, running.pidfd.as_ref()))
+            .map(|running| (&running.home, running.leader()))
             .collect();
         let found = self.homes.kill(&homes);
         let reached = |(running, found): (&&Running, io::Result<bool>)| {
@@ -309,9 +378,10 @@ impl Workers {
 
     /// Forgets a worker that is gone.
     pub(super) fn forget(&mut self, worker: WorkerId, watch: &mut Watch) {
-        let Some(running) = self.running.remove(&worker) else {
+        let Some(mut running) = self.running.remove(&worker) else {
             return;
         };
+        running.told.close(watch);
         if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
             let _ = watch.remove(pidfd);
@@ -332,11 +402,16 @@ impl Workers {
         }
         let any = !ready.is_empty();
         for item in &ready {
-            let id = item.token & !(3 << KIND_SHIFT);
+            let id = item.token & !(u64::MAX << KIND_SHIFT);
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
                 PIPE => self.streams.pump(id, watch),
+                NOTIFY => {
+                    // What is left makes it ready again.
+                    let _ = self.notified(WorkerId(id), watch, inputs);
+                }
+                LINE => self.line_came(WorkerId(id), watch, inputs),
                 _ => {
                     let watcher = self.demand.watcher(id).cloned();
                     inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
@@ -348,6 +423,8 @@ impl Workers {
     }
 
     fn process_ended(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        // What it has said comes before its end, above all that another is the main process now.
+        self.last_words(worker, watch, inputs);
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
@@ -362,6 +439,7 @@ impl Workers {
         };
         let _ = watch.remove(pidfd);
         running.waited = true;
+        running.told.close(watch);
         running.pidfd.take_if(|_| running.home.path().is_some());
         let pid = running.pid;
         self.pids.remove(&pid);
@@ -383,7 +461,7 @@ impl Workers {
         };
         running
             .home
-            .is_empty(running.pidfd.as_ref(), |pid| self.is_known(pid))
+            .is_empty(running.leader(), |pid| self.is_known(pid))
             .unwrap_or_else(|error| {
                 tracing::warn!(
                     "{}: failed to look for what is left of a process: {error}",
@@ -461,6 +539,11 @@ impl Workers {
 }
 
 impl Running {
+    /// The process whose group the worker was born in.
+    fn leader(&self) -> Option<&Pidfd> {
+        self.leader.as_ref().or(self.pidfd.as_ref())
+    }
+
     fn signal(&self, signals: Signals, recipients: Recipients) -> io::Result<Vec<i32>> {
         match recipients {
             Recipients::Process => match self.pidfd.as_ref().map(|pidfd| signals.send(pidfd)) {
@@ -472,6 +555,11 @@ impl Running {
             Recipients::Tree => self.home.signal(signals, None),
         }
     }
+}
+
+/// The number of a main process in the epoll set.
+fn process_token(worker: WorkerId) -> u64 {
+    PROCESS << KIND_SHIFT | worker.0
 }
 
 /// The sockets of a process, in the order of their descriptors.

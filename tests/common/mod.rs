@@ -16,6 +16,7 @@ pub(crate) mod facts;
 mod home;
 pub(crate) mod hooks;
 mod skip;
+pub(crate) mod teller;
 
 pub(crate) use client::{CallError, Connection, Events};
 pub(crate) use daemon::Daemon;

@@ -1,6 +1,7 @@
 //! The room as others see it: files in a fresh directory in, a store or its errors out.
 
 mod hooks;
+mod ready;
 mod rows;
 mod schema;
 mod sockets;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::registry::{Registry, Time};
-use super::{News, Question, Scene, point};
+use super::{News, Occasion, Question, Scene, point};
 use crate::api::frame::{Reply, encode};
 use crate::api::select::Selector;
 use crate::api::{Error, params, reply};
@@ -49,12 +49,12 @@ impl Driver {
         let has_context =
             |ask: &Question| matches!(ask, Question::Program(_) | Question::Client(_));
         let context = match steps.iter().any(|step| has_context(&step.ask)) {
-            true => self.hook_context(hook, watcher, worker, signal),
-            false => Default::default(),
+            true => Some(self.hook_context(hook, watcher, worker, signal)),
+            false => None,
         };
         let scene = Scene {
             watcher: name.clone(),
-            point: hook,
+            occasion: Occasion::Hook(hook),
             recipe,
             wid: worker.map(|worker| worker.wid()),
             pid: worker.and_then(|worker| worker.pid()),

@@ -73,16 +73,39 @@ enum Question {
     Nobody,
 }
 
-/// What a hook is about.
+/// What a hook, or a probe of a process, is about.
 #[derive(Debug)]
-struct Scene {
-    watcher: Name,
-    point: Hook,
-    recipe: Rc<Recipe>,
-    wid: Option<u32>,
-    pid: Option<i32>,
-    signal: Option<i32>,
-    context: Object,
+pub(super) struct Scene {
+    pub(super) watcher: Name,
+    pub(super) occasion: Occasion,
+    pub(super) recipe: Rc<Recipe>,
+    pub(super) wid: Option<u32>,
+    pub(super) pid: Option<i32>,
+    pub(super) signal: Option<i32>,
+    /// What a program reads from standard input; a probe is told nothing.
+    pub(super) context: Option<Object>,
+}
+
+/// When something is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// A turn in the life of a watcher.
+    Hook(Hook),
+    /// A process may be ready.
+    Readiness,
+    /// A process may not be healthy.
+    Health,
+}
+
+impl Occasion {
+    /// One word, for names and variables.
+    fn as_str(self) -> &'static str {
+        match self {
+            Occasion::Hook(hook) => hook.as_str(),
+            Occasion::Readiness => "ready",
+            Occasion::Health => "health",
+        }
+    }
 }
 
 impl Hooks {
@@ -175,6 +198,11 @@ impl Hooks {
         self.running.insert(id, tokio::task::spawn_local(task));
     }
 
+    /// What programs that are asked stand on.
+    pub(super) fn ground(&self) -> Rc<Ground> {
+        Rc::clone(&self.ground)
+    }
+
     /// Ends a hook, and all that it has started.
     pub(super) fn cancel(&mut self, id: HookId) {
         if let Some(task) = self.running.remove(&id) {
@@ -201,6 +229,11 @@ impl Hooks {
     }
 }
 
+/// Runs a program that is asked something. Dropping the future ends it with all that it has started.
+pub(super) async fn run_program(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
+    program::ask(argv, scene, ground).await
+}
+
 /// Asks one after the other; the first that is not true decides.
 async fn decide(
     steps: &[Step],
@@ -216,7 +249,7 @@ async fn decide(
             HookAnswer::False(reason) => return HookAnswer::False(reason),
             HookAnswer::Failed(error) if step.ignore_failure => {
                 if !all_ignored {
-                    let (watcher, hook) = (&scene.watcher, scene.point.as_str());
+                    let (watcher, hook) = (&scene.watcher, scene.occasion.as_str());
                     tracing::warn!("{watcher}: a part of hook {hook} failed, going on: {error}");
                 }
                 ignored.get_or_insert(error);

@@ -9,8 +9,8 @@ use nix::fcntl::OFlag;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
-use super::Scene;
 use super::tree::{Ground, Tree};
+use super::{Occasion, Scene};
 use crate::api::types::Object;
 use crate::config::Expanded;
 use crate::core::{HookAnswer, SpawnFailure};
@@ -56,7 +56,7 @@ fn start(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Result<Running,
     let run = ground.next_run();
     let command = command(argv, scene, ground, run)?;
     let homes = &ground.homes;
-    let cgroup = homes.cgroup(scene.watcher.as_str(), scene.point.as_str(), run);
+    let cgroup = homes.cgroup(scene.watcher.as_str(), scene.occasion.as_str(), run);
     let cgroup = cgroup.map_err(told("making its cgroup"))?;
     let fds = [
         (their_input.as_fd(), 0),
@@ -98,8 +98,12 @@ fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<
     if scene.wid.is_none() {
         command.env.retain(|(name, _)| name != "CIRCUS_WID");
     }
+    let hook = match scene.occasion {
+        Occasion::Hook(hook) => Some(hook.as_str().to_owned()),
+        Occasion::Readiness | Occasion::Health => None,
+    };
     let own = [
-        ("CIRCUS_HOOK", Some(scene.point.as_str().to_owned())),
+        ("CIRCUS_HOOK", hook),
         ("CIRCUS_PID", scene.pid.map(|pid| pid.to_string())),
         (
             "CIRCUS_SIGNUM",
@@ -136,9 +140,9 @@ impl Running {
         drop(self.tree);
         drain(&self.output, |bytes| answer.push(bytes));
         drain(&self.errors, |bytes| log.push(bytes));
-        drop(log);
+        let complaint = log.finish();
         match status {
-            Ok(status) => understand(status, answer),
+            Ok(status) => understand(status, answer, complaint.as_deref()),
             Err(error) => HookAnswer::Failed(format!("nobody knows how it ended: {error}")),
         }
     }
@@ -149,7 +153,10 @@ async fn feed(input: &mut Option<pipe::Sender>, scene: &Scene) {
     let Some(mut input) = input.take() else {
         return;
     };
-    let mut line = serde_json::to_vec(&scene.context).unwrap_or_default();
+    let Some(context) = &scene.context else {
+        return;
+    };
+    let mut line = serde_json::to_vec(context).unwrap_or_default();
     line.push(b'\n');
     // It has closed its end, or is gone: its answer counts all the same.
     let _ = input.write_all(&line).await;
@@ -164,7 +171,12 @@ async fn read(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
         }
         match from.try_read(&mut buffer) {
             Ok(0) => return,
-            Ok(length) => take(&buffer[..length]),
+            Ok(length) => {
+                take(&buffer[..length]);
+                // Who writes faster than we read would keep this task, and with it the loop, busy for
+                // ever: not even its time would be over.
+                tokio::task::yield_now().await;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
@@ -233,12 +245,14 @@ impl Kept {
     }
 }
 
-fn understand(status: ExitStatus, answer: Kept) -> HookAnswer {
+/// `complaint` is what a probe has written last on its standard error, which says why as a rule.
+fn understand(status: ExitStatus, answer: Kept, complaint: Option<&str>) -> HookAnswer {
     let object = match answer.object() {
         Ok(object) => object.unwrap_or_default(),
         Err(words) => return HookAnswer::Failed(words),
     };
     let reason = object.get("reason").and_then(serde_json::Value::as_str);
+    let reason = reason.or(complaint);
     let because = |how: String| match reason {
         Some(reason) => format!("{reason} ({how})"),
         None => how,
@@ -262,10 +276,12 @@ fn understand(status: ExitStatus, answer: Kept) -> HookAnswer {
     }
 }
 
-/// Standard error on its way to the log.
+/// Standard error on its way to the log. That of a probe, which may be asked once a second, is kept
+/// instead: its last line.
 struct Log<'a> {
     scene: &'a Scene,
     line: Vec<u8>,
+    last: Vec<u8>,
     told: usize,
     dropped: usize,
 }
@@ -275,6 +291,7 @@ impl<'a> Log<'a> {
         Log {
             scene,
             line: Vec::new(),
+            last: Vec::new(),
             told: 0,
             dropped: 0,
         }
@@ -292,15 +309,38 @@ impl<'a> Log<'a> {
         }
     }
 
+    fn is_kept(&self) -> bool {
+        match self.scene.occasion {
+            Occasion::Hook(_) => false,
+            Occasion::Readiness | Occasion::Health => true,
+        }
+    }
+
+    /// The last line, if it is kept.
+    fn finish(mut self) -> Option<String> {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        let text = String::from_utf8_lossy(&self.last);
+        let text = text.replace(char::is_control, " ").trim().to_owned();
+        Some(text).filter(|text| !text.is_empty())
+    }
+
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
+        if self.is_kept() {
+            if !line.trim_ascii().is_empty() {
+                self.last = line;
+            }
+            return;
+        }
         if self.told + line.len() > LOG_BYTES_MAX {
             self.dropped += line.len();
             return;
         }
         // An empty line costs something too.
         self.told += line.len() + 1;
-        let (watcher, hook) = (&self.scene.watcher, self.scene.point.as_str());
+        let (watcher, hook) = (&self.scene.watcher, self.scene.occasion.as_str());
         tracing::info!("{watcher}: hook {hook}: {}", String::from_utf8_lossy(&line));
     }
 }
@@ -312,7 +352,7 @@ impl Drop for Log<'_> {
             self.end_line();
         }
         if self.dropped > 0 {
-            let (watcher, hook) = (&self.scene.watcher, self.scene.point.as_str());
+            let (watcher, hook) = (&self.scene.watcher, self.scene.occasion.as_str());
             let dropped = self.dropped;
             tracing::warn!("{watcher}: hook {hook}: {dropped} more bytes on its standard error");
         }

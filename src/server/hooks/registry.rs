@@ -155,9 +155,9 @@ impl Registry {
         let message = reply::RegisterHook {
             registration: id,
             invocation: Some(invocation),
-            hook: Some(scene.point.as_str().to_owned()),
+            hook: Some(scene.occasion.as_str().to_owned()),
             watcher: Some(scene.watcher.to_string()),
-            context: Some(scene.context.clone()),
+            context: scene.context.clone(),
         };
         let message = encode(&Reply::continued(message), client.terminator);
         let sent = client.invocations.try_send(message);
