@@ -138,6 +138,8 @@
 //!     numprocesses: 1,
 //!     singleton: false,
 //!     priority: 0,
+//!     after: Vec::new(),
+//!     requires: Vec::new(),
 //!     autostart: true,
 //!     on_demand: false,
 //!     warmup_delay: Duration::ZERO,

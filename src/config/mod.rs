@@ -11,6 +11,7 @@
 mod access;
 mod build;
 mod circusd;
+mod dependencies;
 mod diagnostic;
 mod document;
 mod environment;
@@ -42,7 +43,7 @@ pub use build::Config;
 pub use circusd::{Circusd, directory_in_tmp};
 pub use diagnostic::{Diagnostic, Errors};
 pub use environment::Environment;
-pub use expand::{Expanded, Stream};
+pub use expand::{Expanded, Keeping, LineFormat, Stream};
 pub use kind::Range;
 pub use manual::{Chapter, command_line_help, manual, manual_roff};
 pub use node::Origin;

@@ -113,7 +113,8 @@ pub struct Exit {
     pub runtime: Duration,
     /// As the kernel tells it.
     pub status: ExitStatus,
-    /// Whether we had asked for it.
+    /// Whether we had asked for it, other than because of what it did or did not do: who was not
+    /// ready in time, silent or not healthy has not ended as expected.
     pub expected: bool,
     /// What ended it, where the status does not say.
     pub forced: Option<Forced>,
@@ -124,8 +125,10 @@ pub struct Exit {
 pub enum Forced {
     /// It was not ready, or did not end, in time.
     Timeout,
-    /// It was silent for longer than its watchdog allows.
+    /// It was silent for longer than its watchdog allows, or said itself that it is stuck.
     Watchdog,
+    /// It had failed its health check as often as it may.
+    Health,
     /// The kernel killed it for want of memory.
     OutOfMemory,
 }
@@ -244,7 +247,8 @@ impl std::fmt::Display for Exit {
             None => self.status.fmt(f),
             Some(Forced::Timeout) => write!(f, "took too long and {}", self.status),
             Some(Forced::Watchdog) => write!(f, "was silent for too long and {}", self.status),
-            Some(Forced::OutOfMemory) => write!(f, "was killed by the kernel: out of memory"),
+            Some(Forced::Health) => write!(f, "was not healthy and {}", self.status),
+            Some(Forced::OutOfMemory) => write!(f, "was killed for want of memory"),
         }
     }
 }

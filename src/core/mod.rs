@@ -18,7 +18,8 @@
 //! worker.rs       one process; place.rs the history of its place
 //! vitals.rs       what a process shows of itself: readiness, watchdog, health
 //! endings.rs      what the end of a process means: back-off, flapping, giving up
-//! signals.rs      stop, kill and signal; waves.rs who comes before whom
+//! signals.rs      stop, kill and signal
+//! waves.rs        who comes before whom by priority, dependencies.rs by name
 //! requests.rs     who waits for an answer; shutdown.rs the end of everything
 //! context.rs      what all share: time, timers, events, actions to come
 //! sim/            random worlds, in which what must hold is checked after every step
@@ -28,6 +29,7 @@ mod action;
 mod births;
 mod commands;
 mod context;
+mod dependencies;
 mod endings;
 mod event;
 mod ids;

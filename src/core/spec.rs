@@ -50,6 +50,11 @@ pub struct WatcherSpec {
     pub singleton: bool,
     /// Lower starts first and stops last.
     pub priority: i32,
+    /// Those that must be ready before it starts.
+    pub after: Vec<Name>,
+    /// The same; a start of this one starts them too, and when one of them is to stop, this one
+    /// stops first. In a circle with these and `after`, none starts.
+    pub requires: Vec<Name>,
     /// Started with the supervisor.
     pub autostart: bool,
     /// With `autostart`: not with the supervisor, but at the first
@@ -102,6 +107,16 @@ impl WatcherSpec {
         self.autostart && self.on_demand
     }
 
+    /// Whether others must be ready before it.
+    pub(super) fn depends(&self) -> bool {
+        !self.after.is_empty() || !self.requires.is_empty()
+    }
+
+    /// Those that must be ready before it.
+    pub(super) fn depends_on(&self) -> impl Iterator<Item = &Name> {
+        self.requires.iter().chain(&self.after)
+    }
+
     /// Whether it starts with the supervisor.
     pub(super) fn starts_at_once(&self) -> bool {
         self.autostart && !self.on_demand
@@ -135,7 +150,7 @@ pub enum Readiness {
     Spawn,
     /// By an [`Input::Ready`](super::Input::Ready) within the time; else the start has failed.
     Told {
-        /// From the spawn.
+        /// From the spawn, or from the answer of `after_spawn`; a freeze is not counted.
         timeout: Duration,
     },
 }

@@ -1,6 +1,7 @@
 //! The one place where everything that can happen arrives: [`Supervisor::handle`].
 
 use super::context::Context;
+use super::dependencies::Links;
 use super::requests::Requests;
 use super::shutdown::Ending;
 use super::timers::Timer;
@@ -21,6 +22,7 @@ pub struct Supervisor {
     pub(super) watchers: BTreeMap<Name, Watcher>,
     pub(super) requests: Requests,
     pub(super) waves: Waves,
+    pub(super) links: Links,
     pub(super) ending: Ending,
     /// The next watcher's place among those of its priority.
     pub(super) next_order: u64,
@@ -38,6 +40,7 @@ impl Supervisor {
             watchers: BTreeMap::new(),
             requests: Requests::default(),
             waves: Waves::default(),
+            links: Links::default(),
             ending: Ending::default(),
             next_order: 0,
             booted: false,
@@ -177,7 +180,9 @@ impl Supervisor {
                 });
             }
             Input::Served { worker, requests } => {
-                self.with_owner(worker, |watcher, _| watcher.on_served(worker, requests));
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_served(worker, requests, ctx);
+                });
             }
             Input::MainPid { worker, pid } => {
                 self.with_owner(worker, |watcher, _| watcher.on_main_pid(worker, pid));
@@ -213,7 +218,7 @@ impl Supervisor {
                 });
             }
             Input::Demanded { watcher } => {
-                self.with_watcher(&watcher, Watcher::demanded);
+                self.demanded(&watcher);
             }
             Input::HookFinished { hook, answer } => {
                 let answered = self.ctx.hook_answered(hook, answer);
@@ -285,10 +290,13 @@ impl Supervisor {
     fn pursue(&mut self) {
         loop {
             let mut looked_at = BTreeSet::new();
+            self.refresh_links();
             while let Some(name) = self.ctx.touched.pop() {
                 self.look_at(&name);
                 looked_at.insert(name);
+                self.refresh_links();
             }
+            self.judge_dependents(&looked_at);
             if self
                 .waves
                 .advance(&looked_at, &mut self.watchers, &mut self.ctx)
@@ -303,17 +311,31 @@ impl Supervisor {
         self.end_if_over();
     }
 
+    /// Answers the requests for watchers that depend on others: what is true of these is certain
+    /// only when all have been looked at.
+    fn judge_dependents(&mut self, looked_at: &BTreeSet<Name>) {
+        for name in looked_at {
+            if let Some(watcher) = self.watchers.get_mut(name).filter(|w| w.spec.depends()) {
+                watcher.judge(&mut self.requests, &mut self.ctx);
+            }
+        }
+    }
+
     fn look_at(&mut self, name: &Name) {
+        self.tie(name);
         let Some(watcher) = self.watchers.get_mut(name) else {
             return;
         };
         watcher.reconcile(&mut self.ctx);
         watcher.tell_awaited(&mut self.ctx);
-        watcher.judge(&mut self.requests, &mut self.ctx);
+        if !watcher.spec.depends() {
+            watcher.judge(&mut self.requests, &mut self.ctx);
+        }
         let gave_up = watcher.spec.critical && watcher.failed();
         if watcher.wanted == Wanted::Gone && watcher.phase == Phase::Stopped {
             self.remove(name);
         }
+        self.tell_standing(name);
         if gave_up {
             self.critical_failure();
         }
@@ -325,6 +347,10 @@ impl Supervisor {
             return;
         };
         self.ctx.timers.set(Timer::Pool(name.clone()), None);
+        if watcher.spec.depends() {
+            self.links.forget();
+        }
+        self.touch_dependents(name);
         watcher.removed = true;
         watcher.tell_awaited(&mut self.ctx);
         watcher.emit(EventKind::Remove, &mut self.ctx);

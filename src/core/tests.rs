@@ -3,5 +3,7 @@
 
 mod behaviours;
 mod demand;
+mod dependencies;
 mod found;
 mod script;
+mod vitals;

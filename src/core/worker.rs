@@ -42,6 +42,10 @@ pub struct Worker {
 pub(super) struct Vitals {
     /// Why it is not ready yet.
     pub(super) not_ready: Option<String>,
+    /// Since when it is waited for to be ready; a thaw begins anew.
+    pub(super) awaited: Option<Time>,
+    /// Until when it has asked to be waited for.
+    pub(super) extended: Option<Time>,
     /// Somebody finds out about it.
     pub(super) probed: bool,
     /// The interval that it has asked for itself.
@@ -50,8 +54,8 @@ pub(super) struct Vitals {
     pub(super) requests: u64,
     /// Why it was not fit to go on.
     pub(super) fault: Option<Box<str>>,
-    /// The kernel has killed something of it for want of memory.
-    pub(super) out_of_memory: bool,
+    /// When the kernel has last killed something of it for want of memory.
+    pub(super) out_of_memory: Option<Time>,
 }
 
 /// Where a process is in its life.
@@ -145,6 +149,16 @@ impl Worker {
             Some(_) => Class::Old(standing),
             None => Class::Fresh(standing),
         }
+    }
+
+    /// Whether it is ready and was not told to end.
+    pub(super) fn in_service(&self) -> bool {
+        self.life == Life::Running && self.stop.is_none()
+    }
+
+    /// Whether it is waited for to be ready.
+    pub(super) fn starts(&self) -> bool {
+        self.life == Life::Starting && self.stop.is_none()
     }
 
     /// Whether the main process runs: it was spawned and has not ended.

@@ -201,7 +201,10 @@ impl Driver {
             .exits()
             .map(|exit| convert::exit(exit, &self.clock))
             .collect();
-        let text = explain::story(told, self.clock.now(), |worker| self.workers.seen(worker));
+        let lacking = self.workers.homes.resources.lacking(&params.watcher);
+        let streams = self.workers.streams.story(name.as_str());
+        let seen = |worker| self.workers.seen(worker);
+        let text = explain::story(told, lacking, &streams, self.clock.now(), seen);
         let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
         let reply = reply::Explain {
             watcher,

@@ -4,10 +4,11 @@
 use super::calls::Outcome;
 use super::connection::Ask;
 use super::driver::Driver;
+use super::homes::Homes;
 use super::{access, convert};
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
-use crate::config::{Change, Diagnostic, Errors, OnChange, Store, WatcherChange};
+use crate::config::{Change, Diagnostic, Errors, OnChange, Store, Watcher, WatcherChange};
 use crate::core::{Announcement, Command, Input, Name, Request, RequestId, WatcherSpec};
 
 impl Driver {
@@ -123,6 +124,7 @@ impl Driver {
             keep_processes: params.keep_processes.unwrap_or(false),
         };
         let store = self.store.remove(&params.watcher);
+        let store = store.map_err(|errors| invalid_config(&errors))?;
         self.keep_if_accepted(store, &command)?;
         Ok(Outcome::Ask {
             command,
@@ -200,11 +202,13 @@ impl Driver {
     /// Puts a configuration in force unless core would refuse what it means.
     fn keep_if_accepted(&mut self, store: Store, command: &Command) -> Result<(), Error> {
         self.pursue();
-        if let Err(refusal) = self.core.would_accept(command) {
+        let accepted = self.core.would_accept(command);
+        let accepted = accepted.map_err(|refusal| convert::refusal(refusal, &self.clock));
+        if let Err(error) = accepted.and_then(|()| self.limit(&store, command)) {
             let old = self.store.config().watchers.clone();
             let back = store.diff(&self.store);
             self.recipes.update(&old, &back, self.sockets.configured());
-            return Err(convert::refusal(refusal, &self.clock));
+            return Err(error);
         }
         let before = std::mem::replace(&mut self.store, store);
         self.await_demands_anew();
@@ -223,6 +227,44 @@ impl Driver {
             }
         }
         self.examine_anew();
+    }
+
+    /// Holds the watchers of a configuration to what they ask for in it. If one cannot be, all are held to
+    /// what they were.
+    fn limit(&mut self, store: &Store, command: &Command) -> Result<(), Error> {
+        let homes = &mut self.workers.homes;
+        let limit = |homes: &mut Homes, watcher: &Watcher| match homes.resources.want(watcher)? {
+            true => homes.limit(&watcher.name),
+            false => Ok(()),
+        };
+        let mut watchers = store.config().watchers.iter();
+        let refused = watchers
+            .by_ref()
+            .find_map(|watcher| limit(homes, watcher).err().map(|error| (watcher, error)));
+        let Some((refused, error)) = refused else {
+            return Ok(());
+        };
+        let old = self.store.config();
+        for watcher in &store.config().watchers {
+            match old.watcher(&watcher.name) {
+                None => homes.resources.forget_watcher(&watcher.name),
+                Some(old) if old.resources == watcher.resources && old.oom == watcher.oom => {}
+                Some(old) => {
+                    homes.resources.want_anyway(old);
+                    // Those that could not be limited before are as they were.
+                    let _ = homes.limit(&old.name);
+                }
+            }
+        }
+        let whole = matches!(command, Command::Apply { .. });
+        Err(Error::InvalidOption {
+            option: match whole {
+                true => format!("watcher.{}.{}", refused.name, error.key()),
+                false => error.key().to_owned(),
+            },
+            reason: error.to_string(),
+            suggestion: None,
+        })
     }
 
     pub(super) fn forget_recipes(&mut self) {

@@ -32,7 +32,7 @@ use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::{Ready, Store};
 use crate::core::{
     Action, ExitReason, Input, Name, Probe, ProcessState, Reply, RequestId, Revision, Shutdown,
-    SignalId, Supervisor, WorkerId,
+    SignalId, Supervisor, WatcherState, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -138,6 +138,13 @@ impl Driver {
             if let Some(ended) = self.ended {
                 self.examiner.end_all();
                 self.hooks.end().await;
+                let at_once = async {
+                    if ended.why != ExitReason::AskedAtOnce {
+                        interrupt(&mut signals).await;
+                    }
+                };
+                let left = self.workers.streams.loggers.end(at_once).await;
+                left.iter().for_each(|home| self.workers.homes.let_go(home));
                 self.workers.streams.drain();
                 if ended.left == 0 {
                     self.workers.homes.end_strangers();
@@ -288,6 +295,16 @@ impl Driver {
             let actions = self.core.handle_all(self.clock.now(), inputs);
             self.carry_out_all(actions);
         }
+        let core = &self.core;
+        self.workers.streams.loggers.tidy(|watcher| {
+            let watcher = core.watcher(&Name::from(watcher));
+            watcher.is_none_or(|watcher| {
+                matches!(
+                    watcher.state(),
+                    WatcherState::Stopped | WatcherState::Failed
+                )
+            })
+        });
     }
 
     /// Kills that nothing but talk comes between are done together: to look for the tree of one
@@ -394,7 +411,15 @@ impl Driver {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
-            Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
+            Action::Removed { watcher } => {
+                self.workers.homes.remove_watcher(watcher.as_str());
+                self.workers.streams.forget_watcher(watcher.as_str());
+                // It may have come back meanwhile.
+                if self.store.config().watcher(watcher.as_str()).is_none() {
+                    let resources = &mut self.workers.homes.resources;
+                    resources.forget_watcher(watcher.as_str());
+                }
+            }
             Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
         }
     }
@@ -552,6 +577,16 @@ fn silence(worker: WorkerId, ready: &Ready) -> Option<Input> {
     };
     let why = why.to_owned();
     Some(Input::NotReady { worker, why })
+}
+
+/// Waits until somebody wants the end at once.
+async fn interrupt(signals: &mut Signals) {
+    while let Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)).await {
+        if signal == signal_hook::consts::SIGINT {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {

@@ -5,11 +5,12 @@
 //!     supervisor/                circusd, where systemd puts it (DelegateSubgroup=)
 //!     watchers/web/3/            one worker and all it forks
 //!     hooks/web.before_start.7/  one run of a hook, so that no freezing or killing of workers hits it
+//!     loggers/web.stdout.2/      one run of a program that reads what workers write
 //! ```
 //!
 //! Where the group is not our unit's own, everything is below `BASE/circusd-INSTANCE/` instead, as
 //! others may have groups there too. A place's group is reused by the next process there, so a
-//! respawn neither makes nor removes a directory.
+//! respawn neither makes nor removes a directory. What they are held to is in `resources`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -19,6 +20,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::resources::{Resources, Unlimited};
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
@@ -96,6 +98,8 @@ pub(super) struct Homes {
     spent: BTreeSet<PathBuf>,
     /// Those who were let go, where there are no cgroups.
     free: Vec<Origin>,
+    /// What the groups are held to.
+    pub(super) resources: Resources,
 }
 
 /// The home of one worker, or of one run of a hook.
@@ -115,6 +119,7 @@ impl Homes {
             _ => base.join(format!("circusd-{instance}")),
         });
         Homes {
+            resources: Resources::new(base, root.as_deref()),
             root,
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
@@ -135,7 +140,13 @@ impl Homes {
     /// What makes the homes of hooks.
     pub(super) fn for_hooks(&self) -> HookHomes {
         let root = self.root.as_ref().map(|root| root.join("hooks"));
-        HookHomes::new(root, &self.instance)
+        HookHomes::new(root, &self.instance, "CIRCUS_HOOK_RUN")
+    }
+
+    /// What makes the homes of loggers.
+    pub(super) fn for_loggers(&self) -> HookHomes {
+        let root = self.root.as_ref().map(|root| root.join("loggers"));
+        HookHomes::new(root, &self.instance, "CIRCUS_LOGGER_RUN")
     }
 
     /// The group of a place, made if it is not there, and anew if it must not be used again. While
@@ -152,6 +163,7 @@ impl Homes {
         let mut others = 1..;
         while self.spent.contains(&path) {
             if remove(path.clone()) {
+                self.resources.forget_place(&path);
                 self.spent.remove(&path);
             } else if let Some(other) = others.next() {
                 path = groups.join(format!("{wid}.{other}"));
@@ -159,11 +171,25 @@ impl Homes {
         }
         match Cgroup::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match groups.is_dir() {
+                    true => self.resources.forget_place(&path),
+                    false => self.resources.forget_groups(&groups),
+                }
                 std::fs::create_dir_all(&path)?;
                 Cgroup::open(path).map(Some)
             }
             opened => opened.map(Some),
         }
+    }
+
+    /// Brings what a watcher is held to into force for the processes that run.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that cannot be had.
+    pub(super) fn limit(&mut self, watcher: &str) -> Result<(), Unlimited> {
+        let path = self.watcher_path(watcher);
+        self.resources.apply(watcher, path.as_deref())
     }
 
     /// The variable by which a worker and its children are known where there is no group.
@@ -269,15 +295,19 @@ impl Homes {
         if let Some(path) = self.watcher_path(watcher)
             && remove(path.clone())
         {
+            self.resources.forget_groups(&path);
             self.spent.retain(|spent| !spent.starts_with(&path));
         }
     }
 
     /// Removes everything that we have made and that is empty.
-    pub(super) fn remove_all(&self) {
+    pub(super) fn remove_all(&mut self) {
         if let Some(root) = &self.root {
             remove(root.join("hooks"));
-            remove(root.join("watchers"));
+            remove(root.join("loggers"));
+            if remove(root.join("watchers")) {
+                self.resources.go_home();
+            }
             if root.ends_with(format!("circusd-{}", self.instance)) {
                 remove(root.clone());
             }

@@ -159,13 +159,14 @@ fn sentence(event: &Event, told: &types::Event) -> String {
             )
         }
         EventKind::Reap { pid, wid, exit } => {
-            let how = match exit.expected {
-                true => "as it was told to",
-                false => "by itself",
+            let how = match (exit.forced, exit.expected) {
+                (Some(_), _) => "",
+                (None, true) => " as it was told to",
+                (None, false) => " by itself",
             };
             let lived = seconds(&exit.runtime);
             format!(
-                "process {wid} (pid {pid}) {} {how}, after {lived}",
+                "process {wid} (pid {pid}) {}{how}, after {lived}",
                 ended(exit.status)
             )
         }

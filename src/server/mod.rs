@@ -1,6 +1,7 @@
 //! Makes it so: the daemon's loop, its connections, its processes.
 //!
-//! The only room that waits. One thread; `driver` owns core and carries out what it says,
+//! The only room that waits. One thread, but for those that write files of output
+//! (`streams/writers` says why); `driver` owns core and carries out what it says,
 //! `connection` serves one client, `workers` holds the processes, and `convert` is the one place
 //! where the words of core, configuration and API meet.
 //!
@@ -16,9 +17,10 @@
 //! ```
 //!
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
-//! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
-//! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
+//! gives each worker a cgroup or what stands in for one, `resources` says what that is held to and
+//! `want` what comes of it, `streams` is the worker's output, `program` all else that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
+//! `said` takes what the programs beside the workers, hooks and loggers, say to the log.
 //! `hooks` asks what core wants to have asked, each in a task of its own; `examine` finds out whether
 //! processes are ready and healthy; `probes` are the questions that need no program, and `messages`
 //! what processes say by themselves.
@@ -44,6 +46,8 @@ mod notify;
 mod probes;
 mod program;
 mod recipes;
+mod resources;
+mod said;
 mod sockets;
 mod start;
 mod state;
@@ -51,6 +55,7 @@ mod stats;
 mod stderr;
 mod streams;
 mod wakeups;
+mod want;
 mod workers;
 
 pub use flags::{command, sources};

@@ -9,6 +9,7 @@ use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
+use super::resources::Unlimited;
 use crate::config::{self, Expanded, Identity, Watcher};
 use crate::core::SpawnFailure;
 use crate::sys::spawn::{Command, IoClass, Ioprio, SpawnError, Stage};
@@ -295,6 +296,15 @@ pub(super) fn failure_at(stage: &str, file: Option<&Path>, error: &io::Error) ->
         failure.error = format!("failed to start: {stage} '{}': {error}", file.display());
     }
     failure
+}
+
+/// It asks for a limit that cannot be had.
+pub(super) fn unlimited(unlimited: &Unlimited) -> SpawnFailure {
+    SpawnFailure {
+        stage: unlimited.stage().to_owned(),
+        errno: unlimited.errno(),
+        error: format!("failed to start: {unlimited}"),
+    }
 }
 
 /// The kernel refused to start it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook_tokio::Signals;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
@@ -29,7 +29,7 @@ use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, State};
-use super::streams::Streams;
+use super::streams::{Loggers, Streams};
 use super::workers::Workers;
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
@@ -272,7 +272,8 @@ async fn serve(
     listener: std::os::unix::net::UnixListener,
     reload_log: journal::Reload,
 ) -> Result<Ended, StartError> {
-    let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2]);
+    // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
+    let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
     let signals = signals.map_err(because("failed to listen to signals"))?;
     listener
         .set_nonblocking(true)
@@ -339,22 +340,23 @@ fn assemble(
         oom_score_adj: None,
         privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
     });
-    let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
     let homes = Homes::new(base, &state.instance);
-    let for_hooks = homes.for_hooks();
-    let workers = Workers::new(homes, streams, shared.budget, state.notify());
-    let (ground, left) = Ground::new(
-        for_hooks,
-        shared.budget,
-        Rc::clone(&surroundings),
-        Rc::clone(&workers.known),
-    );
-    let hooks = Hooks::new(ground, left);
+    let known = Rc::default();
+    let ground = |homes| {
+        let (surroundings, known) = (Rc::clone(&surroundings), Rc::clone(&known));
+        Ground::new(homes, shared.budget, surroundings, known)
+    };
+    let for_hooks = ground(homes.for_hooks());
+    let examiner = Examiner::new(Rc::clone(&for_hooks));
+    let hooks = Hooks::new(for_hooks);
+    let loggers = Loggers::new(ground(homes.for_loggers()));
+    let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
+    let workers = Workers::new(homes, streams, shared.budget, known, state.notify());
     Ok(Driver {
         core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
         clock,
         workers,
-        examiner: Examiner::new(hooks.ground()),
+        examiner,
         hooks,
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
@@ -411,6 +413,9 @@ impl Driver {
         self.core
             .would_accept(&command)
             .map_err(because("cannot start"))?;
+        for watcher in &self.store.config().watchers {
+            self.workers.homes.resources.want_anyway(watcher);
+        }
         self.ask_core(command);
         Ok(())
     }

@@ -131,6 +131,7 @@ pub(super) fn check_expect(expect: &[u16], http: bool, table: &Table) -> Result<
     }
 }
 
+/// A problem with one key of a table, which has it.
 pub(super) fn problem_at(table: &Table, key: &str, reason: &str) -> Problem {
     let entry = table.iter().find(|entry| entry.key == key);
     let entry = entry.expect("the caller has found it in the table");

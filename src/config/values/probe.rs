@@ -43,7 +43,10 @@ impl<T: FromText> Placed<T> {
 
 /// A probe is no process of the watcher: it inherits none of its sockets.
 fn filling(wid: u32) -> Filling<'static> {
-    Filling { wid, sockets: &[] }
+    Filling {
+        wid,
+        ..Filling::default()
+    }
 }
 
 fn without_sockets(node: &Node, text: &Template) -> Result<(), Problem> {

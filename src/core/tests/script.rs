@@ -7,6 +7,8 @@
 //!   a: spawn 1
 //! ```
 //!
+//! `5 why a` is answered with its state and the reason.
+//!
 //! Left out of what follows: `Forget`, `Progress`, and the events that go with an answer of a hook.
 
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub(super) fn spec(name: &str, numprocesses: u32) -> WatcherSpec {
         numprocesses,
         singleton: false,
         priority: 0,
+        after: Vec::new(),
+        requires: Vec::new(),
         autostart: false,
         on_demand: false,
         warmup_delay: Duration::ZERO,
@@ -154,6 +158,10 @@ impl Player {
                 panic!("what is '{line}'?")
             };
             let Ok(at) = at.parse::<u64>() else { continue };
+            if let Some(name) = inputs.strip_prefix("why ") {
+                let _ = writeln!(told, "{line}\n  {}", self.why(&Name::from(name)));
+                continue;
+            }
             let now = Time::from_micros(at * 1000);
             // What stands on one line, with commas, arrives in one batch.
             let parsed: Vec<Input> = inputs.split(", ").map(|text| self.input(text)).collect();
@@ -170,6 +178,14 @@ impl Player {
             );
         }
         told
+    }
+
+    fn why(&self, name: &Name) -> String {
+        let watcher = self.core.watcher(name).expect("a watcher of the script");
+        match watcher.reason() {
+            Some(why) => format!("{:?}, {:?}: {}", watcher.state(), why.cause, why.text),
+            None => format!("{:?}, simply", watcher.state()),
+        }
     }
 
     fn input(&mut self, text: &str) -> Input {
@@ -195,6 +211,35 @@ impl Player {
                 },
             },
             ["ready", w] => Input::Ready { worker: worker(w) },
+            ["not", "ready", w] => Input::NotReady {
+                worker: worker(w),
+                why: "it loads".into(),
+            },
+            ["extended", w, by] => Input::Extended {
+                worker: worker(w),
+                by: Duration::from_millis(by.parse().unwrap()),
+            },
+            ["alive", w] => Input::Alive { worker: worker(w) },
+            ["watchdog", w, interval] => Input::WatchdogSet {
+                worker: worker(w),
+                interval: Duration::from_millis(interval.parse().unwrap()),
+            },
+            ["unfit", w] => Input::Unfit {
+                worker: worker(w),
+                fault: Fault::Health,
+                error: "answered 500".into(),
+            },
+            ["served", w, requests] => Input::Served {
+                worker: worker(w),
+                requests: requests.parse().unwrap(),
+            },
+            ["oom", w] => Input::OutOfMemory {
+                worker: worker(w),
+                peak: None,
+                limit: None,
+            },
+            ["killed", w] => exited(worker(w), ExitStatus::Signaled(9), true),
+            ["done", w] => exited(worker(w), ExitStatus::Exited(0), true),
             ["ended", w] => ended(worker(w), true),
             ["ended", w, "leaving"] => ended(worker(w), false),
             ["reached", w] => Input::Signalled {
@@ -263,20 +308,30 @@ impl Player {
                 spec: Box::new(demanded(name)),
                 start: false,
             },
-            ["renew", name, number] => {
-                let spec = self
-                    .specs
-                    .iter_mut()
-                    .find(|spec| spec.name == Name::from(*name));
-                let spec = spec.expect("a watcher of the script");
+            ["renew", name, number] => self.set(name, |spec| {
                 spec.revision.0 += 1;
                 spec.numprocesses = number.parse().unwrap();
-                Command::Set {
-                    spec: Box::new(spec.clone()),
-                    keys: vec!["cmd".into()],
-                }
+            }),
+            ["patience", name, millis] => {
+                let timeout = Duration::from_millis(millis.parse().unwrap());
+                self.set(name, |spec| spec.ready = Readiness::Told { timeout })
+            }
+            ["requires", name, rest @ ..] => {
+                let requires = names(rest);
+                self.set(name, |spec| spec.requires = requires)
             }
             _ => panic!("what is {words:?}?"),
+        }
+    }
+
+    fn set(&mut self, name: &str, change: impl FnOnce(&mut WatcherSpec)) -> Command {
+        let name = Name::from(name);
+        let spec = self.specs.iter_mut().find(|spec| spec.name == name);
+        let spec = spec.expect("a watcher of the script");
+        change(spec);
+        Command::Set {
+            spec: Box::new(spec.clone()),
+            keys: vec!["cmd".into()],
         }
     }
 
@@ -350,9 +405,13 @@ impl Player {
 }
 
 fn ended(worker: WorkerId, emptied: bool) -> Input {
+    exited(worker, ExitStatus::Exited(1), emptied)
+}
+
+fn exited(worker: WorkerId, status: ExitStatus, emptied: bool) -> Input {
     Input::Exited {
         worker,
-        status: ExitStatus::Exited(1),
+        status,
         emptied,
     }
 }
@@ -375,8 +434,13 @@ fn event_text(event: &Event) -> Option<String> {
     let what = match &event.kind {
         EventKind::Spawn { wid, .. } => format!("spawn {wid}"),
         EventKind::Ready { wid, .. } => format!("ready {wid}"),
-        EventKind::Reap { wid, exit, .. } if exit.expected => format!("reap {wid}"),
-        EventKind::Reap { wid, .. } => format!("reap {wid} unexpected"),
+        EventKind::Reap { wid, exit, .. } => {
+            let unexpected = if exit.expected { "" } else { " unexpected" };
+            let forced = exit
+                .forced
+                .map_or(String::new(), |forced| format!(" {forced:?}"));
+            format!("reap {wid}{unexpected}{forced}")
+        }
         EventKind::Kill { wid, signal, .. } => format!("kill {wid} {signal}"),
         EventKind::SpawnFailed { wid, .. } => format!("spawn_failed {wid}"),
         EventKind::Start { .. } => "start".into(),

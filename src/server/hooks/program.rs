@@ -14,6 +14,7 @@ use super::{Occasion, Scene};
 use crate::api::types::Object;
 use crate::config::Expanded;
 use crate::core::{HookAnswer, SpawnFailure};
+use crate::server::said::{Said, drain, read};
 use crate::server::{convert, program};
 use crate::sys::pidfd::ExitStatus;
 use crate::sys::spawn::{self, Command};
@@ -22,14 +23,8 @@ use crate::sys::spawn::{self, Command};
 /// and thrown away, so that the program does not wait for us.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// How much of standard error goes to the log in one run.
-const LOG_BYTES_MAX: usize = 64 * 1024;
-
-/// A longer line is told in pieces.
-const LINE_BYTES_MAX: usize = 4096;
-
-/// How much is read at once.
-const READ_BYTES: usize = 8 * 1024;
+/// How much is kept of a line that says why a probe has failed.
+const COMPLAINT_BYTES_MAX: usize = 4096;
 
 /// Runs the program. Dropping the future ends it with all that it has started.
 pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
@@ -122,7 +117,7 @@ fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<
 impl Running {
     async fn finish(mut self, scene: &Scene) -> HookAnswer {
         let mut answer = Kept::default();
-        let mut log = Log::new(scene);
+        let mut log = Complaints::new(scene);
         let mut input = Some(self.input);
         let talk = async {
             tokio::join!(
@@ -160,40 +155,6 @@ async fn feed(input: &mut Option<pipe::Sender>, scene: &Scene) {
     line.push(b'\n');
     // It has closed its end, or is gone: its answer counts all the same.
     let _ = input.write_all(&line).await;
-}
-
-/// Reads until all writers are gone. May be dropped at any point: nothing is lost.
-async fn read(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        if from.readable().await.is_err() {
-            return;
-        }
-        match from.try_read(&mut buffer) {
-            Ok(0) => return,
-            Ok(length) => {
-                take(&buffer[..length]);
-                // Who writes faster than we read would keep this task, and with it the loop, busy for
-                // ever: not even its time would be over.
-                tokio::task::yield_now().await;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
-/// Takes what is in the pipe and waits for nothing: all that the program itself has written is
-/// there by now. A pipe holds no more than that (pipe(7), unless root has set it higher).
-fn drain(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
-    const PIPE_BYTES: usize = 1 << 20;
-    let mut buffer = vec![0; READ_BYTES];
-    for _ in 0..PIPE_BYTES / READ_BYTES {
-        match from.try_read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(length) => take(&buffer[..length]),
-        }
-    }
 }
 
 /// The end of standard output.
@@ -276,85 +237,54 @@ fn understand(status: ExitStatus, answer: Kept, complaint: Option<&str>) -> Hook
     }
 }
 
-/// Standard error on its way to the log. That of a probe, which may be asked once a second, is kept
-/// instead: its last line.
-struct Log<'a> {
-    scene: &'a Scene,
-    line: Vec<u8>,
-    last: Vec<u8>,
-    told: usize,
-    dropped: usize,
+/// Standard error: of a hook it goes to the log. Of a probe, which may be asked once a second, the last
+/// line is kept instead.
+enum Complaints {
+    Logged(Said),
+    Kept { line: Vec<u8>, last: Vec<u8> },
 }
 
-impl<'a> Log<'a> {
-    fn new(scene: &'a Scene) -> Log<'a> {
-        Log {
-            scene,
-            line: Vec::new(),
-            last: Vec::new(),
-            told: 0,
-            dropped: 0,
+impl Complaints {
+    fn new(scene: &Scene) -> Complaints {
+        match scene.occasion {
+            Occasion::Hook(hook) => {
+                let (watcher, hook) = (&scene.watcher, hook.as_str());
+                Complaints::Logged(Said::new(format!("{watcher}: hook {hook}")))
+            }
+            Occasion::Readiness | Occasion::Health => Complaints::Kept {
+                line: Vec::new(),
+                last: Vec::new(),
+            },
         }
     }
 
     fn push(&mut self, bytes: &[u8]) {
+        let (line, last) = match self {
+            Complaints::Logged(said) => return said.push(bytes),
+            Complaints::Kept { line, last } => (line, last),
+        };
         for byte in bytes {
             match byte {
-                b'\n' => self.end_line(),
-                byte => self.line.push(*byte),
-            }
-            if self.line.len() == LINE_BYTES_MAX {
-                self.end_line();
+                b'\n' if line.trim_ascii().is_empty() => line.clear(),
+                b'\n' => *last = std::mem::take(line),
+                // The rest of a line that is too long is not worth its memory.
+                byte if line.len() < COMPLAINT_BYTES_MAX => line.push(*byte),
+                _ => {}
             }
         }
     }
 
-    fn is_kept(&self) -> bool {
-        match self.scene.occasion {
-            Occasion::Hook(_) => false,
-            Occasion::Readiness | Occasion::Health => true,
-        }
-    }
-
-    /// The last line, if it is kept.
-    fn finish(mut self) -> Option<String> {
-        if !self.line.is_empty() {
-            self.end_line();
-        }
-        let text = String::from_utf8_lossy(&self.last);
+    /// The last line, if it is kept, fit to be shown.
+    fn finish(self) -> Option<String> {
+        let Complaints::Kept { line, last } = self else {
+            return None;
+        };
+        let line = match line.trim_ascii().is_empty() {
+            true => last,
+            false => line,
+        };
+        let text = String::from_utf8_lossy(&line);
         let text = text.replace(char::is_control, " ").trim().to_owned();
         Some(text).filter(|text| !text.is_empty())
-    }
-
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if self.is_kept() {
-            if !line.trim_ascii().is_empty() {
-                self.last = line;
-            }
-            return;
-        }
-        if self.told + line.len() > LOG_BYTES_MAX {
-            self.dropped += line.len();
-            return;
-        }
-        // An empty line costs something too.
-        self.told += line.len() + 1;
-        let (watcher, hook) = (&self.scene.watcher, self.scene.occasion.as_str());
-        tracing::info!("{watcher}: hook {hook}: {}", String::from_utf8_lossy(&line));
-    }
-}
-
-impl Drop for Log<'_> {
-    /// Also where the program was cut short: what it has said last says most.
-    fn drop(&mut self) {
-        if !self.line.is_empty() {
-            self.end_line();
-        }
-        if self.dropped > 0 {
-            let (watcher, hook) = (&self.scene.watcher, self.scene.occasion.as_str());
-            let dropped = self.dropped;
-            tracing::warn!("{watcher}: hook {hook}: {dropped} more bytes on its standard error");
-        }
     }
 }
