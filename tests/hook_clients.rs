@@ -197,6 +197,19 @@ fn a_watcher_that_comes_later_is_asked_about_too() {
 }
 
 #[test]
+fn only_extended_stats_has_data() {
+    let daemon = Daemon::start(WEB);
+    let mut client = Client::register(&daemon, before_start());
+    let mut starter = send_start(&daemon);
+    let (invocation, _) = client.asked();
+    let data = json!({"result": true, "data": {}});
+    let refused = answer(&daemon, data, invocation).expect_err("it adds nothing");
+    assert_eq!(refused.parameters["parameter"], "data");
+    answer(&daemon, json!({"result": true}), invocation).expect("it still waits");
+    starter.receive_reply().expect("it was started");
+}
+
+#[test]
 fn a_wrong_registration_is_refused() {
     let daemon = Daemon::start(WEB);
     let refused = |parameters: Value| {
@@ -215,11 +228,6 @@ fn a_wrong_registration_is_refused() {
     assert_eq!(refused(timeout), invalid("timeout_usec"));
     let nobody = json!({"hooks": ["before_start"], "watchers": "nobody"});
     assert_eq!(refused(nobody).0, "io.circusd.NoSuchWatcher");
-    let data = json!({"invocation": 1, "result": true, "data": {}});
-    let data = daemon
-        .call("HookResult", data)
-        .expect_err("no hook adds anything");
-    assert_eq!(data.parameters["parameter"], "data");
     let unknown = answer(&daemon, json!({"result": true}), 7).expect_err("nobody has asked");
     assert_eq!(unknown.error, "io.circusd.NoSuchInvocation");
 }

@@ -958,7 +958,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__stats)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --interval --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --extended --interval --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

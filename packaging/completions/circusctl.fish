@@ -80,6 +80,7 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l socket -d 
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l interval -d 'Take a sample this often until interrupted' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l json -d 'Print each reply, or the error, as one line of JSON'
+complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l extended -d 'Ask the hook extended_stats of each watcher for more'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l timeout -d 'Give up after this time, with exit code 4' -r

@@ -18,8 +18,8 @@ const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd
 
 const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
 
-const NOT_ONE_S_ROLE: &str =
-    "The section [access] of its configuration says who may do what; see circusd(8).";
+const NOT_ONE_S_ROLE: &str = "The sections [access] and [hooks] of its configuration say who may \
+    do what; its log says which of them has refused this.";
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]

@@ -12,10 +12,10 @@ use super::kind::{Kind, Problem};
 use super::node::{Node, Place, Table};
 use super::table::Settings;
 use super::values::{
-    Command, FileOutput, HOOK_TIMEOUT, NumProcesses, Output, UseSockets, unclosed_quote,
+    Command, FileOutput, HOOK_TIMEOUT, Hook, NumProcesses, Output, UseSockets, unclosed_quote,
 };
 use super::variables::Context;
-use super::{Access, Circusd, Socket, Watcher, socket};
+use super::{Access, Circusd, DaemonHooks, HookForm, Socket, Watcher, socket};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub watchers: Vec<Watcher>,
     /// The sockets in the order written.
     pub sockets: Vec<Socket>,
+    /// `[hooks]`.
+    pub hooks: DaemonHooks,
     /// `[access]`.
     pub access: Access,
 }
@@ -60,6 +62,7 @@ pub(crate) fn build(
     };
     let circusd: Option<Circusd> = builder.section("circusd", &document.circusd);
     let access = builder.section("access", &document.access);
+    let hooks = builder.hooks();
     builder.sockets();
     let proxy = circusd.as_ref().and_then(|c| c.http_proxy.as_deref());
     let hook_timeout = circusd.as_ref().map_or(HOOK_TIMEOUT, |c| c.hook_timeout);
@@ -75,15 +78,18 @@ pub(crate) fn build(
         .collect();
     let dependencies = dependencies::check(document, &watchers);
     builder.errors.extend(dependencies);
-    let (Some(mut circusd), Some(access), true) = (circusd, access, builder.errors.is_empty())
+    let (Some(mut circusd), Some(mut hooks), Some(access), true) =
+        (circusd, hooks, access, builder.errors.is_empty())
     else {
         return Err(builder.errors);
     };
     circusd.state_dir = circusd.find_state_dir(cx);
+    hooks.limit(hook_timeout);
     Ok(Config {
         circusd,
         watchers,
         sockets: builder.sockets,
+        hooks,
         access,
     })
 }
@@ -145,6 +151,20 @@ impl Builder<'_> {
                 None
             }
         }
+    }
+
+    fn hooks(&mut self) -> Option<DaemonHooks> {
+        let table = &self.document.hooks;
+        let hooks: DaemonHooks = self.section("hooks", table)?;
+        let asks_clients = |hook: &Hook| hook.form == HookForm::Plugin;
+        if hooks.pre_start.0.iter().any(asks_clients)
+            && let Some(node) = table.get("pre_start")
+        {
+            let reason = "no client can have registered before circusd answers";
+            let problem = Problem::new(node, reason).inside("plugin");
+            self.errors.push(diagnose("hooks.pre_start", problem));
+        }
+        Some(hooks)
     }
 
     fn sockets(&mut self) {

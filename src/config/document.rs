@@ -16,6 +16,7 @@ use super::variables::Context;
 pub(crate) struct Document {
     pub(crate) circusd: Table,
     pub(crate) defaults: Table,
+    pub(crate) hooks: Table,
     pub(crate) access: Table,
     /// `[env]`.
     pub(crate) env: Table,
@@ -104,8 +105,10 @@ impl Named {
     }
 }
 
-const SECTIONS: [&str; 6] = ["circusd", "defaults", "env", "watcher", "socket", "access"];
-const LATER_SECTIONS: [&str; 2] = ["hooks", "plugin"];
+const SECTIONS: [&str; 7] = [
+    "circusd", "defaults", "env", "watcher", "socket", "hooks", "access",
+];
+const LATER_SECTIONS: [&str; 1] = ["plugin"];
 
 impl Document {
     /// Sorts a parsed file into its sections; every fault of it is added to `errors`.
@@ -138,6 +141,7 @@ impl Document {
         match key.as_str() {
             "circusd" => self.circusd = checker.section(Section::Circusd, "circusd.", table),
             "defaults" => self.defaults = checker.section(Section::Watcher, "defaults.", table),
+            "hooks" => self.hooks = checker.section(Section::Hooks, "hooks.", table),
             "access" => self.access = checker.section(Section::Access, "access.", table),
             "watcher" => self.watchers.read(Section::Watcher, table, checker),
             "socket" => self.sockets.read(Section::Socket, table, checker),
@@ -171,6 +175,7 @@ impl Document {
     pub(crate) fn overlay(&mut self, later: Self) {
         merge(Section::Circusd, &mut self.circusd, later.circusd);
         merge(Section::Watcher, &mut self.defaults, later.defaults);
+        merge(Section::Hooks, &mut self.hooks, later.hooks);
         merge(Section::Access, &mut self.access, later.access);
         later.env.into_iter().for_each(|e| self.env.insert(e));
         for (pattern, variables) in later.env_patterns {

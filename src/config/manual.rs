@@ -51,6 +51,7 @@ fn title(section: Section) -> &'static str {
         Section::Circusd => "[circusd]",
         Section::Watcher => "[watcher.NAME]",
         Section::Socket => "[socket.NAME]",
+        Section::Hooks => "[hooks]",
         Section::Access => "[access]",
     }
 }
@@ -80,6 +81,11 @@ fn prose(section: Section) -> &'static [&'static str] {
              has gone. If one cannot be opened, nothing changes. An Internet socket keeps its \
              address and port until it is closed, so one that is to differ in anything else \
              needs another port.",
+        ],
+        Section::Hooks => &[
+            "What circusd asks at the turning points of its own life. Each is a command, a table, or \
+             an array of tables, as the hooks of a watcher are; see circusd-hooks(7). Programs run \
+             as circusd does: as its user, with its environment.",
         ],
         Section::Access => &[
             "Who may do what, by the user and groups of whoever connects. Users and groups are \

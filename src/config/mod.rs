@@ -1,7 +1,7 @@
 //! Files and flags in, checked settings out: what circusd.toml(5) promises.
 //!
-//! The rows in `circusd`, `watcher`, `socket` and `access` are the only list of settings; parser, `Get`,
-//! `Set`, the manual and the JSON Schema all read them. A [`Store`] holds where every value came
+//! The rows in `circusd`, `watcher`, `socket`, `hooks` and `access` are the only list of settings;
+//! parser, `Get`, `Set`, the manual and the JSON Schema all read them. A [`Store`] holds where every value came
 //! from and is never changed: whoever wants a change gets another store, or all the reasons why
 //! not.
 //!
@@ -17,6 +17,7 @@ mod document;
 mod environment;
 mod expand;
 mod files;
+mod hooks;
 mod kind;
 mod manual;
 mod node;
@@ -44,6 +45,7 @@ pub use circusd::{Circusd, directory_in_tmp};
 pub use diagnostic::{Diagnostic, Errors};
 pub use environment::Environment;
 pub use expand::{Expanded, Keeping, LineFormat, Stream};
+pub use hooks::{DaemonHook, DaemonHooks};
 pub use kind::Range;
 pub use manual::{Chapter, command_line_help, manual, manual_roff};
 pub use node::Origin;

@@ -17,6 +17,7 @@ use super::variables::Context;
 pub(crate) enum Target {
     Circusd,
     Defaults,
+    Hooks,
     Access,
     /// `[env]`: the key is the variable.
     Env,
@@ -41,6 +42,7 @@ impl Target {
     fn section(&self) -> Option<Section> {
         match self {
             Self::Circusd => Some(Section::Circusd),
+            Self::Hooks => Some(Section::Hooks),
             Self::Access => Some(Section::Access),
             Self::Defaults | Self::Watcher(_) => Some(Section::Watcher),
             Self::Socket(_) => Some(Section::Socket),
@@ -53,6 +55,7 @@ impl Target {
         match self {
             Self::Circusd => "circusd.".into(),
             Self::Defaults => "defaults.".into(),
+            Self::Hooks => "hooks.".into(),
             Self::Access => "access.".into(),
             Self::Env => "env.".into(),
             Self::EnvPattern(pattern) => format!("env.{pattern}."),
@@ -66,7 +69,7 @@ impl Target {
         let depth = match parts.first().map(String::as_str) {
             Some("watcher" | "socket") => 2,
             Some("env") if parts.len() == 3 => 2,
-            Some("circusd" | "defaults" | "access" | "env") => 1,
+            Some("circusd" | "defaults" | "hooks" | "access" | "env") => 1,
             Some(other) => return Err(format!("unknown section '{other}'")),
             None => return Err("names no setting".into()),
         };
@@ -83,6 +86,7 @@ impl Target {
             [_, pattern] => Self::EnvPattern(pattern.clone()),
             [section] if section == "env" => Self::Env,
             [section] if section == "defaults" => Self::Defaults,
+            [section] if section == "hooks" => Self::Hooks,
             [section] if section == "access" => Self::Access,
             _ => Self::Circusd,
         };
@@ -216,6 +220,7 @@ impl Override {
         let table = match &self.target {
             Target::Circusd => &mut document.circusd,
             Target::Defaults => &mut document.defaults,
+            Target::Hooks => &mut document.hooks,
             Target::Access => &mut document.access,
             Target::Env => &mut document.env,
             Target::EnvPattern(pattern) => document.env_pattern(pattern),

@@ -33,6 +33,7 @@ pub fn schema() -> Json {
                 "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:@-]*$", "maxLength": 128},
                 "additionalProperties": section(Section::Socket),
             },
+            "hooks": section(Section::Hooks),
             "access": section(Section::Access),
         },
         "patternProperties": user_keys(),

@@ -41,13 +41,21 @@ pub enum Section {
     Watcher,
     /// `[socket.NAME]`: a socket that workers inherit.
     Socket,
+    /// `[hooks]`: what the daemon asks.
+    Hooks,
     /// `[access]`: who may do what.
     Access,
 }
 
 impl Section {
     /// All of them, in the order of the manual.
-    pub const ALL: [Self; 4] = [Self::Circusd, Self::Watcher, Self::Socket, Self::Access];
+    pub const ALL: [Self; 5] = [
+        Self::Circusd,
+        Self::Watcher,
+        Self::Socket,
+        Self::Hooks,
+        Self::Access,
+    ];
 
     /// The name in a file.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +63,7 @@ impl Section {
             Self::Circusd => "circusd",
             Self::Watcher => "watcher",
             Self::Socket => "socket",
+            Self::Hooks => "hooks",
             Self::Access => "access",
         }
     }
@@ -65,6 +74,7 @@ impl Section {
             Self::Circusd => <super::Circusd as Settings>::ROWS,
             Self::Watcher => <super::Watcher as Settings>::ROWS,
             Self::Socket => <super::Socket as Settings>::ROWS,
+            Self::Hooks => <super::DaemonHooks as Settings>::ROWS,
             Self::Access => <super::Access as Settings>::ROWS,
         }
     }

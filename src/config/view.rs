@@ -20,7 +20,7 @@ const NAMES_MAX: usize = 64;
 pub struct SettingView {
     /// `circusd.log_level`, `watcher.web.cmd`; one entry of a collection: `watcher.web.env.LANG`.
     pub name: String,
-    /// `circusd`, `watcher.web`, `socket.web`, `access`.
+    /// `circusd`, `watcher.web`, `socket.web`, `hooks`, `access`.
     pub section: String,
     /// As written, or the default; null if there is neither.
     pub value: Json,
@@ -155,10 +155,11 @@ impl Store {
         changes
     }
 
-    /// The settings of `[circusd]` and `[access]` that differ in `new`.
+    /// The settings of `[circusd]`, `[hooks]` and `[access]` that differ in `new`.
     pub fn daemon_changes(&self, new: &Self) -> Vec<&'static Row> {
         let (old, new) = (self.config(), new.config());
         let mut rows = old.circusd.changed(&new.circusd);
+        rows.extend(old.hooks.changed(&new.hooks));
         rows.extend(old.access.changed(&new.access));
         rows
     }
@@ -248,6 +249,7 @@ impl Store {
         for (name, declared) in document.sockets.in_order() {
             collect(Section::Socket, &format!("socket.{name}"), &declared.table);
         }
+        collect(Section::Hooks, "hooks", &document.hooks);
         collect(Section::Access, "access", &document.access);
         views
     }

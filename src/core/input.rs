@@ -329,6 +329,32 @@ pub enum Announcement {
         /// Its column, from 1.
         column: Option<u64>,
     },
+    /// A hook has answered that core did not ask, and whose answer is nothing to it.
+    HookAnswered {
+        /// Whose hook; `None` for the supervisor's own.
+        watcher: Option<Name>,
+        /// Which.
+        hook: &'static str,
+        /// What it said.
+        answer: HookAnswer,
+        /// How long it took.
+        duration: Duration,
+        /// The process it was about: its place and its pid.
+        process: Option<(u32, i32)>,
+    },
+}
+
+impl Announcement {
+    /// The watcher that it is news of; `None` for the supervisor itself.
+    #[must_use]
+    pub fn watcher(&self) -> Option<&Name> {
+        match self {
+            Announcement::HookAnswered { watcher, .. } => watcher.as_ref(),
+            Announcement::Reloading
+            | Announcement::ConfigChanged { .. }
+            | Announcement::ConfigError { .. } => None,
+        }
+    }
 }
 
 /// How the supervisor is to end.

@@ -4,7 +4,7 @@ use super::supervisor::Supervisor;
 use super::timers::Timer;
 use super::watcher::{Phase, Wanted};
 use super::waves::Direction;
-use super::{Action, Cause, EventKind, ExitReason, Name, Refusal, Reply, Shutdown};
+use super::{Action, Cause, Command, EventKind, ExitReason, Input, Name, Refusal, Reply, Shutdown};
 use std::time::Duration;
 
 /// What is left after a kill of everything has so long to vanish before we go without it. The
@@ -114,6 +114,21 @@ impl Supervisor {
             .all(|watcher| watcher.phase == Phase::Stopped)
         {
             self.exit(why);
+        }
+    }
+
+    /// The exit was asked for, and may take its time: every request is still answered, and news
+    /// still told. Nothing else matters any more.
+    pub(super) fn record_afterwards(&mut self, input: Input) {
+        if let Input::Request(request) = input {
+            let result = match request.command {
+                Command::Quit => Ok(Reply::Done),
+                _ => Err(Refusal::ShuttingDown),
+            };
+            let request = request.id;
+            self.ctx.act(Action::Reply { request, result });
+        } else if let Input::Announce(news) = input {
+            self.announce(news);
         }
     }
 

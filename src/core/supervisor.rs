@@ -7,7 +7,10 @@ use super::shutdown::Ending;
 use super::timers::Timer;
 use super::watcher::{Phase, Wanted, Watcher};
 use super::waves::Waves;
-use super::{Action, EventKind, HookAnswer, HookId, Input, Limits, Name, Refusal, Time, WorkerId};
+use super::{
+    Action, Announcement, EventKind, HookAnswer, HookId, Input, Limits, Name, Refusal, Time,
+    WorkerId,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Decides what should happen.
@@ -74,7 +77,10 @@ impl Supervisor {
         );
         self.ctx.now = now;
         if self.ending.over() {
-            return Vec::new();
+            for input in inputs {
+                self.record_afterwards(input);
+            }
+            return std::mem::take(&mut self.ctx.actions);
         }
         for input in inputs {
             self.record(input);
@@ -224,10 +230,15 @@ impl Supervisor {
                 let answered = self.ctx.hook_answered(hook, answer);
                 self.hook_spoke(hook, answered);
             }
-            Input::Announce(news) => self.ctx.emit(None, EventKind::Announced(news)),
+            Input::Announce(news) => self.announce(news),
             Input::Deadline => {}
             Input::Shutdown(how) => self.shut_down(how),
         }
+    }
+
+    pub(super) fn announce(&mut self, news: Announcement) {
+        let watcher = news.watcher().cloned();
+        self.ctx.emit(watcher.as_ref(), EventKind::Announced(news));
     }
 
     fn due(&mut self, timer: Timer) {

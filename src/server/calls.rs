@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::connection::{Answer, Ask, since};
 use super::driver::{Driver, Waiting};
-use super::{access, convert, explain};
+use super::hooks::Wanted;
+use super::{access, convert, explain, journal};
 use crate::api::frame::{Reply, encode};
 use crate::api::method::Method;
 use crate::api::select::Selector;
@@ -29,6 +30,13 @@ pub(super) enum Outcome {
         /// What is said if it is granted, if not what core says.
         instead: Option<Vec<u8>>,
     },
+    /// Hooks are asked about these processes, and then this is the answer, again after the pause if
+    /// there is one.
+    Extend {
+        processes: Vec<types::ProcessStats>,
+        wanted: Vec<Wanted>,
+        pause: Option<Duration>,
+    },
 }
 
 impl Driver {
@@ -37,13 +45,15 @@ impl Driver {
         self.requests += 1;
         let role = ask.method.role();
         if !access::allows(&self.store.config().access, &ask.peer, role) {
-            let (method, uid) = (ask.method.name(), ask.peer.uid);
-            tracing::warn!("{method} is denied to the user with uid {uid}");
+            journal::denied(Some(ask.method.name()), &ask.peer, "[access] says no");
             let answer = encode(&Error::PermissionDenied {}, ask.terminator);
             // Whoever is gone needs no answer.
             let _ = ask.answer.send(Answer::Last(answer));
             return;
         }
+        let Some(ask) = self.keep_quit(ask) else {
+            return;
+        };
         match self.outcome(&ask) {
             Err(error) => {
                 let _ = ask
@@ -60,6 +70,11 @@ impl Driver {
             }) => {
                 self.request(ask, command, wait, instead);
             }
+            Ok(Outcome::Extend {
+                processes,
+                wanted,
+                pause,
+            }) => self.answer_extended(ask, processes, wanted, pause),
         }
     }
 
@@ -334,9 +349,6 @@ impl Driver {
     }
 
     fn stats(&mut self, ask: &Ask, params: &params::Stats) -> Result<Outcome, Error> {
-        if params.extended == Some(true) {
-            return Err(Error::invalid_parameter("extended"));
-        }
         let pause = match params.interval_usec.map(Duration::from_micros) {
             Some(pause) if pause < SAMPLE_PAUSE_MIN => {
                 return Err(Error::invalid_parameter("interval_usec"));
@@ -344,14 +356,26 @@ impl Driver {
             pause => pause,
         };
         let names = self.names(params.watchers.as_deref())?;
+        let pause = pause.filter(|_| ask.progress.is_some());
         let processes = self.samples(&names, &mut ask.samples.borrow_mut());
+        let wanted = match params.extended {
+            Some(true) => self.extended_stats(&processes),
+            Some(false) | None => Vec::new(),
+        };
+        if !wanted.is_empty() {
+            return Ok(Outcome::Extend {
+                processes,
+                wanted,
+                pause,
+            });
+        }
         let reply = reply::Stats { processes };
-        match (pause, ask.progress.is_some()) {
-            (Some(pause), true) => {
+        match pause {
+            Some(pause) => {
                 let message = encode(&Reply::continued(reply), ask.terminator);
                 Ok(Outcome::Now(Answer::Sample(message, pause)))
             }
-            _ => self.say(ask, reply),
+            None => self.say(ask, reply),
         }
     }
 }

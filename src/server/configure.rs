@@ -350,13 +350,17 @@ impl Driver {
             tracing::warn!("{warning}");
         }
         access::warn_of_nobodies(&self.store.config().access);
+        self.shared
+            .access
+            .replace(self.store.config().access.clone());
+        self.hooks.own.update(&self.store.config().hooks);
         // What no reload can change would otherwise look as if it were in force.
         let waiting =
             (daemon_changes.iter()).filter(|row| row.on_change == OnChange::RestartDaemon);
         for row in waiting {
+            let (section, key) = (row.section.as_str(), row.key);
             tracing::warn!(
-                "circusd.{}: changed, and in force only when circusd is started again",
-                row.key
+                "{section}.{key}: changed, and in force only when circusd is started again"
             );
         }
         let concerned = changes

@@ -15,12 +15,14 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::descriptors::Budget;
 use super::events::SharedLog;
-use super::hooks::Registration;
+use super::gate::{Gate, Watched};
+use super::hooks::{OwnHooks, Registration};
 use super::stats::Samples;
 use crate::api::frame::{Call, Frames, Reply, Terminator, encode};
 use crate::api::method::{Method, Request};
 use crate::api::topic::Filter;
 use crate::api::{Error, params, service};
+use crate::config::Access;
 use crate::sys::socket::Peer;
 
 /// How much is read at once.
@@ -71,6 +73,10 @@ pub(super) struct Shared {
     pub(super) closed: Rc<Notify>,
     pub(super) connections_max: Rc<Cell<usize>>,
     pub(super) message_bytes_max: Rc<Cell<usize>>,
+    /// What is asked about clients and their calls.
+    pub(super) own: Rc<OwnHooks>,
+    /// Who may do what, for those of whom others are asked.
+    pub(super) access: Rc<RefCell<Access>>,
 }
 
 /// One client.
@@ -78,6 +84,7 @@ pub(super) struct Shared {
 pub(super) struct Connection {
     stream: UnixStream,
     peer: Rc<Peer>,
+    gate: Gate,
     frames: Frames<Call>,
     samples: Rc<RefCell<Samples>>,
     /// Of calls that want no answer, and may still be under way.
@@ -125,9 +132,11 @@ impl Connection {
     pub(super) fn new(stream: UnixStream, peer: Peer, shared: Shared) -> Connection {
         let frames = Frames::new(shared.message_bytes_max.get());
         let samples = Rc::default();
+        let peer = Rc::new(peer);
         Connection {
             stream,
-            peer: Rc::new(peer),
+            gate: Gate::new(&shared, &peer),
+            peer,
             frames,
             samples,
             // From now on, not from when it is first served: of those who come at once, none is to
@@ -141,8 +150,20 @@ impl Connection {
     /// Serves the client until it goes. Dropping the future closes the connection; a call that the
     /// loop has accepted is carried out all the same.
     pub(super) async fn serve(mut self) {
+        if !self.gate.lets_in().await {
+            let denied = encode(&Error::PermissionDenied {}, Terminator::default());
+            // A fresh connection takes these few bytes at once, or it is gone.
+            let _ = self.stream.try_write(&denied);
+            return;
+        }
         // A connection that breaks is the client's affair; there is nobody left to tell.
         let _ = self.converse().await;
+        // The connection is closed before others are asked, however long they take.
+        self.close().gone().await;
+    }
+
+    fn close(self) -> Gate {
+        self.gate
     }
 
     async fn converse(&mut self) -> io::Result<()> {
@@ -196,38 +217,50 @@ impl Connection {
     async fn handle(&mut self, call: Call) -> io::Result<()> {
         let terminator = self.frames.terminator();
         let oneway = call.oneway;
-        match self.dispatch(call, terminator).await? {
-            Some(answer) if !oneway => self.stream.write_all(&answer).await,
-            _ => Ok(()),
+        let more = call.more && !oneway;
+        let method = match understand(call, terminator) {
+            Ok(method) => method,
+            Err(answer) if !oneway => return self.stream.write_all(&answer).await,
+            Err(_) => return Ok(()),
+        };
+        if let Some(watched) = self.gate.watch(&self.shared, &method) {
+            return self.have_watched(method, watched, more, oneway).await;
+        }
+        if oneway {
+            let handed_over = self.hand_over(method, terminator, None);
+            self.unanswered.extend(handed_over);
+            return Ok(());
+        }
+        self.settle().await;
+        match self.ask(method, more, terminator).await? {
+            Some(answer) => self.stream.write_all(&answer).await,
+            None => Ok(()),
         }
     }
 
-    /// Has a call carried out. What it returns is the answer that is still to be sent.
-    async fn dispatch(
+    /// Has a call carried out that others are asked about. Those that want no answer are done one
+    /// after the other, too: each is over when all have been asked.
+    async fn have_watched(
         &mut self,
-        call: Call,
-        terminator: Terminator,
-    ) -> io::Result<Option<Vec<u8>>> {
-        let refuse = |error: Error| Ok(Some(encode(&error, terminator)));
-        if call.upgrade {
-            return refuse(Error::invalid_parameter("upgrade"));
-        }
-        let more = call.more && !call.oneway;
-        let method = match Request::parse(&call.method, call.parameters) {
-            Err(error) => return refuse(error),
-            Ok(Request::Service(method)) => return Ok(Some(describe(&method, terminator))),
-            Ok(Request::Circusd(method)) => method,
-        };
-        if let Err(error) = method.check_more(more) {
-            return refuse(error);
-        }
-        if call.oneway {
-            let handed_over = self.hand_over(method, terminator, None);
-            self.unanswered.extend(handed_over);
-            return Ok(None);
-        }
+        method: Method,
+        watched: Watched,
+        more: bool,
+        oneway: bool,
+    ) -> io::Result<()> {
+        let terminator = self.frames.terminator();
         self.settle().await;
-        self.ask(method, more, terminator).await
+        let mut answer = match self.gate.lets_call(&watched).await {
+            true => self.ask(method, more, terminator).await,
+            false => Ok(Some(encode(&Error::PermissionDenied {}, terminator))),
+        };
+        if let Ok(Some(message)) = &answer
+            && !oneway
+            && let Err(error) = self.stream.write_all(message).await
+        {
+            answer = Err(error);
+        }
+        self.gate.called(watched, &answer).await;
+        answer.map(drop)
     }
 
     async fn ask(
@@ -355,6 +388,23 @@ impl Connection {
                 gone = closed(&self.stream) => return gone,
                 () = self.shared.log.ended() => return Ok(()),
             }
+        }
+    }
+}
+
+/// What is called; the answer, where that is clear already.
+fn understand(call: Call, terminator: Terminator) -> Result<Method, Vec<u8>> {
+    let refuse = |error: Error| encode(&error, terminator);
+    if call.upgrade {
+        return Err(refuse(Error::invalid_parameter("upgrade")));
+    }
+    match Request::parse(&call.method, call.parameters).map_err(refuse)? {
+        Request::Service(method) => Err(describe(&method, terminator)),
+        Request::Circusd(method) => {
+            method
+                .check_more(call.more && !call.oneway)
+                .map_err(refuse)?;
+            Ok(method)
         }
     }
 }

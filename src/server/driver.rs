@@ -20,19 +20,20 @@ use super::convert;
 use super::events::SharedLog;
 use super::examine::{Examiner, Finding};
 use super::homes;
-use super::hooks::{Hooks, News, Occasion, Scene};
+use super::hooks::{Hooks, News};
 use super::journal;
 use super::notify;
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
+use super::turns::Turns;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
-use crate::config::{Ready, Store};
+use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, Input, Name, Probe, ProcessState, Reply, RequestId, Revision, Shutdown,
-    SignalId, Supervisor, WatcherState, WorkerId,
+    Action, ExitReason, Input, Name, ProcessState, Reply, RequestId, Revision, SignalId,
+    Supervisor, WatcherState, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -67,6 +68,7 @@ pub(super) struct Driver {
     pub(super) surroundings: Rc<Surroundings>,
     pub(super) hooks: Hooks,
     pub(super) examiner: Examiner,
+    pub(super) turns: Turns,
     pub(super) shared: super::connection::Shared,
     pub(super) requests: u64,
     pub(super) waiting: BTreeMap<RequestId, Waiting>,
@@ -230,11 +232,11 @@ impl Driver {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();
             }
-            SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
-            SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
+            SIGTERM => self.end_gracefully(),
+            SIGINT if self.interrupted => self.end_at_once(),
             SIGINT => {
                 self.interrupted = true;
-                self.inputs.push(Input::Shutdown(Shutdown::Graceful));
+                self.end_gracefully();
             }
             SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
             _ => {}
@@ -406,7 +408,7 @@ impl Driver {
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
-                notify::ready(&self.core);
+                self.settled();
                 if let Err(error) = memory::give_back_code() {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
@@ -420,68 +422,7 @@ impl Driver {
                     resources.forget_watcher(watcher.as_str());
                 }
             }
-            Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
-        }
-    }
-
-    /// Finds out about a process what core wants to know.
-    pub(super) fn examine(&mut self, worker: WorkerId, probe: Probe) {
-        let Some(scene) = self.scene(worker, probe) else {
-            return;
-        };
-        let recipe = Rc::clone(&scene.recipe);
-        match (probe, &recipe.watcher.ready, &recipe.watcher.health) {
-            (Probe::Readiness, Ready::Probe(probe), _) => {
-                self.examiner.ask_readiness(worker, probe, scene);
-            }
-            (Probe::Readiness, ready, _) => self.inputs.extend(silence(worker, ready)),
-            // Who is on its way out need not answer.
-            (Probe::Health, ..) if self.workers.is_departing(worker) => self.examiner.end(worker),
-            (Probe::Health, _, Some(health)) => self.examiner.ask_health(worker, health, scene),
-            (Probe::Health, _, None) => self.examiner.end(worker),
-        }
-    }
-
-    fn scene(&self, id: WorkerId, probe: Probe) -> Option<Scene> {
-        let watcher = self.core.owner(id)?;
-        let worker = self.core.watcher(watcher)?.worker(id)?;
-        Some(Scene {
-            watcher: watcher.clone(),
-            occasion: match probe {
-                Probe::Readiness => Occasion::Readiness,
-                Probe::Health => Occasion::Health,
-            },
-            recipe: self.recipes.get(worker.revision())?,
-            wid: Some(worker.wid()),
-            pid: worker.pid(),
-            signal: None,
-            context: None,
-        })
-    }
-
-    /// Takes in what was found out about processes, and what they have said that concerns that.
-    fn on_findings(&mut self) {
-        while let Ok(finding) = self.examiner.findings.try_recv() {
-            self.inputs.extend(self.examiner.take(finding));
-        }
-        for worker in std::mem::take(&mut self.workers.departing) {
-            self.examiner.end(worker);
-        }
-    }
-
-    /// What health is may be something else now.
-    pub(super) fn examine_anew(&mut self) {
-        let asked: Vec<_> = self
-            .examiner
-            .healths()
-            .map(|(id, health)| (id, health.clone()))
-            .collect();
-        for (worker, health) in asked {
-            let scene = self.scene(worker, Probe::Health);
-            let now = scene.map(|scene| scene.recipe.watcher.health.clone());
-            if now != Some(Some(health)) {
-                self.examine(worker, Probe::Health);
-            }
+            Action::Exit { why, left } => self.exit(Ended { why, left }),
         }
     }
 
@@ -566,17 +507,6 @@ impl Driver {
         // A client that does not keep up hears of the next step.
         let _ = steps.try_send(message);
     }
-}
-
-/// Why a process that tells by itself that it is ready is not, as long as it has said nothing.
-fn silence(worker: WorkerId, ready: &Ready) -> Option<Input> {
-    let why = match ready {
-        Ready::Notify => "it has not said READY=1",
-        Ready::Fd => "it has not written a line to its descriptor NOTIFY_FD",
-        Ready::Spawn | Ready::Probe(_) => return None,
-    };
-    let why = why.to_owned();
-    Some(Input::NotReady { worker, why })
 }
 
 /// Waits until somebody wants the end at once.

@@ -12,10 +12,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::hooks::{self, Ground, Scene};
+use super::driver::Driver;
+use super::hooks::{self, Ground, Point, Scene};
 use super::probes::{self, ATTEMPT_MAX, Pause};
-use crate::config::{Health, PlacedProbe, Probe};
-use crate::core::{Fault, HookAnswer, Input, WorkerId};
+use super::recipes::Recipe;
+use crate::config::{self, Health, PlacedProbe, Ready};
+use crate::core::{Fault, HookAnswer, Input, Probe, WorkerId};
 
 /// All that are asked about.
 #[derive(Debug)]
@@ -43,6 +45,13 @@ pub(super) struct Finding {
     /// Of the examination, as one that was ended may have said something before.
     number: u64,
     input: Input,
+}
+
+/// Who is asked about.
+struct Subject {
+    recipe: Rc<Recipe>,
+    wid: u32,
+    scene: Scene,
 }
 
 /// How what is found is told.
@@ -78,8 +87,9 @@ impl Examiner {
     }
 
     /// Asks until the process is ready, and tells why it is not meanwhile.
-    pub(super) fn ask_readiness(&mut self, worker: WorkerId, probe: &Probe, scene: Scene) {
-        let question = probe.at(scene.wid.unwrap_or(0));
+    fn ask_readiness(&mut self, worker: WorkerId, probe: &config::Probe, subject: Subject) {
+        let Subject { wid, scene, .. } = subject;
+        let question = probe.at(wid);
         let ground = Rc::clone(&self.ground);
         self.begin(worker, None, |teller| async move {
             await_readiness(question, scene, ground, &teller).await;
@@ -87,8 +97,9 @@ impl Examiner {
     }
 
     /// Asks again and again whether the process is healthy, and tells when it has failed too often.
-    pub(super) fn ask_health(&mut self, worker: WorkerId, health: &Health, scene: Scene) {
-        let question = health.probe.at(scene.wid.unwrap_or(0));
+    fn ask_health(&mut self, worker: WorkerId, health: &Health, subject: Subject) {
+        let Subject { wid, scene, .. } = subject;
+        let question = health.probe.at(wid);
         let (rule, ground) = (health.clone(), Rc::clone(&self.ground));
         self.begin(worker, Some(health.clone()), |teller| async move {
             watch_health(&rule, question, scene, ground, &teller).await;
@@ -134,7 +145,7 @@ impl Examiner {
     }
 
     /// Those whose health is asked for, and how.
-    pub(super) fn healths(&self) -> impl Iterator<Item = (WorkerId, &Health)> {
+    fn healths(&self) -> impl Iterator<Item = (WorkerId, &Health)> {
         let running = self.running.iter();
         running.filter_map(|(worker, running)| Some((*worker, running.health.as_ref()?)))
     }
@@ -144,6 +155,73 @@ impl Examiner {
         let running = self.running.get(&finding.worker)?;
         (running.number == finding.number).then_some(finding.input)
     }
+}
+
+impl Driver {
+    /// Finds out about a process what core wants to know.
+    pub(super) fn examine(&mut self, worker: WorkerId, probe: Probe) {
+        let Some(subject) = self.subject(worker, probe) else {
+            return;
+        };
+        let recipe = Rc::clone(&subject.recipe);
+        match (probe, &recipe.watcher.ready, &recipe.watcher.health) {
+            (Probe::Readiness, Ready::Probe(probe), _) => {
+                self.examiner.ask_readiness(worker, probe, subject);
+            }
+            (Probe::Readiness, ready, _) => self.inputs.extend(silence(worker, ready)),
+            // Who is on its way out need not answer.
+            (Probe::Health, ..) if self.workers.is_departing(worker) => self.examiner.end(worker),
+            (Probe::Health, _, Some(health)) => self.examiner.ask_health(worker, health, subject),
+            (Probe::Health, _, None) => self.examiner.end(worker),
+        }
+    }
+
+    fn subject(&self, id: WorkerId, probe: Probe) -> Option<Subject> {
+        let watcher = self.core.owner(id)?;
+        let worker = self.core.watcher(watcher)?.worker(id)?;
+        let recipe = self.recipes.get(worker.revision())?;
+        let point = match probe {
+            Probe::Readiness => Point::Readiness,
+            Probe::Health => Point::Health,
+        };
+        let (wid, pid) = (worker.wid(), worker.pid());
+        let scene = Scene::of_process(point, watcher, Rc::clone(&recipe), wid, pid);
+        Some(Subject { recipe, wid, scene })
+    }
+
+    /// Takes in what was found out about processes, and what they have said that concerns that.
+    pub(super) fn on_findings(&mut self) {
+        while let Ok(finding) = self.examiner.findings.try_recv() {
+            self.inputs.extend(self.examiner.take(finding));
+        }
+        for worker in std::mem::take(&mut self.workers.departing) {
+            self.examiner.end(worker);
+        }
+    }
+
+    /// What health is may be something else now.
+    pub(super) fn examine_anew(&mut self) {
+        let asked = self.examiner.healths();
+        let asked: Vec<_> = asked.map(|(id, health)| (id, health.clone())).collect();
+        for (worker, health) in asked {
+            let subject = self.subject(worker, Probe::Health);
+            let now = subject.and_then(|subject| subject.recipe.watcher.health.clone());
+            if now != Some(health) {
+                self.examine(worker, Probe::Health);
+            }
+        }
+    }
+}
+
+/// Why a process that tells by itself that it is ready is not, as long as it has said nothing.
+fn silence(worker: WorkerId, ready: &Ready) -> Option<Input> {
+    let why = match ready {
+        Ready::Notify => "it has not said READY=1",
+        Ready::Fd => "it has not written a line to its descriptor NOTIFY_FD",
+        Ready::Spawn | Ready::Probe(_) => return None,
+    };
+    let why = why.to_owned();
+    Some(Input::NotReady { worker, why })
 }
 
 async fn await_readiness(

@@ -1,12 +1,17 @@
 //! The daemon's own log: to the journal, to standard error, or to a file; and every event as a
-//! sentence in it.
+//! record in it: a sentence, and for the journal the fields of circusd-events(7).
 
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
+use serde_json::Value as Json;
 use tracing::Level;
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -14,10 +19,37 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 use super::convert;
 use super::stderr::Stderr;
 use super::streams::open_file;
+use crate::api::action::{self, Of};
 use crate::api::types;
 use crate::config::{self, LogLevel, LogTarget};
-use crate::core::{Event, EventKind, ExitStatus};
+use crate::core::{Announcement, Event, EventKind, ExitStatus, HookAnswer};
 use crate::sys::journal::connected_to_journal;
+use crate::sys::socket::Peer;
+
+/// Writes one record; its level must be known to the compiler.
+///
+/// The names are those of the journal (systemd.journal-fields(7)), where all fields stand side by
+/// side; what is `None` is left out.
+macro_rules! write_record {
+    ($level:expr, $fields:ident, $sentence:ident) => {
+        tracing::event!(
+            $level,
+            MESSAGE_ID = $fields.message_id,
+            CIRCUS_ACTION = $fields.action,
+            CIRCUS_SEQ = $fields.seq,
+            CIRCUS_WATCHER = $fields.watcher,
+            CIRCUS_WID = $fields.wid,
+            CIRCUS_PID = $fields.pid,
+            OBJECT_PID = $fields.pid,
+            CIRCUS_HOOK = $fields.hook,
+            CIRCUS_HOOK_RESULT = $fields.hook_result,
+            CIRCUS_EXIT_CAUSE = $fields.exit_cause,
+            CIRCUS_EXIT_STATUS = $fields.exit_status,
+            "{}",
+            $sentence
+        )
+    };
+}
 
 /// Changes what is logged while the daemon runs.
 #[derive(Debug)]
@@ -41,12 +73,16 @@ pub(super) fn start(level: &LogLevel, target: Option<&LogTarget>) -> io::Result<
             let lines = fmt::layer()
                 .with_target(false)
                 .with_ansi(false)
+                .fmt_fields(debug_fn(write_sentence))
                 .with_writer(move || stderr.clone());
             registry.with(lines.with_filter(filter)).try_init()
         }
         Some(LogTarget::File(path)) => {
             let file = open_file(path)?;
-            let lines = fmt::layer().with_target(false).with_ansi(false);
+            let lines = fmt::layer()
+                .with_target(false)
+                .with_ansi(false)
+                .fmt_fields(debug_fn(write_sentence));
             registry
                 .with(lines.with_writer(Arc::new(file)).with_filter(filter))
                 .try_init()
@@ -61,7 +97,25 @@ fn journald() -> io::Result<tracing_journald::Layer> {
     let layer = tracing_journald::layer()?;
     Ok(layer
         .with_field_prefix(None)
-        .with_syslog_identifier("circusd".into()))
+        .with_syslog_identifier("circusd".into())
+        .with_priority_mappings(PriorityMappings {
+            error: Priority::Error,
+            warn: Priority::Warning,
+            info: Priority::Informational,
+            debug: Priority::Debug,
+            trace: Priority::Debug,
+        }))
+}
+
+/// A record as people read it: its sentence in one line, without the fields that are for programs.
+fn write_sentence(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    match field.name() {
+        "message" => {
+            let sentence = format!("{value:?}");
+            to.write_str(&sentence.trim_end().replace('\n', "; "))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Reload {
@@ -103,18 +157,80 @@ pub(super) fn record(event: &Event, told: &types::Event) {
     let enabled = match level {
         Level::ERROR => tracing::enabled!(Level::ERROR),
         Level::WARN => tracing::enabled!(Level::WARN),
-        Level::DEBUG => tracing::enabled!(Level::DEBUG),
         _ => tracing::enabled!(Level::INFO),
     };
     if !enabled {
         return;
     }
+    let fields = Fields::of(told);
     let sentence = sentence(event, told);
     match level {
-        Level::ERROR => tracing::error!("{sentence}"),
-        Level::WARN => tracing::warn!("{sentence}"),
-        Level::DEBUG => tracing::debug!("{sentence}"),
-        _ => tracing::info!("{sentence}"),
+        Level::ERROR => write_record!(Level::ERROR, fields, sentence),
+        Level::WARN => write_record!(Level::WARN, fields, sentence),
+        _ => write_record!(Level::INFO, fields, sentence),
+    }
+}
+
+/// Records that somebody was refused a call, or without a method the connection.
+pub(super) fn denied(method: Option<&str>, peer: &Peer, why: &str) {
+    let what = method.unwrap_or("a connection");
+    let (uid, gid) = (peer.uid.as_raw(), peer.gid.as_raw());
+    let pid = peer.pid.map(nix::unistd::Pid::as_raw);
+    let who = match pid {
+        Some(pid) => format!("the user with uid {uid} (pid {pid})"),
+        None => format!("the user with uid {uid}"),
+    };
+    tracing::warn!(
+        MESSAGE_ID = action::DENIED.id,
+        CIRCUS_METHOD = method,
+        CIRCUS_PEER_PID = pid,
+        CIRCUS_PEER_UID = uid,
+        CIRCUS_PEER_GID = gid,
+        "circusd: {what} is denied to {who}: {why}"
+    );
+}
+
+/// What the journal keeps of an event beside its sentence, as far as it applies.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    message_id: Option<&'static str>,
+    action: &'a str,
+    seq: u64,
+    watcher: Option<&'a str>,
+    wid: Option<u64>,
+    pid: Option<u64>,
+    hook: Option<&'a str>,
+    hook_result: Option<&'static str>,
+    exit_cause: Option<&'a str>,
+    exit_status: Option<i64>,
+}
+
+impl Fields<'_> {
+    fn of(told: &types::Event) -> Fields<'_> {
+        let of = match told.watcher {
+            Some(_) => Of::Watcher,
+            None => Of::Daemon,
+        };
+        let data = &told.data;
+        let hook_result = match (told.action.as_str(), data.get("result")) {
+            ("hook_failure", _) => Some("failure"),
+            (_, Some(Json::Bool(true))) => Some("true"),
+            (_, Some(Json::Bool(false))) => Some("false"),
+            _ => None,
+        };
+        let exit = data.get("exit");
+        Fields {
+            message_id: action::find(of, &told.action).map(|action| action.message.id),
+            action: &told.action,
+            seq: told.seq,
+            watcher: told.watcher.as_deref(),
+            wid: data.get("wid").and_then(Json::as_u64),
+            pid: data.get("process_pid").and_then(Json::as_u64),
+            hook: hook_result.and(data.get("name")).and_then(Json::as_str),
+            hook_result,
+            exit_cause: exit.and_then(|exit| exit["cause"].as_str()),
+            exit_status: exit.and_then(|exit| exit["status"].as_i64()),
+        }
     }
 }
 
@@ -126,9 +242,13 @@ fn level(event: &Event) -> Level {
         | EventKind::Oom { .. }
         | EventKind::Unfit { .. } => Level::WARN,
         EventKind::Reap { exit, .. } if !exit.expected => Level::WARN,
-        EventKind::Announced(crate::core::Announcement::ConfigError { .. }) => Level::ERROR,
-        EventKind::Ready { .. } => Level::DEBUG,
+        EventKind::Announced(Announcement::ConfigError { .. }) => Level::ERROR,
+        EventKind::Announced(Announcement::HookAnswered {
+            answer: HookAnswer::Failed(_),
+            ..
+        }) => Level::WARN,
         EventKind::Spawn { .. }
+        | EventKind::Ready { .. }
         | EventKind::Reap { .. }
         | EventKind::Kill { .. }
         | EventKind::Start { .. }
@@ -201,6 +321,12 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         EventKind::Updated { keys, .. } => format!("changed {}", keys.join(", ")),
         EventKind::Add => "added".into(),
         EventKind::Remove => "removed".into(),
+        EventKind::HookSuccess {
+            hook,
+            result: false,
+            reason: Some(reason),
+            ..
+        } => format!("hook {} says false: {reason}", hook.as_str()),
         EventKind::HookSuccess { hook, result, .. } => {
             format!("hook {} says {result}", hook.as_str())
         }
@@ -257,8 +383,7 @@ pub(super) fn processes(number: usize) -> String {
     }
 }
 
-fn announced(news: &crate::core::Announcement) -> String {
-    use crate::core::Announcement;
+fn announced(news: &Announcement) -> String {
     match news {
         Announcement::Reloading => "reading the configuration again".into(),
         Announcement::ConfigChanged { watchers } if watchers.is_empty() => {
@@ -270,5 +395,10 @@ fn announced(news: &crate::core::Announcement) -> String {
         Announcement::ConfigError { error, .. } => {
             format!("the configuration is refused, the old one stays: {error}")
         }
+        Announcement::HookAnswered { hook, answer, .. } => match answer {
+            HookAnswer::True => format!("hook {hook} says true"),
+            HookAnswer::False(reason) => format!("hook {hook} says false: {reason}"),
+            HookAnswer::Failed(error) => format!("hook {hook} failed: {error}"),
+        },
     }
 }

@@ -23,7 +23,8 @@
 //! `said` takes what the programs beside the workers, hooks and loggers, say to the log.
 //! `hooks` asks what core wants to have asked, each in a task of its own; `examine` finds out whether
 //! processes are ready and healthy; `probes` are the questions that need no program, and `messages`
-//! what processes say by themselves.
+//! what processes say by themselves. The daemon's own hooks are asked in `turns`, between its
+//! beginning and its end, and at the `gate`, about each client and what it calls.
 
 mod access;
 mod calls;
@@ -38,6 +39,7 @@ mod events;
 mod examine;
 mod explain;
 mod flags;
+mod gate;
 mod homes;
 mod hooks;
 mod journal;
@@ -54,6 +56,7 @@ mod state;
 mod stats;
 mod stderr;
 mod streams;
+mod turns;
 mod wakeups;
 mod want;
 mod workers;

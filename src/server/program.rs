@@ -26,6 +26,15 @@ const OURS_ALONE: [&str; 6] = [
     "WATCHDOG_USEC",
 ];
 
+/// What a process is told of the worker that it is, or that it is about.
+const OF_A_WORKER: [&str; 5] = [
+    "CIRCUS_PID",
+    "CIRCUS_SIGNUM",
+    "CIRCUS_WATCHER",
+    "CIRCUS_WID",
+    "CIRCUS_WORKER",
+];
+
 /// What workers are told of the daemon, and what they inherit from how it was started.
 #[derive(Debug)]
 pub(super) struct Surroundings {
@@ -37,6 +46,18 @@ pub(super) struct Surroundings {
     pub(super) oom_score_adj: Option<i32>,
     /// Whether we hold capabilities that a worker would inherit.
     pub(super) privileged: bool,
+}
+
+impl Surroundings {
+    /// What a hook is told of the daemon.
+    pub(super) fn context(&self) -> serde_json::Value {
+        serde_json::json!({
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "instance": self.instance,
+            "socket": self.socket,
+        })
+    }
 }
 
 /// Who a worker runs as, by number; `None` is who circusd is.
@@ -127,6 +148,35 @@ pub(super) fn command(
         capabilities: capabilities(recipe, surroundings),
         argv,
     })
+}
+
+/// What a program is started with that runs as circusd itself does.
+pub(super) fn own_command(
+    argv: &[String],
+    mark: (String, String),
+    surroundings: &Surroundings,
+) -> Command {
+    let mut command = Command::new(argv.first().map_or("", String::as_str));
+    // Whoever runs circusd as a worker of another has told it of itself, not of what it starts.
+    let is_inherited = |(name, _): &(OsString, OsString)| {
+        let mut left_out = OURS_ALONE.iter().chain(&OF_A_WORKER);
+        !left_out.any(|word| name == word)
+    };
+    command.env = std::env::vars_os().filter(is_inherited).collect();
+    let told = [
+        ("CIRCUS_INSTANCE".into(), surroundings.instance.clone()),
+        ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
+        mark,
+    ];
+    command
+        .env
+        .retain(|(name, _)| !told.iter().any(|(own, _)| name.as_os_str() == own.as_str()));
+    let told = told.map(|(name, value): (String, String)| (name.into(), value.into()));
+    command.env.extend(told);
+    command.argv = argv.iter().map(OsString::from).collect();
+    command.oom_score_adj = surroundings.oom_score_adj;
+    command.rlimits = vec![surroundings.descriptors];
+    command
 }
 
 /// Tells of the sockets that the process inherits, as sd_listen_fds(3) reads it.

@@ -1,6 +1,6 @@
 //! From a configuration to a running daemon, and to its exit code.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
-use super::connection::{Connection, Shared, turn_away};
+use super::connection::{Ask, Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
@@ -30,6 +30,7 @@ use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, State};
 use super::streams::{Loggers, Streams};
+use super::turns::Turns;
 use super::workers::Workers;
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
@@ -274,34 +275,23 @@ async fn serve(
 ) -> Result<Ended, StartError> {
     // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
     let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
-    let signals = signals.map_err(because("failed to listen to signals"))?;
+    let mut signals = signals.map_err(because("failed to listen to signals"))?;
     listener
         .set_nonblocking(true)
         .map_err(because("failed to listen"))?;
     let listener = UnixListener::from_std(listener).map_err(because("failed to listen"))?;
     let descriptors =
         limits::raise_descriptors().map_err(because("failed to raise the limit on descriptors"))?;
-    let circusd = &store.config().circusd;
     let (asks, asked) = mpsc::unbounded_channel();
-    let shared = Shared {
-        asks,
-        budget: Budget::new(descriptors.ours),
-        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
-        connections: Rc::new(Cell::new(0)),
-        closed: Rc::new(Notify::new()),
-        connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
-        message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
-    };
-    let mut driver = assemble(
-        store,
-        &state,
-        sockets,
-        shared.clone(),
-        descriptors,
-        reload_log,
-    )?;
+    let mut driver = assemble(store, &state, sockets, asks, descriptors, reload_log)?;
+    let starts = driver.may_start(&mut signals).await;
+    if !starts.map_err(because("cannot start"))? {
+        let why = ExitReason::Asked;
+        return Ok(Ended { why, left: 0 });
+    }
     driver.boot()?;
     tracing::info!("answering on {}", driver.surroundings.socket);
+    let shared = driver.shared.clone();
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
     let ended = driver.run(signals, asked).await;
     accepting.abort();
@@ -314,7 +304,7 @@ fn assemble(
     store: Store,
     state: &State,
     sockets: Sockets,
-    shared: Shared,
+    asks: mpsc::UnboundedSender<Ask>,
     descriptors: limits::Descriptors,
     reload_log: journal::Reload,
 ) -> Result<Driver, StartError> {
@@ -342,22 +332,36 @@ fn assemble(
     });
     let homes = Homes::new(base, &state.instance);
     let known = Rc::default();
+    let budget = Budget::new(descriptors.ours);
     let ground = |homes| {
         let (surroundings, known) = (Rc::clone(&surroundings), Rc::clone(&known));
-        Ground::new(homes, shared.budget, surroundings, known)
+        Ground::new(homes, budget, surroundings, known)
     };
     let for_hooks = ground(homes.for_hooks());
     let examiner = Examiner::new(Rc::clone(&for_hooks));
     let hooks = Hooks::new(for_hooks);
+    hooks.own.update(&store.config().hooks);
     let loggers = Loggers::new(ground(homes.for_loggers()));
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
-    let workers = Workers::new(homes, streams, shared.budget, known, state.notify());
+    let workers = Workers::new(homes, streams, budget, known, state.notify());
+    let shared = Shared {
+        asks,
+        budget,
+        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
+        connections: Rc::new(Cell::new(0)),
+        closed: Rc::new(Notify::new()),
+        connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
+        message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
+        own: Rc::clone(&hooks.own),
+        access: Rc::new(RefCell::new(store.config().access.clone())),
+    };
     Ok(Driver {
         core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
         clock,
         workers,
         examiner,
         hooks,
+        turns: Turns::default(),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
         sockets,

@@ -145,7 +145,8 @@ impl Home {
         self.start_command(shell, |_| {})
     }
 
-    fn start_command(
+    /// The same of another command than that of `circusd` itself.
+    pub(crate) fn start_command(
         self: &Arc<Self>,
         mut command: Command,
         adjust: impl FnOnce(&mut Command),

@@ -23,7 +23,8 @@ pub(crate) const HOOKS: [&str; 10] = [
     "after_reap",
 ];
 
-const SCRIPT: &str = r#"
+/// What each hook runs.
+pub(crate) const SCRIPT: &str = r#"
 cat > "$HOME/context.$CIRCUS_HOOK.new"
 mv "$HOME/context.$CIRCUS_HOOK.new" "$HOME/context.$CIRCUS_HOOK"
 echo "$CIRCUS_HOOK ${CIRCUS_WID:--} ${CIRCUS_PID:--} ${CIRCUS_SIGNUM:--}" >> "$HOME/asked"

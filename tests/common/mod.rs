@@ -16,6 +16,7 @@ mod delegated;
 pub(crate) mod facts;
 mod home;
 pub(crate) mod hooks;
+pub(crate) mod journal;
 mod machine;
 mod skip;
 pub(crate) mod teller;

@@ -7,13 +7,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use circusd::api::action::{ACTIONS, Action, Of};
+use circusd::api::action::{ACTIONS, Action, DENIED, Of};
 use circusd::{config, server};
 use clap_complete::Shell;
 
 #[path = "../common/skip.rs"]
 mod skip;
 
+mod catalog;
 mod interface;
 mod kept;
 mod roff;
@@ -23,6 +24,7 @@ const CONFIGURATION: &str = "man/circusd.toml.5";
 const INTERFACE: &str = "man/io.circusd.7";
 const EVENTS: &str = "man/circusd-events.7";
 const HOOKS: &str = "man/circusd-hooks.7";
+const CATALOG: &str = "systemd/circusd.catalog";
 
 /// Whose completions there are, by what program they are read, and the name each looks for.
 const SHELLS: [(Shell, &str, &str); 3] = [
@@ -58,6 +60,11 @@ fn events(of: Of) -> String {
 
 fn event(action: &Action) -> String {
     let mut text = roff::entry(action.name, None, action.when);
+    text.push_str(".br\n");
+    text.push_str(&roff::paragraph(&format!(
+        "MESSAGE_ID={}",
+        action.message.id
+    )));
     if action.data.is_empty() {
         return text;
     }
@@ -89,6 +96,13 @@ fn hooks() -> String {
         text
     };
     config::HOOKS.iter().map(of).collect()
+}
+
+/// The hooks of the daemon, likewise.
+fn daemon_hooks() -> String {
+    let rows = config::Section::Hooks.rows().iter();
+    rows.map(|row| roff::entry(row.key, None, row.description()))
+        .collect()
 }
 
 /// The keys of a hook's table.
@@ -127,14 +141,27 @@ fn circusd_events_7_has_every_event_with_its_data() {
     let blocks = [
         ("watchers".into(), events(Of::Watcher)),
         ("daemon".into(), events(Of::Daemon)),
+        (
+            "denied".into(),
+            roff::paragraph(&format!("MESSAGE_ID={}", DENIED.id)),
+        ),
     ];
     kept::check_blocks(EVENTS, &blocks);
 }
 
 #[test]
 fn circusd_hooks_7_has_every_hook_and_every_form() {
-    let blocks = [("hooks".into(), hooks()), ("forms".into(), forms())];
+    let blocks = [
+        ("hooks".into(), hooks()),
+        ("daemon hooks".into(), daemon_hooks()),
+        ("forms".into(), forms()),
+    ];
     kept::check_blocks(HOOKS, &blocks);
+}
+
+#[test]
+fn the_message_catalog_explains_every_record() {
+    kept::check(CATALOG, &catalog::catalog());
 }
 
 #[test]

@@ -9,6 +9,11 @@ use super::{
 };
 use crate::api::topic::Pattern;
 
+const EXTENDED: Arg = switch(
+    "extended",
+    "Ask the hook extended_stats of each watcher for more",
+);
+
 const ORIGIN: Arg = switch(
     "origin",
     "Show where each value comes from: file and line, flag, environment, API or default",
@@ -116,7 +121,9 @@ pub(super) static COMMANDS: [Command; 13] = [
         details: "CPU% is measured between two samples, 100 being one CPU, so it is known from \
             the second sample on; CPU is the time used since the start. MEMORY is the resident \
             set of the process, TREE that of everything in its cgroup, where memory is accounted. \
-            The command ends after one sample unless it is given an interval.",
+            The command ends after one sample unless it is given an interval. With --extended the \
+            hook extended_stats of a watcher is asked about each of its processes, and what it \
+            knows stands on lines of their own below the process; see circusd-hooks(7).",
         examples: &[
             Example {
                 line: "stats web",
@@ -126,9 +133,14 @@ pub(super) static COMMANDS: [Command; 13] = [
                 line: "stats --interval 2",
                 says: "all processes, every two seconds",
             },
+            Example {
+                line: "stats --extended web",
+                says: "with what the hook extended_stats of web knows of its processes",
+            },
         ],
         args: &[
             MAYBE_WATCHER,
+            EXTENDED,
             value(
                 "interval",
                 Kind::Seconds,
@@ -345,6 +357,7 @@ fn stats(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
     let interval = usec(matches, "interval");
     let call = Call::new("Stats")
         .with_some("watchers", text(matches, "name"))
+        .with_some("extended", matches.get_flag("extended").then_some(true))
         .with_some("interval_usec", interval);
     Ok(vec![match interval {
         None => call,

@@ -208,6 +208,11 @@ fn counts_and_durations_are_sent_as_the_interface_wants_them() {
         json!({"interval_usec": 500_000}),
     );
     check(
+        "stats --extended web",
+        "Stats",
+        json!({"watchers": "web", "extended": true}),
+    );
+    check(
         "kill web --pid 7 --graceful-timeout 0",
         "Kill",
         json!({"watcher": "web", "pid": 7, "graceful_timeout_usec": 0}),

@@ -1,6 +1,6 @@
 //! Events, one on a line.
 
-use serde_json::{Error, Value};
+use serde_json::Error;
 
 use super::{View, lines, read, words};
 use crate::api::reply;
@@ -15,17 +15,8 @@ pub fn event(reply: &Parameters, _: &View<'_>) -> Result<String, Error> {
 }
 
 fn line(event: &Event) -> String {
-    let mut line = format!("{} {}", words::time(event.time_usec), event.topic);
-    for (key, value) in &event.data {
-        match value {
-            // A word needs no quotes; whatever could be mistaken for two of them does.
-            Value::String(text) if !text.contains([' ', '"', '=']) && !text.is_empty() => {
-                line.push_str(&format!(" {key}={text}"));
-            }
-            value => line.push_str(&format!(" {key}={value}")),
-        }
-    }
-    line
+    let time = words::time(event.time_usec);
+    format!("{time} {}{}", event.topic, words::members(&event.data))
 }
 
 fn gap(gap: &Gap) -> String {

@@ -2,10 +2,10 @@
 
 use serde_json::Error;
 
-use super::columns::table;
+use super::columns::columns;
 use super::{View, read, words};
 use crate::api::reply;
-use crate::api::types::ProcessStats;
+use crate::api::types::{Object, ProcessStats};
 use crate::cli::command::Parameters;
 
 const HEADER: [&str; 13] = [
@@ -21,11 +21,23 @@ pub fn stats(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
         .into_iter()
         .filter(|name| !["WATCHER", "STATE"].contains(name))
         .collect();
-    let mut text = table(&HEADER, &right, rows);
+    let mut lines = columns(&HEADER, &right, rows).into_iter();
+    let mut text: String = lines.by_ref().take(1).map(|line| line + "\n").collect();
+    for (line, process) in lines.zip(&processes) {
+        text.push_str(&line);
+        text.push('\n');
+        text.extend(process.extended.iter().map(extended));
+    }
     if view.given("interval") {
         text.push('\n');
     }
     Ok(text)
+}
+
+/// What the hook of the watcher knows of the process, on a line of its own.
+fn extended(figures: &Object) -> String {
+    let figures = words::members(figures);
+    format!("   {}\n", super::printable(&figures))
 }
 
 fn row(process: &ProcessStats) -> Vec<String> {

@@ -277,6 +277,30 @@ web        1  4711  running  1 min 1 s     -  1 s     11M  2.0K      3   10     
 }
 
 #[test]
+fn what_a_hook_knows_of_a_process_is_below_it() {
+    let process = |wid: u64, extended: Value| {
+        json!({
+            "watcher": "web", "wid": wid, "pid": 4710 + wid, "state": "running",
+            "age_usec": SECOND, "cpu_usec": 0, "memory_rss": 1024, "tasks": 1, "children": 0,
+            "extended": extended,
+        })
+    };
+    check(
+        "stats --extended",
+        json!({"processes": [
+            process(1, json!({"requests": 7, "queue": "a\nb", "by": {"get": 5}})),
+            process(2, json!(null)),
+        ]}),
+        "\
+WATCHER  WID   PID  STATE    AGE  CPU%   CPU  MEMORY  TREE  TASKS  FDS  READ  WRITTEN
+web        1  4711  running  1 s     -  0 ms    1.0K     -      1    -     -        -
+    requests=7 queue=a\\nb by={\"get\":5}
+web        2  4712  running  1 s     -  0 ms    1.0K     -      1    -     -        -
+",
+    );
+}
+
+#[test]
 fn a_reply_of_another_form_is_an_error() {
     assert!(print("status", None, &json!({"watchers": [{"name": 1}]})).is_err());
     assert!(print("list", None, &json!({})).is_err());

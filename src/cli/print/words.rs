@@ -3,7 +3,9 @@
 //! Times are told in UTC: the time zone of the reader is not known without asking the C library,
 //! and a log of several machines is easier to compare so.
 
-use crate::api::types::{Exit, ExitCause};
+use serde_json::Value;
+
+use crate::api::types::{Exit, ExitCause, Object};
 
 const SECOND: u64 = 1_000_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -83,6 +85,18 @@ fn signal(number: i32) -> String {
         Some(name) => format!("SIG{name}"),
         None => format!("signal {number}"),
     }
+}
+
+/// ` key=value` for each member.
+pub(super) fn members(object: &Object) -> String {
+    let member = |(key, value): (&String, &Value)| match value {
+        // A word needs no quotes; whatever could be mistaken for two of them does.
+        Value::String(text) if !text.contains([' ', '"', '=']) && !text.is_empty() => {
+            format!(" {key}={text}")
+        }
+        value => format!(" {key}={value}"),
+    };
+    object.iter().map(member).collect()
 }
 
 /// Bytes in the largest power of 1024 that leaves at least one.

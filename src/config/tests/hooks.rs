@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Machine, errors_of};
-use crate::config::{HOOKS, Hook, HookForm, HookName, Hooks, Store};
+use crate::config::{DaemonHook, HOOKS, Hook, HookForm, HookName, Hooks, Store};
 
 fn hooks(store: &Store) -> &Hooks {
     &store.config().watcher("web").unwrap().hooks
@@ -199,10 +199,6 @@ fn an_unknown_hook_is_told_with_the_nearest_known() {
         told("after_stop = { exce = \"a\" }"),
         ("unknown key".into(), meant("exec"))
     );
-    assert_eq!(
-        told("extended_stats = \"a\"").0,
-        "'extended_stats' is not available in this version"
-    );
 }
 
 #[test]
@@ -236,6 +232,46 @@ fn a_watcher_has_the_hooks_of_defaults_unless_it_has_its_own() {
     let text = "[defaults.hooks]\nafter_stop = \"a\"\n[watcher.web]\ncmd = \"x\"\n";
     let store = Machine::with(text).load();
     assert_eq!(hooks(&store).at(HookName::AfterStop).len(), 1);
+}
+
+#[test]
+fn the_daemons_hooks_are_read_as_those_of_a_watcher() {
+    let text = "[circusd]\nhook_timeout = 5\n[hooks]\npre_stop = \"a 'b c'\"\n\
+                pre_request = [{ plugin = true }, { file = \"up\", timeout = 1 }]\n";
+    let machine = Machine::with(text);
+    machine.write(
+        "etc/circusd/conf.d/more.toml",
+        "[hooks]\npre_stop = \"d\"\n",
+    );
+    let store = machine.load();
+    let hooks = &store.config().hooks;
+    assert_eq!(hooks.at(DaemonHook::PreStop)[0].form, words(&["d"]));
+    let [plugin, file] = hooks.at(DaemonHook::PreRequest) else {
+        panic!("{hooks:?}");
+    };
+    assert_eq!(plugin.form, HookForm::Plugin);
+    assert_eq!(plugin.timeout(), Duration::from_secs(5));
+    let up = machine.path("etc/circusd/up");
+    assert_eq!(file.form, HookForm::File(up));
+    assert_eq!(file.timeout(), Duration::from_secs(1));
+    assert!(hooks.at(DaemonHook::WhenExit).is_empty());
+
+    let without = Machine::with("").load();
+    let changed = without.daemon_changes(&store);
+    let keys: Vec<_> = changed.iter().map(|row| row.key).collect();
+    assert_eq!(keys, ["hook_timeout", "pre_stop", "pre_request"]);
+}
+
+#[test]
+fn no_client_can_be_asked_before_there_is_a_socket() {
+    assert_eq!(
+        errors_of("[hooks]\npre_start = [{ exec = \"a\" }, { plugin = true }]\n"),
+        ["2:13: hooks.pre_start.plugin: no client can have registered before circusd answers"]
+    );
+    assert_eq!(
+        errors_of("[hooks]\npre_stat = \"a\"\n"),
+        ["2:1: hooks.pre_stat: unknown key"]
+    );
 }
 
 #[test]

@@ -90,7 +90,9 @@ fn the_schema_takes_every_default() {
             let document = match section {
                 Section::Watcher => json!({"watcher": {"web": {row.key: default}}}),
                 Section::Socket => json!({"socket": {"web": {row.key: default}}}),
-                Section::Circusd | Section::Access => json!({section.as_str(): {row.key: default}}),
+                Section::Circusd | Section::Hooks | Section::Access => {
+                    json!({section.as_str(): {row.key: default}})
+                }
             };
             assert!(accepts(&schema, &schema, &document), "{document}");
         }

@@ -182,8 +182,62 @@ impl Kind for Argv {
     }
 }
 
+/// What is asked at one turning point, in order; nothing where nobody is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HookList(pub Vec<Hook>);
+
+impl HookList {
+    /// Gives a time-out to every hook that was written without one.
+    pub(crate) fn limit(&mut self, timeout: Duration) {
+        self.0.iter_mut().for_each(|hook| hook.limit(timeout));
+    }
+}
+
+impl Kind for HookList {
+    fn name() -> String {
+        HOOK.into()
+    }
+
+    fn read(node: &Node, cx: &Context) -> Read<Self> {
+        read_list(node, cx).map(Self)
+    }
+
+    fn json(&self) -> Json {
+        match self.0.is_empty() {
+            true => Json::Null,
+            false => self.0.iter().map(hook_json).collect(),
+        }
+    }
+
+    fn schema() -> Json {
+        list_schema()
+    }
+
+    fn anchor(node: &mut Node) {
+        anchor_list(node);
+    }
+}
+
+/// A command, a table, or an array of tables.
+pub(super) fn list_schema() -> Json {
+    let hook = HookTable::schema();
+    json!({"anyOf": [
+        hook,
+        {"type": "array", "items": hook, "minItems": 1, "maxItems": LIST_MAX},
+        Argv::schema(),
+    ]})
+}
+
+/// Makes the paths of all hooks of a list absolute.
+pub(super) fn anchor_list(node: &mut Node) {
+    match &mut node.value {
+        Value::Array(list) => list.iter_mut().for_each(HookTable::anchor),
+        _ => HookTable::anchor(node),
+    }
+}
+
 /// It as it would stand in a file.
-pub(super) fn hook_json(hook: &Hook) -> Json {
+fn hook_json(hook: &Hook) -> Json {
     let mut table = Map::new();
     let (key, value) = match &hook.form {
         HookForm::Exec(words) => ("exec", words.json()),

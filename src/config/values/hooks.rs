@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::hook::{Argv, Hook, HookTable, LIST_MAX, hook_json, read_list};
+use super::hook::{Hook, HookList, HookTable, anchor_list, list_schema};
 use crate::config::diagnostic::nearest;
 use crate::config::kind::{Kind, Problem, Read, collect};
 use crate::config::node::{Entry, Node, Value};
@@ -36,12 +36,10 @@ choices! {
         BeforeReap = "before_reap",
         /// When its end was told.
         AfterReap = "after_reap",
+        /// When the figures of a process are asked for, with all there are.
+        ExtendedStats = "extended_stats",
     }
-    later: "extended_stats",
 }
-
-/// A hook of a later version: known, and refused.
-const LATER: &str = "extended_stats";
 
 /// What the manual says of a hook.
 #[derive(Debug)]
@@ -76,7 +74,7 @@ const OF_END: &[&str] = &["wid", "pid", "process", "exit"];
 const NOTHING: &str = "The answer changes nothing.";
 
 /// All hooks, in the order of a life.
-pub const HOOKS: [HookRow; 10] = [
+pub const HOOKS: [HookRow; 11] = [
     row(
         HookName::BeforeStart,
         "Before the watcher starts, once for each start.",
@@ -139,23 +137,31 @@ pub const HOOKS: [HookRow; 10] = [
         &["exits"],
         NOTHING,
     ),
+    row(
+        HookName::ExtendedStats,
+        "When the figures of a process are asked for with all there are, by circusctl stats \
+         --extended: a program writes them as the object stats on its standard output, a client \
+         gives them as data of HookResult.",
+        &["wid", "pid", "process", "stats"],
+        "The process has no such figures.",
+    ),
 ];
 
 /// The hooks of a watcher; no name twice, and no list empty.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Hooks(Vec<(HookName, Vec<Hook>)>);
+pub struct Hooks(Vec<(HookName, HookList)>);
 
 impl Hooks {
     /// What is asked there, in order; nothing where there is no hook.
     pub fn at(&self, name: HookName) -> &[Hook] {
         let found = self.0.iter().find(|(known, _)| *known == name);
-        found.map_or(&[], |(_, list)| list)
+        found.map_or(&[], |(_, list)| &list.0)
     }
 
     /// Gives a time-out to every hook that was written without one.
     pub(crate) fn limit(&mut self, timeout: Duration) {
-        for hook in self.0.iter_mut().flat_map(|(_, list)| list) {
-            hook.limit(timeout);
+        for (_, list) in &mut self.0 {
+            list.limit(timeout);
         }
     }
 }
@@ -175,23 +181,18 @@ impl Kind for Hooks {
     }
 
     fn json(&self) -> Json {
-        let hooks = self.0.iter().map(|(name, list)| {
-            let list = list.iter().map(hook_json).collect();
-            (name.as_str().to_owned(), Json::Array(list))
-        });
+        let hooks = self
+            .0
+            .iter()
+            .map(|(name, list)| (name.as_str().to_owned(), list.json()));
         Json::Object(hooks.collect())
     }
 
     fn schema() -> Json {
-        let hook = HookTable::schema();
         json!({
             "type": "object",
             "propertyNames": {"enum": HookName::WORDS},
-            "additionalProperties": {"anyOf": [
-                hook,
-                {"type": "array", "items": hook, "minItems": 1, "maxItems": LIST_MAX},
-                Argv::schema(),
-            ]},
+            "additionalProperties": list_schema(),
         })
     }
 
@@ -204,15 +205,12 @@ impl Kind for Hooks {
             return;
         };
         for entry in table.iter_mut() {
-            match &mut entry.node.value {
-                Value::Array(list) => list.iter_mut().for_each(HookTable::anchor),
-                _ => HookTable::anchor(&mut entry.node),
-            }
+            anchor_list(&mut entry.node);
         }
     }
 }
 
-fn read_entry(entry: &Entry, cx: &Context) -> Read<(HookName, Vec<Hook>)> {
+fn read_entry(entry: &Entry, cx: &Context) -> Read<(HookName, HookList)> {
     let inside = |problems: Vec<Problem>| -> Vec<Problem> {
         problems.into_iter().map(|p| p.inside(&entry.key)).collect()
     };
@@ -221,18 +219,12 @@ fn read_entry(entry: &Entry, cx: &Context) -> Read<(HookName, Vec<Hook>)> {
         at: entry.key_at.clone(),
         value: Value::String(entry.key.clone()),
     };
-    let name = HookName::read(&key, cx).map_err(|problems| match entry.key.as_str() {
-        LATER => inside(problems),
-        // Without the list of all hooks, which would hide the one that is nearest.
-        unknown => {
-            let nearest = nearest(unknown, HookName::WORDS.iter().copied());
-            inside(
-                Problem::new(&key, "unknown hook")
-                    .suggesting(nearest)
-                    .into(),
-            )
-        }
+    // Without the list of all hooks, which would hide the one that is nearest.
+    let name = HookName::read(&key, cx).map_err(|_| {
+        let nearest = nearest(&entry.key, HookName::WORDS.iter().copied());
+        let problem = Problem::new(&key, "unknown hook").suggesting(nearest);
+        inside(problem.into())
     })?;
-    let list = read_list(&entry.node, cx).map_err(inside)?;
+    let list = HookList::read(&entry.node, cx).map_err(inside)?;
     Ok((name, list))
 }

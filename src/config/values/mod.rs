@@ -26,7 +26,7 @@ pub use address::{HttpServer, HttpUrl, TcpAddress};
 pub use amounts::{CpuMax, Memory};
 pub use command::{Command, EnvMap, Words};
 pub(crate) use command::{is_variable_name, unclosed_quote, variable};
-pub use hook::{Argv, HOOK_TIMEOUT, Hook, HookForm, HookTable};
+pub use hook::{Argv, HOOK_TIMEOUT, Hook, HookForm, HookList, HookTable};
 pub use hooks::{HOOKS, HookName, HookRow, Hooks};
 pub use log::{Level, LogLevel, LogTarget};
 pub use names::WatcherNames;

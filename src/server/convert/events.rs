@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{exit, exit_code, pids};
 use crate::api::types;
-use crate::core::{self, Announcement, EventKind, Fault, Name};
+use crate::core::{self, Announcement, EventKind, Fault, HookAnswer, Name};
 use crate::server::clock::{Clock, micros, wall_usec};
 
 /// An event, for the API, with the word for its action.
@@ -190,6 +190,26 @@ fn announced(news: &Announcement) -> (&'static str, serde_json::Value) {
             "config_error",
             json!({"error": error, "file": file, "line": line, "column": column}),
         ),
+        Announcement::HookAnswered {
+            hook,
+            answer,
+            duration,
+            process,
+            ..
+        } => {
+            let mut data = json!({"name": hook, "duration_usec": micros(*duration)});
+            let (action, key, text) = match answer {
+                HookAnswer::True => ("hook_success", "reason", None),
+                HookAnswer::False(reason) => ("hook_success", "reason", Some(reason)),
+                HookAnswer::Failed(error) => ("hook_failure", "error", Some(error)),
+            };
+            if action == "hook_success" {
+                data["result"] = json!(*answer == HookAnswer::True);
+            }
+            let process = process.map(|(wid, pid)| (wid, Some(pid)));
+            about(&mut data, &process, key, text.map(String::as_str));
+            (action, data)
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::events::event_data;
 use super::*;
 use crate::api::action::{ACTIONS, Action, Of};
-use crate::core::{Announcement, By, EventKind, Exit, Fault, Hook, Origin, SpawnFailure, Time};
+use crate::core::{
+    Announcement, By, EventKind, Exit, Fault, Hook, HookAnswer, Name, Origin, SpawnFailure, Time,
+};
 
 /// One of every kind, as full as it can be and as empty.
 fn samples() -> Vec<EventKind> {
@@ -117,7 +119,21 @@ fn samples() -> Vec<EventKind> {
         EventKind::Announced(Announcement::ConfigChanged { watchers }),
         config_error(Some(1)),
         config_error(None),
+        answered(Some("web"), HookAnswer::True),
+        answered(Some("web"), HookAnswer::Failed("crashed".into())),
+        answered(None, HookAnswer::False("not today".into())),
+        answered(None, HookAnswer::Failed("crashed".into())),
     ]
+}
+
+fn answered(watcher: Option<&str>, answer: HookAnswer) -> EventKind {
+    EventKind::Announced(Announcement::HookAnswered {
+        watcher: watcher.map(Name::from),
+        hook: "a hook",
+        answer,
+        duration: Duration::from_millis(1),
+        process: watcher.map(|_| (1, 7)),
+    })
 }
 
 fn unfit(fault: Fault) -> EventKind {
@@ -152,7 +168,11 @@ fn of(kind: &EventKind) -> Of {
         | EventKind::Unfit { .. }
         | EventKind::Freeze
         | EventKind::Thaw => Of::Watcher,
-        EventKind::DaemonReady | EventKind::DaemonStopping | EventKind::Announced(_) => Of::Daemon,
+        EventKind::DaemonReady | EventKind::DaemonStopping => Of::Daemon,
+        EventKind::Announced(news) => match news.watcher() {
+            Some(_) => Of::Watcher,
+            None => Of::Daemon,
+        },
     }
 }
 

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::registry::{Registry, Time};
-use super::{News, Occasion, Question, Scene, point};
+use super::{Answered, News, Point, Question, Scene, Whose};
 use crate::api::frame::{Reply, encode};
 use crate::api::select::Selector;
 use crate::api::{Error, params, reply};
-use crate::config;
-use crate::core::{Command, Hook, HookAnswer, HookId, Input, Name, Watcher, WatcherSpec, WorkerId};
+use crate::config::HOOKS;
+use crate::core::{
+    Announcement, Command, Hook, HookAnswer, HookId, Input, Name, Watcher, WatcherSpec, WorkerId,
+};
 use crate::server::calls::Outcome;
 use crate::server::connection::{Answer, Ask};
 use crate::server::driver::Driver;
@@ -44,18 +46,19 @@ impl Driver {
     ) -> Option<(Vec<super::Step>, Scene)> {
         let watcher = self.core.watcher(name)?;
         let recipe = self.recipes.get(watcher.spec().revision)?;
-        let steps = self.hooks.steps(&recipe.watcher, hook);
+        let point = Point::Watcher(hook);
+        let row = HOOKS.iter().find(|row| Point::of(row.name) == point)?;
+        let steps = self.hooks.steps(&recipe.watcher, row.name);
         let worker = worker.and_then(|id| watcher.workers().find(|worker| worker.id() == id));
         let has_context =
             |ask: &Question| matches!(ask, Question::Program(_) | Question::Client(_));
         let context = match steps.iter().any(|step| has_context(&step.ask)) {
-            true => Some(self.hook_context(hook, watcher, worker, signal)),
-            false => None,
+            true => self.hook_context(point, watcher, worker, signal),
+            false => Default::default(),
         };
         let scene = Scene {
-            watcher: name.clone(),
-            occasion: Occasion::Hook(hook),
-            recipe,
+            whose: Whose::Watcher(name.clone(), recipe),
+            point,
             wid: worker.map(|worker| worker.wid()),
             pid: worker.and_then(|worker| worker.pid()),
             signal,
@@ -74,6 +77,8 @@ impl Driver {
                     self.hooks.forget(hook);
                     self.inputs.push(Input::HookFinished { hook, answer });
                 }
+                News::Turned(hook) => self.turned(hook),
+                News::Told(news) => self.announce_answer(news),
                 News::Unregistered => registry_changed = true,
             }
         }
@@ -83,8 +88,19 @@ impl Driver {
         }
     }
 
+    /// One that was removed meanwhile has had its last event.
+    fn announce_answer(&mut self, news: Announcement) {
+        if news
+            .watcher()
+            .is_none_or(|name| self.core.watcher(name).is_some())
+        {
+            self.inputs.push(Input::Announce(news));
+        }
+    }
+
     /// Tells core who answers for hooks now, where that has changed.
     fn refresh_hooks(&mut self) {
+        self.hooks.own.update(&self.store.config().hooks);
         let changed = |watcher: &Watcher| {
             let recipe = self.recipes.get(watcher.spec().revision)?;
             let hooks = self.hooks.specs(&recipe.watcher);
@@ -110,13 +126,14 @@ impl Driver {
     ) -> Result<Outcome, Error> {
         self.names(params.watchers.as_deref())?;
         let watchers = Selector::parameter(params.watchers.as_deref())?;
-        let known = |word: &String| {
-            let row = config::HOOKS.iter().find(|row| row.name.as_str() == word);
-            row.map(|row| point(row.name))
-        };
-        let hooks: Option<Vec<Hook>> = params.hooks.iter().map(known).collect();
-        let hooks = hooks.filter(|hooks| !hooks.is_empty());
-        let hooks = hooks.ok_or_else(|| Error::invalid_parameter("hooks"))?;
+        let points: Option<Vec<Point>> =
+            params.hooks.iter().map(|word| Point::named(word)).collect();
+        let points = points.filter(|points| !points.is_empty());
+        let points = points.ok_or_else(|| Error::invalid_parameter("hooks"))?;
+        // Those of the daemon are of no watcher.
+        if params.watchers.is_some() && points.iter().all(|point| point.is_daemons()) {
+            return Err(Error::invalid_parameter("watchers"));
+        }
         let time = match params.timeout_usec.map(Duration::from_micros) {
             Some(timeout) if timeout.is_zero() || timeout > TIMEOUT_MAX => {
                 return Err(Error::invalid_parameter("timeout_usec"));
@@ -130,7 +147,7 @@ impl Driver {
         self.pursue();
         let registry = &self.hooks.registry;
         let (registration, first) =
-            Registry::register(registry, watchers, hooks, time, ask.terminator);
+            Registry::register(registry, &ask.peer, watchers, points, time, ask.terminator);
         self.refresh_hooks();
         Ok(Outcome::Now(Answer::Registered(first, registration)))
     }
@@ -140,8 +157,11 @@ impl Driver {
         ask: &Ask,
         params: &params::HookResult,
     ) -> Result<Outcome, Error> {
-        if params.data.is_some() {
-            // No hook of this version adds anything.
+        let invocation = params.invocation;
+        let question = self.hooks.registry.borrow().question(invocation);
+        let question = question.ok_or(Error::NoSuchInvocation { invocation })?;
+        // Nothing else that is asked can be added to.
+        if params.data.is_some() && question != Point::ExtendedStats {
             return Err(Error::invalid_parameter("data"));
         }
         let answer = match (&params.error, params.result) {
@@ -149,27 +169,16 @@ impl Driver {
             (None, true) => HookAnswer::True,
             (None, false) => HookAnswer::False("the client that answers for it says no".into()),
         };
-        let invocation = params.invocation;
-        match self.hooks.registry.borrow_mut().answer(invocation, answer) {
+        let said = Answered {
+            answer,
+            data: params.data.clone(),
+        };
+        match self.hooks.registry.borrow_mut().answer(invocation, said) {
             false => Err(Error::NoSuchInvocation { invocation }),
             true => Ok(Outcome::Now(Answer::Last(encode(
                 &Reply::last(reply::Empty {}),
                 ask.terminator,
             )))),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::hooks::name;
-
-    #[test]
-    fn every_hook_has_the_same_name_in_both_rooms() {
-        for row in &config::HOOKS {
-            assert_eq!(point(row.name).as_str(), row.name.as_str());
-            assert_eq!(name(point(row.name)), row.name);
         }
     }
 }

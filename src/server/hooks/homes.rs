@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 
 use crate::server::homes::{Home, directory_name, tree_of};
 use crate::sys::cgroup::Cgroup;
+use crate::sys::process;
 
 /// Makes homes, each for one run.
 #[derive(Debug)]
@@ -64,6 +65,16 @@ impl HookHomes {
     /// The variable by which a program and its children are known where there is no group.
     pub(in crate::server) fn mark(&self, run: u64) -> (String, String) {
         (self.mark.into(), format!("{}:{run}", self.instance))
+    }
+
+    /// The run that a process is part of, by that variable: all have it from the first, and anybody
+    /// can have it.
+    pub(super) fn run_of(&self, pid: Pid) -> Option<u64> {
+        // Who cannot be looked at is a stranger.
+        let mark = process::variable(pid, self.mark).ok().flatten()?;
+        let mark = String::from_utf8(mark).ok()?;
+        let run = mark.strip_prefix(&self.instance)?.strip_prefix(':')?;
+        run.parse().ok()
     }
 
     /// The home of a program that has just been started.

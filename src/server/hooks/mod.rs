@@ -6,8 +6,11 @@
 mod calls;
 mod context;
 mod homes;
+mod own;
+mod point;
 mod program;
 mod registry;
+mod stats;
 mod tree;
 
 use std::cell::RefCell;
@@ -15,18 +18,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::probes::{self, Probe};
 use super::recipes::Recipe;
 use crate::api::types::Object;
-use crate::config::{self, HookForm, HookName};
-use crate::core::{Hook, HookAnswer, HookId, HookSpec, Name};
+use crate::config::{self, DaemonHook, HookForm, HookName};
+use crate::core::{Announcement, Hook, HookAnswer, HookId, HookSpec, Name};
 
 pub(super) use homes::HookHomes;
+pub(super) use own::{OwnHooks, Refused, peer_context};
+pub(super) use point::Point;
 pub(super) use registry::Registration;
 use registry::{Registry, RegistryId, Time};
+pub(super) use stats::Wanted;
 pub(super) use tree::{Ground, Tree};
 
 /// Core is told of a hook's time-outs, and this longer: each is kept here, where it is known what
@@ -40,6 +46,10 @@ const LAST_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Hooks {
     running: HashMap<HookId, JoinHandle<()>>,
+    /// Those of the daemon that the loop has asked.
+    turns: HashMap<DaemonHook, JoinHandle<()>>,
+    pub(super) own: Rc<OwnHooks>,
+    for_stats: Rc<Semaphore>,
     ground: Rc<Ground>,
     registry: Rc<RefCell<Registry>>,
     sender: mpsc::UnboundedSender<News>,
@@ -52,6 +62,10 @@ pub(super) struct Hooks {
 pub(super) enum News {
     /// A hook has spoken.
     Answered(HookId, HookAnswer),
+    /// A hook of the daemon that the loop has asked is over.
+    Turned(DaemonHook),
+    /// A hook has spoken that core did not ask.
+    Told(Announcement),
     /// A client answers for nothing any more.
     Unregistered,
 }
@@ -73,48 +87,76 @@ enum Question {
     Nobody,
 }
 
-/// What a hook, or a probe of a process, is about.
+/// What a hook, or the probe of a process, is about.
 #[derive(Debug)]
 pub(super) struct Scene {
-    pub(super) watcher: Name,
-    pub(super) occasion: Occasion,
-    pub(super) recipe: Rc<Recipe>,
-    pub(super) wid: Option<u32>,
-    pub(super) pid: Option<i32>,
-    pub(super) signal: Option<i32>,
-    /// What a program reads from standard input; a probe is told nothing.
-    pub(super) context: Option<Object>,
+    whose: Whose,
+    point: Point,
+    wid: Option<u32>,
+    pid: Option<i32>,
+    signal: Option<i32>,
+    context: Object,
 }
 
-/// When something is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Occasion {
-    /// A turn in the life of a watcher.
-    Hook(Hook),
-    /// A process may be ready.
-    Readiness,
-    /// A process may not be healthy.
-    Health,
+/// Whose hook it is.
+#[derive(Debug)]
+enum Whose {
+    /// A watcher's, whose processes are made so.
+    Watcher(Name, Rc<Recipe>),
+    Daemon,
 }
 
-impl Occasion {
-    /// One word, for names and variables.
-    fn as_str(self) -> &'static str {
-        match self {
-            Occasion::Hook(hook) => hook.as_str(),
-            Occasion::Readiness => "ready",
-            Occasion::Health => "health",
+impl Scene {
+    /// A probe of a process of this watcher.
+    pub(super) fn of_process(
+        point: Point,
+        watcher: &Name,
+        recipe: Rc<Recipe>,
+        wid: u32,
+        pid: Option<i32>,
+    ) -> Scene {
+        Scene {
+            whose: Whose::Watcher(watcher.clone(), recipe),
+            point,
+            wid: Some(wid),
+            pid,
+            signal: None,
+            context: Object::new(),
         }
     }
+
+    fn watcher(&self) -> Option<&Name> {
+        match &self.whose {
+            Whose::Watcher(name, _) => Some(name),
+            Whose::Daemon => None,
+        }
+    }
+
+    /// As it stands in the log before what concerns it.
+    fn name(&self) -> &str {
+        self.watcher().map_or("circusd", Name::as_str)
+    }
+}
+
+/// What was said.
+#[derive(Debug)]
+struct Answered {
+    answer: HookAnswer,
+    /// What it adds, for `extended_stats`.
+    data: Option<Object>,
 }
 
 impl Hooks {
     pub(super) fn new(ground: Rc<Ground>) -> Hooks {
         let (sender, news) = mpsc::unbounded_channel();
+        let registry = Rc::new(RefCell::new(Registry::new(sender.clone())));
         Hooks {
             running: HashMap::new(),
+            turns: HashMap::new(),
+            for_stats: stats::turns(),
+            own: OwnHooks::new(Rc::clone(&ground), Rc::clone(&registry), sender.clone()),
             ground,
-            registry: Rc::new(RefCell::new(Registry::new(sender.clone()))),
+            registry,
             sender,
             news,
         }
@@ -126,8 +168,10 @@ impl Hooks {
     /// an event; if for some only, it stays in here, and is told in the log.
     pub(super) fn specs(&self, watcher: &config::Watcher) -> BTreeMap<Hook, HookSpec> {
         let asked = config::HOOKS.iter().filter_map(|row| {
-            let point = point(row.name);
-            let steps = self.steps(watcher, point);
+            let Point::Watcher(point) = Point::of(row.name) else {
+                return None;
+            };
+            let steps = self.steps(watcher, row.name);
             let spec = HookSpec {
                 timeout: steps.iter().map(|step| step.timeout).sum::<Duration>() + SPARE,
                 ignore_failure: steps.iter().all(|step| step.ignore_failure),
@@ -137,50 +181,10 @@ impl Hooks {
         asked.collect()
     }
 
-    /// What is asked: the configured hooks, and all who have registered, at the place of
-    /// `plugin = true` or else behind the others.
-    fn steps(&self, watcher: &config::Watcher, point: Hook) -> Vec<Step> {
-        let registered = self.registry.borrow().who(&watcher.name, point);
-        let clients = |timeout: Option<Duration>, ignore_failure| {
-            let step = move |(id, time): &(RegistryId, Time)| Step {
-                ask: Question::Client(*id),
-                timeout: time.limit(timeout),
-                ignore_failure,
-            };
-            registered.iter().map(step).collect::<Vec<_>>()
-        };
-        let mut steps = Vec::new();
-        let mut placed = false;
-        for hook in watcher.hooks.at(name(point)) {
-            let (timeout, ignore_failure) = (hook.timeout(), hook.ignore_failure);
-            let ask = match &hook.form {
-                HookForm::Exec(words) => Question::Program(words.clone()),
-                HookForm::Tcp(address) => Question::Probe(Probe::Tcp(address.clone())),
-                HookForm::Unix(path) => Question::Probe(Probe::Unix(path.clone())),
-                HookForm::Http(url, expect) => {
-                    Question::Probe(Probe::Http(url.clone(), expect.clone()))
-                }
-                HookForm::File(path) => Question::Probe(Probe::File(path.clone())),
-                HookForm::Plugin if placed => continue,
-                HookForm::Plugin => {
-                    placed = true;
-                    if !registered.is_empty() {
-                        steps.extend(clients(Some(timeout), ignore_failure));
-                        continue;
-                    }
-                    Question::Nobody
-                }
-            };
-            steps.push(Step {
-                ask,
-                timeout,
-                ignore_failure,
-            });
-        }
-        if !placed {
-            steps.extend(clients(None, false));
-        }
-        steps
+    fn steps(&self, watcher: &config::Watcher, name: HookName) -> Vec<Step> {
+        let registry = self.registry.borrow();
+        let registered = registry.who(Some(&watcher.name), Point::of(name));
+        steps(watcher.hooks.at(name), &registered)
     }
 
     /// Asks; the answer comes as news.
@@ -188,9 +192,9 @@ impl Hooks {
         let (sender, ground) = (self.sender.clone(), Rc::clone(&self.ground));
         let registry = Rc::clone(&self.registry);
         let task = async move {
-            let answer = decide(&steps, &scene, &ground, &registry).await;
+            let asked = decide(&steps, &scene, &ground, &registry).await;
             // The daemon has ended if nobody hears it.
-            let _ = sender.send(News::Answered(id, answer));
+            let _ = sender.send(News::Answered(id, asked.answer));
         };
         self.running.insert(id, tokio::task::spawn_local(task));
     }
@@ -207,11 +211,41 @@ impl Hooks {
         self.running.remove(&id);
     }
 
+    /// Asks at a turning point of the daemon, if there is anybody to be asked, and says whether
+    /// there is; that it is over comes as news.
+    pub(super) fn turn(&mut self, hook: DaemonHook) -> bool {
+        if !self.own.has(hook) {
+            return false;
+        }
+        let (sender, own) = (self.sender.clone(), Rc::clone(&self.own));
+        let task = async move {
+            // At these points the answer changes nothing.
+            let _ = own.ask(hook, Object::new()).await;
+            // The daemon has ended if nobody hears it.
+            let _ = sender.send(News::Turned(hook));
+        };
+        self.turns.insert(hook, tokio::task::spawn_local(task));
+        true
+    }
+
+    /// Whether a turning point is over that was being waited for.
+    pub(super) fn has_turned(&mut self, hook: DaemonHook) -> bool {
+        self.turns.remove(&hook).is_some()
+    }
+
+    /// Ends what is asked at a turning point, and says whether anything was.
+    pub(super) fn cancel_turn(&mut self, hook: DaemonHook) -> bool {
+        let task = self.turns.remove(&hook);
+        task.inspect(JoinHandle::abort).is_some()
+    }
+
     /// Ends all hooks, and waits until nothing is left of them.
     pub(super) async fn end(&mut self) {
-        for (_, task) in self.running.drain() {
+        let turns = self.turns.drain().map(|(_, task)| task);
+        for task in self.running.drain().map(|(_, task)| task).chain(turns) {
             task.abort();
         }
+        self.own.end();
         if tokio::time::timeout(LAST_MAX, self.ground.cleared())
             .await
             .is_err()
@@ -221,38 +255,91 @@ impl Hooks {
     }
 }
 
-/// Runs a program that is asked something. Dropping the future ends it with all that it has started.
-pub(super) async fn run_program(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
-    program::ask(argv, scene, ground).await
+/// What is asked: the configured hooks, and all who have registered, at the place of
+/// `plugin = true` or else behind the others.
+fn steps(configured: &[config::Hook], registered: &[(RegistryId, Time)]) -> Vec<Step> {
+    let clients = |timeout: Option<Duration>, ignore_failure| {
+        let step = move |(id, time): &(RegistryId, Time)| Step {
+            ask: Question::Client(*id),
+            timeout: time.limit(timeout),
+            ignore_failure,
+        };
+        registered.iter().map(step).collect::<Vec<_>>()
+    };
+    let mut steps = Vec::new();
+    let mut placed = false;
+    for hook in configured {
+        let (timeout, ignore_failure) = (hook.timeout(), hook.ignore_failure);
+        let ask = match &hook.form {
+            HookForm::Exec(words) => Question::Program(words.clone()),
+            HookForm::Tcp(address) => Question::Probe(Probe::Tcp(address.clone())),
+            HookForm::Unix(path) => Question::Probe(Probe::Unix(path.clone())),
+            HookForm::Http(url, expect) => {
+                Question::Probe(Probe::Http(url.clone(), expect.clone()))
+            }
+            HookForm::File(path) => Question::Probe(Probe::File(path.clone())),
+            HookForm::Plugin if placed => continue,
+            HookForm::Plugin => {
+                placed = true;
+                if !registered.is_empty() {
+                    steps.extend(clients(Some(timeout), ignore_failure));
+                    continue;
+                }
+                Question::Nobody
+            }
+        };
+        steps.push(Step {
+            ask,
+            timeout,
+            ignore_failure,
+        });
+    }
+    if !placed {
+        steps.extend(clients(None, false));
+    }
+    steps
 }
 
-/// Asks one after the other; the first that is not true decides.
+/// Runs a program that is asked something. Dropping the future ends it with all that it has started.
+pub(super) async fn run_program(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
+    program::ask(argv, scene, ground).await.answer
+}
+
+/// Asks one after the other; the first that is not true decides. What they add is put together.
 async fn decide(
     steps: &[Step],
     scene: &Scene,
     ground: &Rc<Ground>,
     registry: &Rc<RefCell<Registry>>,
-) -> HookAnswer {
+) -> Answered {
     let all_ignored = steps.iter().all(|step| step.ignore_failure);
     let mut ignored = None;
+    let mut all_data: Option<Object> = None;
     for step in steps {
-        match put(step, scene, ground, registry).await {
+        let Answered { answer, data } = put(step, scene, ground, registry).await;
+        match answer {
             HookAnswer::True => {}
-            HookAnswer::False(reason) => return HookAnswer::False(reason),
             HookAnswer::Failed(error) if step.ignore_failure => {
                 if !all_ignored {
-                    let (watcher, hook) = (&scene.watcher, scene.occasion.as_str());
-                    tracing::warn!("{watcher}: a part of hook {hook} failed, going on: {error}");
+                    let (name, hook) = (scene.name(), scene.point.as_str());
+                    tracing::warn!("{name}: a part of hook {hook} failed, going on: {error}");
                 }
                 ignored.get_or_insert(error);
             }
-            HookAnswer::Failed(error) => return HookAnswer::Failed(error),
+            HookAnswer::False(_) | HookAnswer::Failed(_) => return answer.into(),
+        }
+        if let Some(data) = data {
+            all_data.get_or_insert_default().extend(data);
         }
     }
-    match ignored {
-        // Core counts it as true, and tells of it.
+    let answer = match ignored {
+        // Who asks counts it as true, and tells of it.
         Some(error) if all_ignored => HookAnswer::Failed(error),
         _ => HookAnswer::True,
+    };
+    Answered {
+        answer,
+        data: all_data,
     }
 }
 
@@ -262,54 +349,22 @@ async fn put(
     scene: &Scene,
     ground: &Rc<Ground>,
     registry: &Rc<RefCell<Registry>>,
-) -> HookAnswer {
-    let answer = async {
+) -> Answered {
+    let asked = async {
         match &step.ask {
             Question::Program(argv) => program::ask(argv, scene, ground).await,
             Question::Client(id) => Registry::ask(registry, *id, scene).await,
-            Question::Nobody => HookAnswer::Failed("nobody has registered for it".into()),
+            Question::Nobody => HookAnswer::Failed("nobody has registered for it".into()).into(),
             // It knows best what it was waiting for.
-            Question::Probe(probe) => return probes::ask(probe, step.timeout).await,
+            Question::Probe(probe) => probes::ask(probe, step.timeout).await.into(),
         }
     };
     let limit = match step.ask {
         Question::Probe(_) => step.timeout + SPARE,
         Question::Program(_) | Question::Client(_) | Question::Nobody => step.timeout,
     };
-    match tokio::time::timeout(limit, answer).await {
-        Ok(answer) => answer,
-        Err(_) => HookAnswer::Failed(probes::too_late(step.timeout)),
-    }
-}
-
-/// Core's word for a hook of the configuration.
-fn point(name: HookName) -> Hook {
-    match name {
-        HookName::BeforeStart => Hook::BeforeStart,
-        HookName::AfterStart => Hook::AfterStart,
-        HookName::BeforeSpawn => Hook::BeforeSpawn,
-        HookName::AfterSpawn => Hook::AfterSpawn,
-        HookName::BeforeStop => Hook::BeforeStop,
-        HookName::AfterStop => Hook::AfterStop,
-        HookName::BeforeSignal => Hook::BeforeSignal,
-        HookName::AfterSignal => Hook::AfterSignal,
-        HookName::BeforeReap => Hook::BeforeReap,
-        HookName::AfterReap => Hook::AfterReap,
-    }
-}
-
-/// The configuration's word for a hook of core.
-fn name(point: Hook) -> HookName {
-    match point {
-        Hook::BeforeStart => HookName::BeforeStart,
-        Hook::AfterStart => HookName::AfterStart,
-        Hook::BeforeSpawn => HookName::BeforeSpawn,
-        Hook::AfterSpawn => HookName::AfterSpawn,
-        Hook::BeforeStop => HookName::BeforeStop,
-        Hook::AfterStop => HookName::AfterStop,
-        Hook::BeforeSignal => HookName::BeforeSignal,
-        Hook::AfterSignal => HookName::AfterSignal,
-        Hook::BeforeReap => HookName::BeforeReap,
-        Hook::AfterReap => HookName::AfterReap,
+    match tokio::time::timeout(limit, asked).await {
+        Ok(asked) => asked,
+        Err(_) => HookAnswer::Failed(probes::too_late(step.timeout)).into(),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 
 use nix::fcntl::OFlag;
@@ -10,10 +11,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
 use super::tree::{Ground, Tree};
-use super::{Occasion, Scene};
+use super::{Answered, Point, Scene, Whose};
 use crate::api::types::Object;
 use crate::config::Expanded;
 use crate::core::{HookAnswer, SpawnFailure};
+use crate::server::recipes::Recipe;
 use crate::server::said::{Said, drain, read};
 use crate::server::{convert, program};
 use crate::sys::pidfd::ExitStatus;
@@ -27,10 +29,10 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const COMPLAINT_BYTES_MAX: usize = 4096;
 
 /// Runs the program. Dropping the future ends it with all that it has started.
-pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
+pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Answered {
     match start(argv, scene, ground) {
         Ok(running) => running.finish(scene).await,
-        Err(words) => HookAnswer::Failed(words),
+        Err(words) => HookAnswer::Failed(words).into(),
     }
 }
 
@@ -51,7 +53,7 @@ fn start(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Result<Running,
     let run = ground.next_run();
     let command = command(argv, scene, ground, run)?;
     let homes = &ground.homes;
-    let cgroup = homes.cgroup(scene.watcher.as_str(), scene.occasion.as_str(), run);
+    let cgroup = homes.cgroup(scene.name(), scene.point.as_str(), run);
     let cgroup = cgroup.map_err(told("making its cgroup"))?;
     let fds = [
         (their_input.as_fd(), 0),
@@ -62,9 +64,16 @@ fn start(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Result<Running,
         if let Some(cgroup) = &cgroup {
             crate::server::homes::remove(cgroup.path().to_owned());
         }
-        program::refused(&error, &scene.recipe.watcher.working_dir).error
+        let working_dir = match &scene.whose {
+            Whose::Watcher(_, recipe) => &recipe.watcher.working_dir,
+            Whose::Daemon => Path::new("."),
+        };
+        program::refused(&error, working_dir).error
     })?;
     let tree = Tree::new(ground, child, cgroup, run).map_err(told("watching over it"))?;
+    if let Whose::Daemon = scene.whose {
+        tree.is_daemons();
+    }
     Ok(Running {
         tree,
         input: pipe::Sender::from_owned_fd(input).map_err(told("making a pipe"))?,
@@ -78,27 +87,13 @@ fn new_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<Command, String> {
-    let wid = scene.wid.unwrap_or(0);
-    let watcher = &scene.recipe.watcher;
-    let expanded = Expanded {
-        argv: argv.to_vec(),
-        ..watcher.expand(wid)
+    let mut command = match &scene.whose {
+        Whose::Watcher(_, recipe) => as_a_worker(argv, recipe, scene, ground, run)?,
+        Whose::Daemon => program::own_command(argv, ground.homes.mark(run), &ground.surroundings),
     };
-    let told = |failure: SpawnFailure| failure.error;
-    let credentials = scene.recipe.credentials().map_err(told)?;
-    let mark = ground.homes.mark(run);
-    let surroundings = &ground.surroundings;
-    let command = program::command(watcher, credentials, expanded, wid, mark, surroundings);
-    let mut command = command.map_err(told)?;
-    if scene.wid.is_none() {
-        command.env.retain(|(name, _)| name != "CIRCUS_WID");
-    }
-    let hook = match scene.occasion {
-        Occasion::Hook(hook) => Some(hook.as_str().to_owned()),
-        Occasion::Readiness | Occasion::Health => None,
-    };
+    let hook = scene.point.as_str().to_owned();
     let own = [
-        ("CIRCUS_HOOK", hook),
+        ("CIRCUS_HOOK", Some(hook).filter(|_| scene.point.is_hook())),
         ("CIRCUS_PID", scene.pid.map(|pid| pid.to_string())),
         (
             "CIRCUS_SIGNUM",
@@ -114,8 +109,33 @@ fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<
     Ok(command)
 }
 
+fn as_a_worker(
+    argv: &[String],
+    recipe: &Recipe,
+    scene: &Scene,
+    ground: &Ground,
+    run: u64,
+) -> Result<Command, String> {
+    let wid = scene.wid.unwrap_or(0);
+    let watcher = &recipe.watcher;
+    let expanded = Expanded {
+        argv: argv.to_vec(),
+        ..watcher.expand(wid)
+    };
+    let told = |failure: SpawnFailure| failure.error;
+    let credentials = recipe.credentials().map_err(told)?;
+    let mark = ground.homes.mark(run);
+    let surroundings = &ground.surroundings;
+    let command = program::command(watcher, credentials, expanded, wid, mark, surroundings);
+    let mut command = command.map_err(told)?;
+    if scene.wid.is_none() {
+        command.env.retain(|(name, _)| name != "CIRCUS_WID");
+    }
+    Ok(command)
+}
+
 impl Running {
-    async fn finish(mut self, scene: &Scene) -> HookAnswer {
+    async fn finish(mut self, scene: &Scene) -> Answered {
         let mut answer = Kept::default();
         let mut log = Complaints::new(scene);
         let mut input = Some(self.input);
@@ -137,8 +157,8 @@ impl Running {
         drain(&self.errors, |bytes| log.push(bytes));
         let complaint = log.finish();
         match status {
-            Ok(status) => understand(status, answer, complaint.as_deref()),
-            Err(error) => HookAnswer::Failed(format!("nobody knows how it ended: {error}")),
+            Ok(status) => understand(status, answer, scene.point, complaint.as_deref()),
+            Err(error) => HookAnswer::Failed(format!("nobody knows how it ended: {error}")).into(),
         }
     }
 }
@@ -148,10 +168,10 @@ async fn feed(input: &mut Option<pipe::Sender>, scene: &Scene) {
     let Some(mut input) = input.take() else {
         return;
     };
-    let Some(context) = &scene.context else {
+    if !scene.point.is_hook() {
         return;
-    };
-    let mut line = serde_json::to_vec(context).unwrap_or_default();
+    }
+    let mut line = serde_json::to_vec(&scene.context).unwrap_or_default();
     line.push(b'\n');
     // It has closed its end, or is gone: its answer counts all the same.
     let _ = input.write_all(&line).await;
@@ -207,11 +227,25 @@ impl Kept {
 }
 
 /// `complaint` is what a probe has written last on its standard error, which says why as a rule.
-fn understand(status: ExitStatus, answer: Kept, complaint: Option<&str>) -> HookAnswer {
-    let object = match answer.object() {
+fn understand(status: ExitStatus, answer: Kept, point: Point, complaint: Option<&str>) -> Answered {
+    let mut object = match answer.object() {
         Ok(object) => object.unwrap_or_default(),
-        Err(words) => return HookAnswer::Failed(words),
+        Err(words) => return HookAnswer::Failed(words).into(),
     };
+    let answer = understand_answer(status, &object, complaint);
+    match (point, object.remove("stats")) {
+        (Point::ExtendedStats, Some(serde_json::Value::Object(stats))) => Answered {
+            answer,
+            data: Some(stats),
+        },
+        (Point::ExtendedStats, Some(_)) if answer == HookAnswer::True => {
+            HookAnswer::Failed("its stats are no object".into()).into()
+        }
+        _ => answer.into(),
+    }
+}
+
+fn understand_answer(status: ExitStatus, object: &Object, complaint: Option<&str>) -> HookAnswer {
     let reason = object.get("reason").and_then(serde_json::Value::as_str);
     let reason = reason.or(complaint);
     let because = |how: String| match reason {
@@ -246,12 +280,10 @@ enum Complaints {
 
 impl Complaints {
     fn new(scene: &Scene) -> Complaints {
-        match scene.occasion {
-            Occasion::Hook(hook) => {
-                let (watcher, hook) = (&scene.watcher, hook.as_str());
-                Complaints::Logged(Said::new(format!("{watcher}: hook {hook}")))
-            }
-            Occasion::Readiness | Occasion::Health => Complaints::Kept {
+        let (name, hook) = (scene.name(), scene.point.as_str());
+        match scene.point.is_hook() {
+            true => Complaints::Logged(Said::new(format!("{name}: hook {hook}"))),
+            false => Complaints::Kept {
                 line: Vec::new(),
                 last: Vec::new(),
             },

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{News, Scene};
+use super::{Answered, News, Point, Scene};
 use crate::api::frame::{Reply, Terminator, encode};
 use crate::api::reply;
 use crate::api::select::Selector;
-use crate::core::{Hook, HookAnswer};
+use crate::core::HookAnswer;
+use crate::sys::socket::Peer;
 
 /// How many invocations may wait for a client that does not read; further ones fail at once.
 const UNREAD_MAX: usize = 64;
@@ -33,8 +34,10 @@ pub(super) struct Registry {
 
 #[derive(Debug)]
 struct Client {
+    peer: Rc<Peer>,
+    /// Of which it answers, for hooks of watchers.
     watchers: Selector,
-    hooks: Vec<Hook>,
+    points: Vec<Point>,
     time: Time,
     terminator: Terminator,
     invocations: mpsc::Sender<Vec<u8>>,
@@ -59,7 +62,8 @@ impl Time {
 #[derive(Debug)]
 struct Asked {
     client: RegistryId,
-    answer: oneshot::Sender<HookAnswer>,
+    point: Point,
+    answer: oneshot::Sender<Answered>,
 }
 
 /// What a client has registered, as its connection has it: while this lives, it is asked.
@@ -81,28 +85,40 @@ impl Registry {
         }
     }
 
-    /// Who answers for this hook of this watcher, and how long each may take, in the order of
-    /// their registration.
-    pub(super) fn who(&self, watcher: &str, hook: Hook) -> Vec<(RegistryId, Time)> {
-        let fits =
-            |client: &Client| client.hooks.contains(&hook) && client.watchers.matches(watcher);
+    /// Who answers for this hook of this watcher, or of the daemon, and how long each may take, in
+    /// the order of their registration.
+    pub(super) fn who(&self, watcher: Option<&str>, point: Point) -> Vec<(RegistryId, Time)> {
+        let fits = |client: &Client| {
+            client.points.contains(&point)
+                && watcher.is_none_or(|name| client.watchers.matches(name))
+        };
         let clients = self.clients.iter().filter(|(_, client)| fits(client));
         clients.map(|(id, client)| (*id, client.time)).collect()
+    }
+
+    /// Whether a process answers for any hook of the daemon.
+    pub(super) fn has_daemons(&self, peer: &Peer) -> bool {
+        self.clients.values().any(|client| {
+            (client.peer.pid, client.peer.uid) == (peer.pid, peer.uid)
+                && client.points.iter().any(|point| point.is_daemons())
+        })
     }
 
     /// Notes that a client answers from now on; with its registration, what it is told first.
     pub(super) fn register(
         registry: &Rc<RefCell<Registry>>,
+        peer: &Rc<Peer>,
         watchers: Selector,
-        hooks: Vec<Hook>,
+        points: Vec<Point>,
         time: Time,
         terminator: Terminator,
     ) -> (Registration, Vec<u8>) {
         let (sender, invocations) = mpsc::channel(UNREAD_MAX);
         let id = registry.borrow_mut().next();
         let client = Client {
+            peer: Rc::clone(peer),
             watchers,
-            hooks,
+            points,
             time,
             terminator,
             invocations: sender,
@@ -130,48 +146,57 @@ impl Registry {
         registry: &Rc<RefCell<Registry>>,
         id: RegistryId,
         scene: &Scene,
-    ) -> HookAnswer {
+    ) -> Answered {
         const GONE: &str = "the client that answers for it has gone";
         let (invocation, answered) = match registry.borrow_mut().invoke(id, scene) {
             Ok(asked) => asked,
-            Err(words) => return HookAnswer::Failed(words.into()),
+            Err(words) => return HookAnswer::Failed(words.into()).into(),
         };
         let _open = Open {
             registry,
             invocation,
         };
         let answer = answered.await;
-        answer.unwrap_or_else(|_| HookAnswer::Failed(GONE.into()))
+        answer.unwrap_or_else(|_| HookAnswer::Failed(GONE.into()).into())
     }
 
     fn invoke(
         &mut self,
         id: RegistryId,
         scene: &Scene,
-    ) -> Result<(u64, oneshot::Receiver<HookAnswer>), &'static str> {
+    ) -> Result<(u64, oneshot::Receiver<Answered>), &'static str> {
         let invocation = self.next();
         let client = self.clients.get(&id);
         let client = client.ok_or("the client that answers for it has gone")?;
         let message = reply::RegisterHook {
             registration: id,
             invocation: Some(invocation),
-            hook: Some(scene.occasion.as_str().to_owned()),
-            watcher: Some(scene.watcher.to_string()),
-            context: scene.context.clone(),
+            hook: Some(scene.point.as_str().to_owned()),
+            watcher: scene.watcher().map(ToString::to_string),
+            context: Some(scene.context.clone()),
         };
         let message = encode(&Reply::continued(message), client.terminator);
         let sent = client.invocations.try_send(message);
         sent.map_err(|_| "the client that answers for it does not read what it is asked")?;
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { client: id, answer };
+        let asked = Asked {
+            client: id,
+            point: scene.point,
+            answer,
+        };
         self.asked.insert(invocation, asked);
         Ok((invocation, answered))
     }
 
+    /// What was asked with that number; nothing if it was not, or is answered.
+    pub(super) fn question(&self, invocation: u64) -> Option<Point> {
+        self.asked.get(&invocation).map(|asked| asked.point)
+    }
+
     /// Takes an answer; false if there is no such question, or no longer.
-    pub(super) fn answer(&mut self, invocation: u64, answer: HookAnswer) -> bool {
+    pub(super) fn answer(&mut self, invocation: u64, said: Answered) -> bool {
         let asked = self.asked.remove(&invocation);
-        asked.is_some_and(|asked| asked.answer.send(answer).is_ok())
+        asked.is_some_and(|asked| asked.answer.send(said).is_ok())
     }
 }
 

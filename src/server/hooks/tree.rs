@@ -31,6 +31,8 @@ pub(in crate::server) struct Ground {
     /// All main processes that somebody waits for, ours and those of workers.
     known: Rc<RefCell<HashSet<Pid>>>,
     runs: Cell<u64>,
+    /// The runs of what is asked for the daemon just now.
+    daemons: RefCell<HashSet<u64>>,
     /// Trees of which something may be left.
     trees: Cell<usize>,
     cleared: Notify,
@@ -47,6 +49,7 @@ pub(in crate::server) struct Tree {
     /// Kept to the end, as its process group is told by it. `None` only while it is dropped.
     main: Option<AsyncFd<Pidfd>>,
     waited: bool,
+    run: u64,
     home: Home,
     ground: Rc<Ground>,
 }
@@ -77,6 +80,7 @@ impl Ground {
             surroundings,
             known,
             runs: Cell::new(0),
+            daemons: RefCell::default(),
             trees: Cell::new(0),
             cleared: Notify::new(),
             left,
@@ -96,6 +100,14 @@ impl Ground {
         while self.trees.get() > 0 {
             self.cleared.notified().await;
         }
+    }
+
+    /// Whether a process is part of what is asked for the daemon just now. Anybody can say so of
+    /// himself: whoever believes it knows the user first.
+    pub(super) fn asks_daemons(&self, pid: Pid) -> bool {
+        let daemons = self.daemons.borrow();
+        let is_run = |run| daemons.contains(&run);
+        !daemons.is_empty() && self.homes.run_of(pid).is_some_and(is_run)
     }
 
     fn is_known(&self, pid: Pid) -> bool {
@@ -146,9 +158,15 @@ impl Tree {
             pid,
             main: Some(main),
             waited: false,
+            run,
             home,
             ground: Rc::clone(ground),
         })
+    }
+
+    /// Notes that it is asked for the daemon.
+    pub(super) fn is_daemons(&self) {
+        self.ground.daemons.borrow_mut().insert(self.run);
     }
 
     /// Waits for the end of the program; the rest of the tree may live on. May be dropped at any
@@ -202,6 +220,7 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
+        self.ground.daemons.borrow_mut().remove(&self.run);
         match self.clear() {
             Ok(true) => return self.ground.one_less(),
             Ok(false) => {}
