@@ -36,7 +36,7 @@ section! {
     /// A file that holds the daemon's process number while it runs.
     pidfile: Option<PathBuf> = None => "none", RestartDaemon;
     /// Where the daemon keeps its state: in this version, the lock that lets no second daemon
-    /// use it.
+    /// use it, and the sockets on which processes tell of themselves.
     runtime_dir: Option<PathBuf> = None => "the path of the socket with .state added", RestartDaemon;
     /// How much is logged: a level, or levels per part such as "info,circus::server=debug".
     log_level: LogLevel = LogLevel::default(), Live;

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::readiness::{NOTICES, NOTICES_TAKEN, READINESS};
 use super::table::{OnChange, Row, Section};
 
 /// The settings of a section with what is to be said of them all.
@@ -125,7 +126,8 @@ const FORMS: &[(&str, &str)] = &[
     ),
     (
         "$(circus.wid)",
-        "In cmd, args, env, stdout and stderr: the number of the process in its watcher.",
+        "In cmd, args, env, stdout, stderr, ready and health: the number of the process in its \
+         watcher.",
     ),
     (
         "$(circus.pid), $(circus.watcher)",
@@ -134,7 +136,8 @@ const FORMS: &[(&str, &str)] = &[
     ),
     (
         "$(circus.sockets.NAME)",
-        "There too: the number of the descriptor of that socket, which use_sockets must name.",
+        "In the first five of these: the number of the descriptor of that socket, which use_sockets \
+         must name.",
     ),
 ];
 
@@ -205,12 +208,24 @@ pub fn manual_roff() -> String {
             }
         }
     }
+    readiness(&mut page);
     push(&mut page, ".SH STREAMS");
     paragraphs(&mut page, STREAMS);
     push(&mut page, ".SH LIMITS");
     paragraphs(&mut page, LIMITS);
     page.push_str(CLOSING);
     page
+}
+
+/// What a process may do to show how it is.
+fn readiness(page: &mut String) {
+    push(page, ".SH READINESS");
+    paragraphs(page, READINESS);
+    for notice in NOTICES {
+        item(page, notice.text, notice.meaning);
+    }
+    push(page, ".PP");
+    paragraphs(page, NOTICES_TAKEN);
 }
 
 /// What the settings `resources` and `oom` have in common.
@@ -259,6 +274,8 @@ cmd = "/srv/web/server \-\-fd $(circus.sockets.http)"
 use_sockets = ["http"]
 numprocesses = 4
 uid = "www\-data"
+ready = "notify"
+watchdog = "30s"
 stdout = { file = "/var/log/web.log", rotate = "daily", backup_count = 7,
            time_format = "%Y\-%m\-%d %H:%M:%S" }
 stderr = { command = "/usr/bin/logger \-t web" }

@@ -52,9 +52,12 @@ pub(crate) enum VariableError {
         suggestion: Option<String>,
     },
     #[error(
-        "'$(circus.{0})' has no value here, only in cmd, args, env and files of output of a watcher"
+        "'$(circus.{0})' has no value here, only in cmd, args, env, files of output, ready and health \
+         of a watcher"
     )]
     NoProcess(String),
+    #[error("'$(circus.sockets.{0})' has no value here: a probe inherits no sockets")]
+    NoSockets(String),
     #[error("'$(circus.{0})' has no value here, only in the prefix of a stream")]
     OnlyInPrefix(String),
     #[error("'$(circus.{0})' has no value in a prefix")]
@@ -71,6 +74,7 @@ impl VariableError {
             }
             Self::Unclosed
             | Self::NoProcess(_)
+            | Self::NoSockets(_)
             | Self::OnlyInPrefix(_)
             | Self::NotInPrefix(_)
             | Self::Nul => None,

@@ -7,9 +7,9 @@ use super::environment::Environment;
 use super::socket::Socket;
 use super::table::section;
 use super::values::{
-    Backoff, Capability, Command, EnvMap, Flapping, Hooks, Identity, Input, IoPriority, Mode,
-    NumProcesses, Oom, Output, Ready, ReloadOrder, Resources, Restart, Retries, Rlimits, Signal,
-    UseSockets, WatcherNames, Words,
+    Backoff, Capability, Command, EnvMap, Flapping, Health, Hooks, Identity, Input, IoPriority,
+    Mode, NumProcesses, Oom, Output, Ready, ReloadOrder, Resources, Restart, Retries, Rlimits,
+    Signal, UseSockets, WatcherNames, Words,
 };
 
 section! {
@@ -103,8 +103,23 @@ section! {
     max_age: Duration = Duration::ZERO, Live;
     /// The most that is added at random to max_age, drawn once for each process.
     max_age_variance: Duration = Duration::from_secs(30), Live;
-    /// When a process counts as ready; "spawn": as soon as its program runs.
+    /// When a process counts as ready; "spawn": as soon as its program runs; "notify": when it says
+    /// READY=1 on NOTIFY_SOCKET; "fd": when it writes a line to the descriptor NOTIFY_FD; a table:
+    /// when this probe says yes. See READINESS.
     ready: Ready = Ready::Spawn, Reload;
+    /// A process that is not ready so long after its start has failed to start, and is ended.
+    start_timeout: Duration = Duration::from_secs(90), Live, 0.001 => 86400.0;
+    /// A process that is ready must say WATCHDOG=1 on NOTIFY_SOCKET this often, or is replaced; 0: it
+    /// need not. One that runs is held to what it was told when it started, or to this if it is
+    /// longer.
+    watchdog: Duration = Duration::ZERO, Live, 0.0 => 86400.0;
+    /// What a process that is ready is asked again and again; one that fails too often is replaced.
+    health: Option<Health> = None => "none", Live;
+    /// Replace a process that has said CIRCUS_REQUESTS=n on NOTIFY_SOCKET with at least this number,
+    /// new one first; 0: never.
+    max_requests: u32 = 0, Live;
+    /// Passed on as CIRCUS_THREAD_WORKERS: how many threads a process is to work with.
+    thread_workers: Option<u32> = None => "not passed on", Reload, 1.0 => 65536.0;
     /// Inherit sockets of circusd, as sd_listen_fds(3) has it: true for all of them, or the names
     /// of some.
     use_sockets: UseSockets = UseSockets::None, Reload;
@@ -136,15 +151,5 @@ section! {
     /// of such tables, or a command, which is short for { exec = COMMAND }.
     hooks: Hooks = Hooks::default() => "none", Live;
     later {
-        /// A process that is not ready by then has failed to start.
-        start_timeout, Live;
-        /// WATCHDOG=1 is expected this often.
-        watchdog, Live;
-        /// A probe that a process must pass.
-        health, Live;
-        /// Replace a process that has served so many requests.
-        max_requests, Live;
-        /// Passed on as CIRCUS_THREAD_WORKERS.
-        thread_workers, Reload;
     }
 }

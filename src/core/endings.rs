@@ -179,7 +179,10 @@ impl Watcher {
                 let after = ctx.now.since(worker.started).as_secs_f64();
                 let why = worker.vitals.not_ready.as_ref();
                 let why = why.map_or(String::new(), |why| format!(": {why}"));
-                let text = format!("process {} was not ready within {after} s{why}", worker.wid);
+                let text = format!(
+                    "process {} was not ready within {after:.1} s{why}",
+                    worker.wid
+                );
                 self.set_trouble(Cause::SpawnFailed, text, ctx.now);
                 self.dismiss(id, Farewell::new(By::StartTimeout, &self.spec), ctx);
                 self.spawn_failed(ctx);

@@ -222,6 +222,15 @@ impl Worker {
         self.ready
     }
 
+    /// Why it is not ready, as long as it is not and that is known.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<&str> {
+        match self.state() {
+            ProcessState::Starting => self.vitals.not_ready.as_deref(),
+            ProcessState::Spawning | ProcessState::Running | ProcessState::Stopping => None,
+        }
+    }
+
     /// When its tree is killed, or killed again, once it was told to end.
     #[must_use]
     pub fn kill_at(&self) -> Option<Time> {

@@ -15,6 +15,7 @@ use super::driver::Driver;
 use super::homes::{Home, directory_name};
 use super::notify::process_name;
 use super::state::{Everything, KeptHome, Left, MadeFrom};
+use super::workers::Adopted;
 use crate::config::Store;
 use crate::core::{
     Limits, Name, Revision, Saved, SavedWatcher, SavedWorker, Supervisor, Time, WorkerId,
@@ -37,18 +38,26 @@ pub(super) struct Written {
 impl Driver {
     /// Takes over the processes that core has been told of. To be called before anything else is.
     pub(super) fn take_over(&mut self, left: &Left) {
-        let known: Vec<(Name, WorkerId, u32, i32, bool, Time)> = (self.core.watchers())
+        let known: Vec<(Name, WorkerId, u32, i32, bool, Time, Revision)> = (self.core.watchers())
             .flat_map(|watcher| {
                 watcher.workers().map(|worker| {
                     let runs = worker.exit().is_none();
                     let name = watcher.spec().name.clone();
                     let pid = worker.pid().unwrap_or_default();
-                    (name, worker.id(), worker.wid(), pid, runs, worker.started())
+                    (
+                        name,
+                        worker.id(),
+                        worker.wid(),
+                        pid,
+                        runs,
+                        worker.started(),
+                        worker.revision(),
+                    )
                 })
             })
             .collect();
         let mut homes = BTreeSet::new();
-        for (watcher, id, wid, pid, runs, started) in known {
+        for (watcher, id, wid, pid, runs, started, revision) in known {
             let pid = Pid::from_raw(pid);
             let kept = left.homes.get(&id);
             let home = kept.map_or_else(
@@ -73,9 +82,17 @@ impl Driver {
                     .flatten(),
             };
             let watch = self.watch.get_mut();
-            let ended = self
-                .workers
-                .adopt(id, &watcher, pid, process, runs, home, watch);
+            let recipe = self.recipes.get(revision);
+            let adopted = Adopted {
+                worker: id,
+                watcher: &watcher,
+                pid,
+                process,
+                runs,
+                home,
+                recipe: recipe.as_deref(),
+            };
+            let ended = self.workers.adopt(adopted, watch);
             self.inputs.extend(ended);
         }
         self.workers.homes.clear_empty(&homes);

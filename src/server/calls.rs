@@ -201,9 +201,9 @@ impl Driver {
 
     pub(super) fn statuses(&self, names: &[Name]) -> Vec<types::Watcher> {
         let watchers = names.iter().filter_map(|name| self.core.watcher(name));
-        let cgroup = |worker| self.workers.cgroup(worker);
+        let seen = |worker| self.workers.seen(worker);
         watchers
-            .map(|watcher| convert::watcher(watcher, &self.clock, cgroup))
+            .map(|watcher| convert::watcher(watcher, &self.clock, seen))
             .collect()
     }
 
@@ -219,7 +219,8 @@ impl Driver {
             .collect();
         let lacking = self.workers.homes.resources.lacking(&params.watcher);
         let streams = self.workers.streams.story(name.as_str());
-        let text = explain::story(told, lacking, &streams, self.clock.now());
+        let seen = |worker| self.workers.seen(worker);
+        let text = explain::story(told, lacking, &streams, self.clock.now(), seen);
         let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
         let reply = reply::Explain {
             watcher,

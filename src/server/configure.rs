@@ -151,7 +151,9 @@ impl Driver {
         let mut options = types::Object::new();
         options.insert("numprocesses".into(), wanted.into());
         match self.store.set(name.as_str(), &options) {
-            Ok(store) => self.put_store(store),
+            Ok(store) => {
+                self.put_store(store);
+            }
             Err(errors) => {
                 tracing::warn!(
                     "{name}: the number of processes will not outlive a reload: {errors}"
@@ -160,10 +162,10 @@ impl Driver {
         }
     }
 
-    /// Puts a configuration in force, and has it written down.
-    fn put_store(&mut self, store: Store) {
-        self.store = store;
+    /// Puts a configuration in force, and has it written down; the one before.
+    fn put_store(&mut self, store: Store) -> Store {
         self.written.store_changed = true;
+        std::mem::replace(&mut self.store, store)
     }
 
     /// One that is being removed still exists, but has no options any more.
@@ -216,10 +218,23 @@ impl Driver {
             self.recipes.update(&old, &back, self.sockets.configured());
             return Err(error);
         }
-        self.put_store(store);
+        let before = self.put_store(store);
         self.await_demands_anew();
+        self.look_after_anew(&before);
         self.forget_recipes();
         Ok(())
+    }
+
+    /// Processes that run are looked after in another way, where the configuration says so now.
+    fn look_after_anew(&mut self, before: &Store) {
+        for watcher in &self.store.config().watchers {
+            let was = before.config().watcher(&watcher.name);
+            if was.is_some_and(|was| was.watchdog != watcher.watchdog) {
+                let set = self.workers.set_watchdog(&watcher.name, watcher.watchdog);
+                self.inputs.extend(set);
+            }
+        }
+        self.examine_anew();
     }
 
     /// Holds the watchers of a configuration to what they ask for in it. If one cannot be, all are held to

@@ -72,10 +72,15 @@ pub(super) fn spec(
         max_age_variance: watcher.max_age_variance,
         ready: match watcher.ready {
             config::Ready::Spawn => Readiness::Spawn,
+            config::Ready::Notify | config::Ready::Fd | config::Ready::Probe(_) => {
+                Readiness::Told {
+                    timeout: watcher.start_timeout,
+                }
+            }
         },
-        watchdog: None,
-        health: false,
-        max_requests: None,
+        watchdog: (!watcher.watchdog.is_zero()).then_some(watcher.watchdog),
+        health: watcher.health.is_some(),
+        max_requests: (watcher.max_requests > 0).then_some(watcher.max_requests.into()),
         critical: watcher.critical,
         hooks,
     }
@@ -112,11 +117,21 @@ pub(super) fn limits(circusd: &config::Circusd) -> core::Limits {
     }
 }
 
+/// What is to be seen of a process that core does not know.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) cgroup: Option<String>,
+    /// In its own words, what it is at.
+    pub(super) status_text: Option<String>,
+    /// It has said that it is on its way out.
+    pub(super) departing: bool,
+}
+
 /// A watcher as `Status` tells it.
 pub(super) fn watcher(
     watcher: &core::Watcher,
     clock: &Clock,
-    cgroup: impl Fn(core::WorkerId) -> Option<String>,
+    seen: impl Fn(core::WorkerId) -> Seen,
 ) -> types::Watcher {
     let spec = watcher.spec();
     types::Watcher {
@@ -125,7 +140,7 @@ pub(super) fn watcher(
         numprocesses: watcher.target() as u64,
         processes: watcher
             .workers()
-            .filter_map(|worker| process(worker, clock, cgroup(worker.id())))
+            .filter_map(|worker| process(worker, clock, seen(worker.id())))
             .collect(),
         priority: spec.priority.into(),
         singleton: spec.singleton,
@@ -137,11 +152,12 @@ pub(super) fn watcher(
 }
 
 /// A process that has a pid; before that there is nothing to tell.
-fn process(worker: &core::Worker, clock: &Clock, cgroup: Option<String>) -> Option<types::Process> {
+fn process(worker: &core::Worker, clock: &Clock, seen: Seen) -> Option<types::Process> {
     Some(types::Process {
         wid: worker.wid().into(),
         pid: pid(worker.pid()?),
         state: match worker.state() {
+            _ if seen.departing => types::ProcessState::Stopping,
             core::ProcessState::Spawning => types::ProcessState::Spawning,
             core::ProcessState::Starting => types::ProcessState::Starting,
             core::ProcessState::Running => types::ProcessState::Running,
@@ -151,8 +167,8 @@ fn process(worker: &core::Worker, clock: &Clock, cgroup: Option<String>) -> Opti
         ready_usec: worker.ready().map(|at| clock.wall_usec(at)),
         generation: worker.generation(),
         adopted: worker.adopted(),
-        status_text: None,
-        cgroup,
+        status_text: seen.status_text,
+        cgroup: seen.cgroup,
     })
 }
 

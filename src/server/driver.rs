@@ -21,6 +21,7 @@ use super::clock::Clock;
 use super::connection::{Answer, Ask};
 use super::convert;
 use super::events::SharedLog;
+use super::examine::{Examiner, Finding};
 use super::homes;
 use super::hooks::{Hooks, News};
 use super::journal;
@@ -37,7 +38,7 @@ use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
     Action, Announcement, EventKind, ExitReason, Input, Name, ProcessState, Reply, RequestId,
-    SignalId, Supervisor, WatcherState, WorkerId,
+    Revision, SignalId, Supervisor, WatcherState, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -87,6 +88,7 @@ pub(super) struct Driver {
     pub(super) log: Rc<SharedLog>,
     pub(super) surroundings: Rc<Surroundings>,
     pub(super) hooks: Hooks,
+    pub(super) examiner: Examiner,
     pub(super) turns: Turns,
     pub(super) shared: super::connection::Shared,
     pub(super) requests: u64,
@@ -127,6 +129,7 @@ pub(super) struct Birth {
     worker: WorkerId,
     watcher: Name,
     wid: u32,
+    revision: Revision,
     recipe: Rc<Recipe>,
 }
 
@@ -137,6 +140,7 @@ enum Wake {
     Ask(Ask),
     Hook(News),
     Verdict(Verdict),
+    Finding(Finding),
     Deadline,
     /// The service manager is to hear something.
     Manager,
@@ -166,6 +170,7 @@ impl Driver {
                 return self.leave(leave).await;
             }
             if let Some(ended) = self.ended.take() {
+                self.examiner.end_all();
                 self.hooks.end().await;
                 let at_once = async {
                     if ended.why != ExitReason::AskedAtOnce {
@@ -187,6 +192,7 @@ impl Driver {
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
             self.on_hook_news(None);
+            self.on_findings();
             self.answer(&mut asks).await;
             if self.more {
                 self.more = self
@@ -198,6 +204,7 @@ impl Driver {
 
     /// Ends, and leaves all that runs to the next one.
     async fn leave(mut self, leave: Leave) -> Ended {
+        self.examiner.end_all();
         self.hooks.end().await;
         self.workers.streams.drain();
         self.sockets.leave();
@@ -260,6 +267,7 @@ impl Driver {
             () = tokio::task::yield_now(), if self.more || !self.births.is_empty() => Wake::Processes,
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
             Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
+            Some(finding) = self.examiner.findings.recv() => Wake::Finding(finding),
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -271,6 +279,7 @@ impl Driver {
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
             Wake::Verdict(verdict) => self.on_verdict(verdict),
+            Wake::Finding(finding) => self.inputs.extend(self.examiner.take(finding)),
             Wake::Deadline => self.inputs.push(Input::Deadline),
         }
     }
@@ -315,12 +324,15 @@ impl Driver {
     }
 
     fn start_one(&mut self, birth: &Birth) {
+        // What may be changed while processes run may have changed since it was asked for.
+        let recipe = self.recipes.get(birth.revision);
+        let recipe = recipe.as_ref().unwrap_or(&birth.recipe);
         let watch = self.watch.get_mut();
         let spawned = self.workers.spawn(
             birth.worker,
             &birth.watcher,
             birth.wid,
-            &birth.recipe,
+            recipe,
             &self.surroundings,
             watch,
         );
@@ -410,6 +422,7 @@ impl Driver {
                     worker,
                     watcher,
                     wid,
+                    revision,
                     recipe,
                 });
             }
@@ -427,14 +440,16 @@ impl Driver {
                 self.inputs.push(sent);
             }
             Action::KillTree { worker, id } => self.kill_trees(&mut vec![(worker, id)]),
-            // Nothing is configured that could be found out.
-            Action::Probe { .. } | Action::EndProbe { .. } => {}
+            Action::Probe { worker, probe } => self.examine(worker, probe),
+            Action::EndProbe { worker } => self.examiner.end(worker),
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
+                self.examiner.end(worker);
                 self.workers.let_go(worker, self.watch.get_mut());
                 self.manager.let_go_of_process(worker);
             }
             Action::Forget { worker } => {
+                self.examiner.end(worker);
                 self.workers.forget(worker, self.watch.get_mut());
                 self.manager.let_go_of_process(worker);
             }

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState};
+use super::convert::Seen;
+use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState, WorkerId};
 
 /// The story at `now`, a sentence a line; `lacking` is what the watcher is not held to although it asks
-/// for it, and `streams` what there is to say about its output.
+/// for it, `streams` what there is to say about its output, and `seen` what a process says of itself.
 pub(super) fn story(
     watcher: &Watcher,
     lacking: &[String],
     streams: &[String],
     now: Time,
+    seen: impl Fn(WorkerId) -> Seen,
 ) -> String {
     let mut lines = vec![state(watcher)];
     lines.extend(why(watcher, now));
@@ -20,6 +22,17 @@ pub(super) fn story(
             .iter()
             .map(|lack| format!("It goes on without {lack}.")),
     );
+    lines.extend(watcher.workers().flat_map(|worker| {
+        let pid = worker.pid().unwrap_or_default();
+        let process = format!("Process {} (pid {pid})", worker.wid());
+        let unready = (worker.not_ready()).map(|why| format!("{process} is not ready: {why}."));
+        let seen = seen(worker.id());
+        let departing = seen
+            .departing
+            .then(|| format!("{process} says that it is on its way out."));
+        let said = (seen.status_text).map(|text| format!("{process} says: {text}"));
+        unready.into_iter().chain(departing).chain(said)
+    }));
     let leaving = watcher
         .workers()
         .filter(|worker| worker.state() == ProcessState::Stopping);
@@ -78,6 +91,9 @@ fn next(watcher: &Watcher, now: Time) -> String {
                 seconds(at.since(now))
             )
         }
+        (WatcherState::Waiting, None, _) if is_tried(watcher) => {
+            "Next: an attempt is under way; it is done when all its processes are ready.".into()
+        }
         (WatcherState::Active, None, None) => {
             "Next: nothing; a process that ends is replaced as its settings say.".into()
         }
@@ -93,6 +109,14 @@ fn next(watcher: &Watcher, now: Time) -> String {
         }
         _ => "Next: nothing until somebody starts, restarts or reloads it.".into(),
     }
+}
+
+/// Whether a process is on its way to be ready.
+fn is_tried(watcher: &Watcher) -> bool {
+    watcher.workers().any(|worker| match worker.state() {
+        ProcessState::Spawning | ProcessState::Starting => true,
+        ProcessState::Running | ProcessState::Stopping => false,
+    })
 }
 
 fn end(exit: &Exit, now: Time) -> String {

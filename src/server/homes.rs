@@ -584,6 +584,25 @@ impl Home {
         }
     }
 
+    /// Whether a process lives there; one that has ended does if the kernel still knows where it was.
+    /// `pidfd` is the process, where that is known: else its number may be another's by now.
+    pub(super) fn holds(&self, pid: Pid, pidfd: Option<&Pidfd>) -> bool {
+        let found = match self {
+            Home::Cgroup(path) => {
+                let id = |group: Cgroup| group.id();
+                let known = pidfd.and_then(|pidfd| pidfd.cgroup_id().ok());
+                if known.is_some() && known == Cgroup::open(path).and_then(id).ok() {
+                    return true;
+                }
+                // It may be in a group below, or the kernel too old to say by number.
+                cgroup::of(pid).is_ok_and(|group| group.starts_with(path))
+            }
+            Home::Tree(_) => self.has(pid).unwrap_or(false),
+        };
+        // The number was its own all the while.
+        found && pidfd.is_none_or(|pidfd| pidfd.pid().is_ok_and(|now| now == pid))
+    }
+
     fn has(&self, pid: Pid) -> io::Result<bool> {
         Ok(self.members()?.contains(&pid))
     }

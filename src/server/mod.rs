@@ -21,10 +21,11 @@
 //! `want` what comes of it, `streams` is the worker's output, `program` all else that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
 //! `said` takes what the programs beside the workers, hooks and loggers, say to the log.
-//! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
-//! that need no program. The daemon's own hooks are asked in `turns`, between its beginning and its
-//! end, and at the `gate`, about each client and what it calls. `state` is what a daemon leaves to
-//! the next one, `leave` makes room for that, and `adopt` goes on with it.
+//! `hooks` asks what core wants to have asked, each in a task of its own; `examine` finds out whether
+//! processes are ready and healthy; `probes` are the questions that need no program, and `messages`
+//! what processes say by themselves. The daemon's own hooks are asked in `turns`, between its
+//! beginning and its end, and at the `gate`, about each client and what it calls. `state` is what a
+//! daemon leaves to the next one, `leave` makes room for that, and `adopt` goes on with it.
 
 mod access;
 mod adopt;
@@ -37,6 +38,7 @@ mod demand;
 mod descriptors;
 mod driver;
 mod events;
+mod examine;
 mod explain;
 mod flags;
 mod gate;
@@ -44,6 +46,7 @@ mod homes;
 mod hooks;
 mod journal;
 mod leave;
+mod messages;
 mod notify;
 mod probes;
 mod program;

@@ -1,5 +1,5 @@
 //! Questions that circusd asks itself: whether somebody listens, whether a page is there, whether
-//! a file exists. Each is asked until the answer is yes, or the time is over; it never says no.
+//! a file exists. Of a hook, each is asked until the answer is yes, or the time is over.
 //!
 //! Of what is said over a connection only the beginning of an HTTP answer is read.
 
@@ -28,7 +28,7 @@ const LAST_CHANCE: Duration = Duration::from_millis(50);
 
 /// After this an attempt is given up for another: who has accepted and then forgotten us will not
 /// remember.
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
 /// A status line is short: three words, of which the last may be missing (RFC 9112, section 4).
 const STATUS_BYTES_MAX: usize = 4096;
@@ -44,6 +44,30 @@ pub(super) enum Probe {
     Http(HttpUrl, Vec<u16>),
     /// Whether it exists.
     File(PathBuf),
+}
+
+/// The pauses between attempts.
+#[derive(Debug)]
+pub(super) struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Pause {
+        Pause(PAUSE_FIRST)
+    }
+}
+
+impl Pause {
+    /// The one that comes now.
+    pub(super) fn next(&mut self) -> Duration {
+        let longer = (self.0 * 2).min(PAUSE_MAX);
+        std::mem::replace(&mut self.0, longer)
+    }
+}
+
+/// Asks once, for `limit` at most; why the answer is no. May be dropped at any point.
+pub(super) async fn ask_once(probe: &Probe, limit: Duration) -> Result<(), String> {
+    let answer = tokio::time::timeout(limit, attempt(probe)).await;
+    answer.unwrap_or_else(|_| Err(too_late(limit)))
 }
 
 /// Asks until the answer is yes, at most for `limit`. May be dropped at any point.
@@ -83,7 +107,7 @@ impl std::fmt::Display for Probe {
 
 /// Tries again and again; why the last attempt failed, if all have.
 async fn knock(probe: &Probe, end: Instant) -> Result<(), String> {
-    let mut pause = PAUSE_FIRST;
+    let mut pause = Pause::default();
     let mut last = None;
     loop {
         let attempt_end = end.min(Instant::now() + ATTEMPT_MAX);
@@ -99,8 +123,7 @@ async fn knock(probe: &Probe, end: Instant) -> Result<(), String> {
             sleep_until(end).await;
             return Err(last.unwrap_or_default());
         }
-        sleep(pause.min(left - LAST_CHANCE)).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        sleep(pause.next().min(left - LAST_CHANCE)).await;
     }
 }
 
@@ -120,7 +143,7 @@ async fn attempt(probe: &Probe) -> Result<(), String> {
                 None => Err("what answers does not speak HTTP".into()),
             }
         }
-        Probe::File(_) => unreachable!("a file is waited for, not tried"),
+        Probe::File(path) => std::fs::metadata(path).map(drop).map_err(told),
     }
 }
 
@@ -190,7 +213,8 @@ fn status_code(head: &[u8]) -> Option<u16> {
         .ok()
 }
 
-async fn appears(path: &Path) -> io::Result<()> {
+/// Waits until it exists. May be dropped at any point.
+pub(super) async fn appears(path: &Path) -> io::Result<()> {
     let mut lookout = wait_for(Lookout::new(path)?, Interest::READABLE).map_err(|(_, e)| e)?;
     while !lookout.get_mut().look()? {
         lookout.readable_mut().await?.clear_ready();

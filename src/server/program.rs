@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::RawFd;
 use std::path::Path;
 
 use nix::sys::resource::Resource;
@@ -86,6 +87,11 @@ impl Credentials {
         };
         Ok(Credentials { user, gid, groups })
     }
+
+    /// The user, if it was said who that is.
+    pub(super) fn uid(&self) -> Option<Uid> {
+        self.user.as_ref().map(|user| user.uid)
+    }
 }
 
 /// What the process at this place is started with.
@@ -115,6 +121,8 @@ pub(super) fn command(
         ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
         mark,
     ]);
+    let threads = recipe.thread_workers.map(|threads| threads.to_string());
+    env.extend(threads.map(|threads| ("CIRCUS_THREAD_WORKERS".into(), threads)));
     let argv: Vec<OsString> = expanded.argv.into_iter().map(OsString::from).collect();
     let Some(program) = argv.first() else {
         let error = io::Error::from(io::ErrorKind::InvalidInput);
@@ -126,7 +134,7 @@ pub(super) fn command(
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect(),
-        pid_variable: None,
+        pid_variables: Vec::new(),
         working_dir: Some(recipe.working_dir.clone()),
         uid: credentials.user.as_ref().map(|user| user.uid),
         gid: credentials.gid,
@@ -177,17 +185,43 @@ pub(super) fn name_sockets(command: &mut Command, recipe: &Watcher) {
         return;
     }
     let names: Vec<&str> = recipe.sockets.iter().map(|s| s.name.as_str()).collect();
-    let told = [
-        ("LISTEN_FDS", names.len().to_string()),
-        ("LISTEN_FDNAMES", names.join(":")),
-    ];
-    let is_told = |name: &OsString| told.iter().any(|(told, _)| name == told);
-    command
-        .env
-        .retain(|(name, _)| name != "LISTEN_PID" && !is_told(name));
-    let told = told.map(|(name, value)| (name.into(), value.into()));
-    command.env.extend(told);
-    command.pid_variable = Some("LISTEN_PID".into());
+    tell(command, "LISTEN_FDS", names.len().to_string());
+    tell(command, "LISTEN_FDNAMES", names.join(":"));
+    tell_pid(command, "LISTEN_PID");
+}
+
+/// Tells of what the process has been given to speak of itself: the path of a socket, as
+/// sd_notify(3) and sd_watchdog_enabled(3) read it, and the number of a descriptor, as programs of s6
+/// are told.
+pub(super) fn name_ends(
+    command: &mut Command,
+    recipe: &Watcher,
+    socket: Option<&Path>,
+    line: Option<RawFd>,
+) {
+    if let Some(path) = socket {
+        tell(command, "NOTIFY_SOCKET", path);
+    }
+    if !recipe.watchdog.is_zero() {
+        let micros = recipe.watchdog.as_micros();
+        tell(command, "WATCHDOG_USEC", micros.to_string());
+        tell_pid(command, "WATCHDOG_PID");
+    }
+    if let Some(number) = line {
+        tell(command, "NOTIFY_FD", number.to_string());
+    }
+}
+
+/// Sets a variable, whatever else has set it.
+fn tell(command: &mut Command, name: &str, value: impl Into<OsString>) {
+    command.env.retain(|(known, _)| known != name);
+    command.env.push((name.into(), value.into()));
+}
+
+/// The same with the number of the process itself.
+fn tell_pid(command: &mut Command, name: &str) {
+    command.env.retain(|(known, _)| known != name);
+    command.pid_variables.push(name.into());
 }
 
 fn identify_user(identity: Option<&Identity>) -> Result<Option<users::User>, SpawnFailure> {

@@ -95,7 +95,12 @@ pub(super) async fn read(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
         }
         match from.try_read(&mut buffer) {
             Ok(0) => return,
-            Ok(length) => take(&buffer[..length]),
+            Ok(length) => {
+                take(&buffer[..length]);
+                // Who writes faster than we read would keep this task, and with it the loop, busy for
+                // ever: not even its time would be over.
+                tokio::task::yield_now().await;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }

@@ -23,6 +23,7 @@ use super::connection::{Ask, Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
+use super::examine::Examiner;
 use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
 use super::leave::Leaving;
@@ -444,11 +445,13 @@ fn assemble(
         let (surroundings, known) = (Rc::clone(&surroundings), Rc::clone(&known));
         Ground::new(homes, budget, surroundings, known)
     };
-    let hooks = Hooks::new(ground(homes.for_hooks()));
+    let for_hooks = ground(homes.for_hooks());
+    let examiner = Examiner::new(Rc::clone(&for_hooks));
+    let hooks = Hooks::new(for_hooks);
     hooks.own.update(&store.config().hooks);
     let loggers = Loggers::new(ground(homes.for_loggers()));
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
-    let workers = Workers::new(homes, streams, budget, known);
+    let workers = Workers::new(homes, streams, budget, known, state.notify());
     let shared = Shared {
         asks,
         budget,
@@ -465,6 +468,7 @@ fn assemble(
         core,
         clock,
         workers,
+        examiner,
         hooks,
         turns: Turns::default(),
         watch: driver::watch().map_err(because("failed to set up the loop"))?,

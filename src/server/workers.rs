@@ -1,17 +1,23 @@
 //! The processes that run: started, signalled, killed and waited for as core asks, and told to
 //! core as inputs.
 //!
-//! Decides nothing. All pidfds, and for a moment the groups that are emptying, are in one epoll
-//! set.
+//! Decides nothing. All pidfds, what processes tell of themselves, and for a moment the groups that
+//! are emptying, are in one epoll set.
+
+mod told;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::unistd::Pid;
 
+use self::told::{Ends, Told};
+use super::convert::Seen;
 use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes, Signals};
@@ -36,6 +42,8 @@ const GROUP: u64 = 1;
 const PIPE: u64 = 2;
 const DEMAND: u64 = 3;
 const MEMORY: u64 = 4;
+const NOTIFY: u64 = 5;
+const LINE: u64 = 6;
 
 /// All processes that core knows.
 #[derive(Debug)]
@@ -52,6 +60,10 @@ pub(super) struct Workers {
     demand: Demand,
     budget: Budget,
     ready: Vec<Ready>,
+    /// Where the notify sockets of processes are, and what their names begin with.
+    notify: PathBuf,
+    /// Those that have said that they are on their way out, since the loop has looked.
+    pub(super) departing: Vec<WorkerId>,
     /// Processes started since the daemon was.
     pub(super) spawns: u64,
 }
@@ -65,19 +77,42 @@ struct Running {
     waited: bool,
     home: Home,
     events: Option<Events>,
+    /// The process that was started, if another is the main one now: its process group goes by it.
+    leader: Option<Pidfd>,
+    told: Told,
+    /// The interval that it was told to show that it is alive in; none if it was told nothing, or has
+    /// chosen another itself.
+    watchdog: Option<Duration>,
     /// By which it may write to loggers.
     leases: Vec<Rc<Lease>>,
     /// Where memory is counted.
     witness: Option<Witness>,
 }
 
+/// A process of an earlier daemon.
+#[derive(Debug)]
+pub(super) struct Adopted<'a> {
+    pub(super) worker: WorkerId,
+    pub(super) watcher: &'a Name,
+    pub(super) pid: Pid,
+    /// The process itself, if it is still to be had.
+    pub(super) process: Option<Pidfd>,
+    /// It was not told to have ended.
+    pub(super) runs: bool,
+    pub(super) home: Home,
+    /// What it was made from, or would be now.
+    pub(super) recipe: Option<&'a Recipe>,
+}
+
 impl Workers {
-    /// `known` is where all who wait for processes look whom to leave alone.
+    /// `known` is where all who wait for processes look whom to leave alone; `notify` where the notify
+    /// sockets of processes are to be, and what their names begin with.
     pub(super) fn new(
         homes: Homes,
         streams: Streams,
         budget: Budget,
         known: Rc<RefCell<HashSet<Pid>>>,
+        notify: PathBuf,
     ) -> Workers {
         Workers {
             running: HashMap::new(),
@@ -89,6 +124,8 @@ impl Workers {
             demand: Demand::default(),
             budget,
             ready: Vec::new(),
+            notify,
+            departing: Vec::new(),
             spawns: 0,
         }
     }
@@ -107,6 +144,39 @@ impl Workers {
     pub(super) fn cgroup(&self, worker: WorkerId) -> Option<String> {
         let path = self.running.get(&worker)?.home.path()?;
         Some(path.to_string_lossy().into_owned())
+    }
+
+    /// What is to be seen of a process.
+    pub(super) fn seen(&self, worker: WorkerId) -> Seen {
+        let running = self.running.get(&worker);
+        Seen {
+            cgroup: self.cgroup(worker),
+            status_text: running.and_then(|running| running.told.status_text()),
+            departing: self.is_departing(worker),
+        }
+    }
+
+    /// Whether a process has said that it is on its way out.
+    pub(super) fn is_departing(&self, worker: WorkerId) -> bool {
+        let running = self.running.get(&worker);
+        running.is_some_and(|running| running.told.stopping)
+    }
+
+    /// Holds the processes of a watcher to the interval of its watchdog that is in force from now on,
+    /// as far as they can know of it: one that runs goes on as it was told when it started.
+    pub(super) fn set_watchdog(&mut self, watcher: &str, interval: Duration) -> Vec<Input> {
+        let running = self.running.iter();
+        let concerned = running.filter(|(_, running)| running.watcher.as_str() == watcher);
+        let set = concerned.filter_map(|(worker, running)| {
+            let told = running.watchdog?;
+            let interval = match told.is_zero() || interval.is_zero() {
+                true => Duration::ZERO,
+                false => interval.max(told),
+            };
+            let worker = *worker;
+            Some(Input::WatchdogSet { worker, interval })
+        });
+        set.collect()
     }
 
     /// Starts a process.
@@ -163,6 +233,15 @@ impl Workers {
         let mark = self.homes.mark(worker.0);
         let mut command = program::command(recipe, credentials, expanded, wid, mark, surroundings)?;
         program::name_sockets(&mut command, recipe);
+        let path = format!("{}{}", self.notify.display(), worker.0);
+        let ends = Ends::make(recipe, path.into(), credentials.uid())?;
+        let line = manager::FIRST + recipe.sockets.len() as RawFd;
+        program::name_ends(
+            &mut command,
+            recipe,
+            ends.socket(),
+            ends.line().map(|_| line),
+        );
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let limited = self
@@ -181,15 +260,18 @@ impl Workers {
             (err.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
         fds.extend(sockets.iter().map(AsFd::as_fd).zip(manager::FIRST..));
+        fds.extend(ends.line().map(|fd| (fd, line)));
         let child = spawn::spawn(&command, &fds, cgroup.as_ref())
             .map_err(|error| program::refused(&error, &recipe.working_dir))?;
         let pid = child.pid;
         let home = self.homes.home(cgroup, pid, worker.0);
-        let watched = watch.add(
-            &child.pidfd,
-            PROCESS << KIND_SHIFT | worker.0,
-            Interest::Read,
+        let told = ends.into_told();
+        let tokens = (
+            NOTIFY << KIND_SHIFT | worker.0,
+            LINE << KIND_SHIFT | worker.0,
         );
+        let watched = watch.add(&child.pidfd, process_token(worker), Interest::Read);
+        let watched = watched.and_then(|()| told.watch(watch, tokens.0, tokens.1));
         let listening = witness.as_ref().map_or(Ok(()), |witness| {
             let token = MEMORY << KIND_SHIFT | worker.0;
             watch.add(&witness.events, token, Interest::Priority)
@@ -219,6 +301,9 @@ impl Workers {
                 waited: false,
                 home,
                 events: None,
+                leader: None,
+                told,
+                watchdog: Some(recipe.watchdog),
                 leases,
                 witness,
             },
@@ -236,19 +321,19 @@ impl Workers {
         Some(self.running.get(&worker)?.home.keep())
     }
 
-    /// Looks after a process of an earlier daemon: `process` is that, if it is still there, and
-    /// `runs` whether it was not told to have ended. Says what has become of it meanwhile.
-    #[expect(clippy::too_many_arguments, reason = "all of them say who it is")]
-    pub(super) fn adopt(
-        &mut self,
-        worker: WorkerId,
-        watcher: &Name,
-        pid: Pid,
-        process: Option<Pidfd>,
-        runs: bool,
-        home: Home,
-        watch: &mut Watch,
-    ) -> Vec<Input> {
+    /// Looks after a process of an earlier daemon. Says what has become of it meanwhile.
+    pub(super) fn adopt(&mut self, adopted: Adopted<'_>, watch: &mut Watch) -> Vec<Input> {
+        let Adopted {
+            worker,
+            watcher,
+            pid,
+            process,
+            runs,
+            home,
+            recipe,
+        } = adopted;
+        let told = recipe.filter(|_| process.is_some());
+        let told = told.map(|recipe| self.listen_again(worker, recipe, watch));
         let token = PROCESS << KIND_SHIFT | worker.0;
         let watched = process.filter(|process| watch.add(process, token, Interest::Read).is_ok());
         let group = home.path().and_then(|path| Cgroup::open(path).ok());
@@ -273,6 +358,9 @@ impl Workers {
                 pidfd: watched,
                 waited,
                 home,
+                leader: None,
+                told: told.unwrap_or_default(),
+                watchdog: recipe.map(|recipe| recipe.watcher.watchdog),
                 leases: Vec::new(),
                 witness,
                 events: None,
@@ -295,6 +383,31 @@ impl Workers {
             (false, true) => vec![Input::Emptied { worker }],
             (false, false) => Vec::new(),
         }
+    }
+
+    /// Hears again what a process says: its socket has the path that it knows.
+    fn listen_again(&self, worker: WorkerId, recipe: &Recipe, watch: &mut Watch) -> Told {
+        let path = format!("{}{}", self.notify.display(), worker.0);
+        let owner = recipe
+            .credentials()
+            .ok()
+            .and_then(program::Credentials::uid);
+        let told = match Ends::make(&recipe.watcher, path.into(), owner) {
+            Ok(ends) => ends.into_told(),
+            Err(failure) => {
+                tracing::warn!("{}: {}", recipe.watcher.name, failure.error);
+                return Told::default();
+            }
+        };
+        let tokens = (
+            NOTIFY << KIND_SHIFT | worker.0,
+            LINE << KIND_SHIFT | worker.0,
+        );
+        if let Err(error) = told.watch(watch, tokens.0, tokens.1) {
+            let name = &recipe.watcher.name;
+            tracing::warn!("{name}: a process that was taken over is not heard: {error}");
+        }
+        told
     }
 
     /// Waits for the first connection to a socket of a watcher, made as `recipe` says.
@@ -340,7 +453,7 @@ impl Workers {
             .collect();
         let homes: Vec<_> = running
             .iter()
-            .map(|running| (&running.home, running.pidfd.as_ref()))
+            .map(|running| (&running.home, running.leader()))
             .collect();
         let found = self.homes.kill(&homes);
         let reached = |(running, found): (&&Running, io::Result<bool>)| {
@@ -392,9 +505,10 @@ impl Workers {
 
     /// Forgets a worker that is gone.
     pub(super) fn forget(&mut self, worker: WorkerId, watch: &mut Watch) {
-        let Some(running) = self.running.remove(&worker) else {
+        let Some(mut running) = self.running.remove(&worker) else {
             return;
         };
+        running.told.close(watch);
         if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
             let _ = watch.remove(pidfd);
@@ -424,6 +538,11 @@ impl Workers {
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
                 PIPE => self.streams.pump(id, watch, |id| PIPE << KIND_SHIFT | id),
                 MEMORY => self.memory_changed(WorkerId(id), watch, inputs),
+                NOTIFY => {
+                    // What is left makes it ready again.
+                    let _ = self.notified(WorkerId(id), watch, inputs);
+                }
+                LINE => self.line_came(WorkerId(id), watch, inputs),
                 _ => {
                     let watcher = self.demand.watcher(id).cloned();
                     inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
@@ -435,6 +554,8 @@ impl Workers {
     }
 
     fn process_ended(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        // What it has said comes before its end, above all that another is the main process now.
+        self.last_words(worker, watch, inputs);
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
@@ -452,6 +573,7 @@ impl Workers {
         };
         let _ = watch.remove(pidfd);
         running.waited = true;
+        running.told.close(watch);
         running.pidfd.take_if(|_| running.home.path().is_some());
         let pid = running.pid;
         self.pids.remove(&pid);
@@ -475,7 +597,7 @@ impl Workers {
         };
         running
             .home
-            .is_empty(running.pidfd.as_ref(), |pid| self.is_known(pid))
+            .is_empty(running.leader(), |pid| self.is_known(pid))
             .unwrap_or_else(|error| {
                 tracing::warn!(
                     "{}: failed to look for what is left of a process: {error}",
@@ -579,6 +701,11 @@ impl Workers {
 }
 
 impl Running {
+    /// The process whose group the worker was born in.
+    fn leader(&self) -> Option<&Pidfd> {
+        self.leader.as_ref().or(self.pidfd.as_ref())
+    }
+
     fn signal(&self, signals: Signals, recipients: Recipients) -> io::Result<Vec<i32>> {
         match recipients {
             Recipients::Process => match self.pidfd.as_ref().map(|pidfd| signals.send(pidfd)) {
@@ -590,6 +717,11 @@ impl Running {
             Recipients::Tree => self.home.signal(signals, None),
         }
     }
+}
+
+/// The number of a main process in the epoll set.
+fn process_token(worker: WorkerId) -> u64 {
+    PROCESS << KIND_SHIFT | worker.0
 }
 
 /// The sockets of a process, in the order of their descriptors.

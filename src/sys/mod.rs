@@ -14,7 +14,7 @@
 //! * [`process`], [`stats`]: what /proc tells;
 //! * [`users`], [`caps`], [`limits`]: who may do what, and how much;
 //! * [`socket`], [`lock`], [`journal`]: the daemon's own ends, and the sockets of workers; [`manager`]: what
-//!   systemd has opened for us;
+//!   systemd has opened for us; [`notify`]: what workers tell us;
 //! * [`abilities`]: what this machine and this user allow.
 
 pub mod spawn;
@@ -39,6 +39,7 @@ pub mod journal;
 pub mod lock;
 pub mod manager;
 pub mod memory;
+pub mod notify;
 pub mod socket;
 
 pub mod abilities;

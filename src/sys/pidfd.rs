@@ -135,6 +135,20 @@ impl Pidfd {
         }
     }
 
+    /// The number of the cgroup that the process is in, or was in when it ended (Linux 6.15; before that of
+    /// one that has not been waited for, from Linux 6.13).
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` before Linux 6.13; `ESRCH` if the process is gone.
+    pub fn cgroup_id(&self) -> io::Result<u64> {
+        let info = self.info(libc::PIDFD_INFO_CGROUPID | libc::PIDFD_INFO_EXIT)?;
+        match info.mask & u64::from(libc::PIDFD_INFO_CGROUPID) {
+            0 => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            _ => Ok(info.cgroupid),
+        }
+    }
+
     /// How the process ended, or `None` while it runs. The first answer also releases its pid.
     ///
     /// # Errors
@@ -178,21 +192,27 @@ impl Pidfd {
     }
 
     fn kept_exit(&self) -> io::Result<Option<ExitStatus>> {
-        let mut info = PidfdInfo {
-            mask: PIDFD_INFO_EXIT,
-            ..PidfdInfo::default()
-        };
-        // SAFETY: the request carries the size of the record, which is ours, aligned, and lives longer than
-        // the call; the kernel writes no more than that size.
-        let r = unsafe { libc::ioctl(self.0.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-        match r {
-            0 if info.mask & PIDFD_INFO_EXIT != 0 => Ok(Some(wait_status(info.exit_code))),
-            0 => Ok(None),
-            _ => match io::Error::last_os_error() {
-                // Older kernels know nothing any more of who was waited for.
-                error if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
-                error => Err(error),
-            },
+        match self.info(libc::PIDFD_INFO_EXIT) {
+            Ok(info) if info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0 => {
+                Ok(Some(wait_status(info.exit_code)))
+            }
+            Ok(_) => Ok(None),
+            // Older kernels know nothing any more of who was waited for.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the kernel knows of it, as far as it is asked for and to be had.
+    fn info(&self, wanted: libc::c_uint) -> io::Result<libc::pidfd_info> {
+        // SAFETY: the structure is numbers, for all of which zero is a value.
+        let mut info: libc::pidfd_info = unsafe { MaybeUninit::zeroed().assume_init() };
+        info.mask = u64::from(wanted);
+        // SAFETY: the kernel reads and writes as much of `info` as the number of the request says, which is
+        // made from its size.
+        match unsafe { libc::ioctl(self.0.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) } {
+            0 => Ok(info),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 
@@ -206,26 +226,6 @@ impl Pidfd {
         .map(|ended| ended.map(|(_, status)| status))
     }
 }
-
-/// `struct pidfd_info` of linux/pidfd.h, as far as Linux 6.13 and 6.15 have it (`PIDFD_INFO_SIZE_VER0`):
-/// later kernels take the shorter record and fill in no more than that.
-#[repr(C)]
-#[derive(Default)]
-struct PidfdInfo {
-    mask: u64,
-    cgroupid: u64,
-    pids_and_credentials: [u32; 11],
-    exit_code: i32,
-}
-
-const PIDFD_INFO_EXIT: u64 = 1 << 3;
-
-/// `_IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info)`.
-const PIDFD_GET_INFO: libc::Ioctl = {
-    const READ_AND_WRITE: u32 = 3;
-    const MAGIC: u32 = 0xff;
-    (READ_AND_WRITE << 30 | (size_of::<PidfdInfo>() as u32) << 16 | MAGIC << 8 | 11) as libc::Ioctl
-};
 
 /// As wait(2) packs it.
 fn wait_status(status: i32) -> ExitStatus {
@@ -323,7 +323,7 @@ mod tests {
     use nix::unistd::pipe;
 
     use crate::sys::spawn::{Child, spawn};
-    use crate::sys::testing::{script, wait, wait_pidfd};
+    use crate::sys::testing::{group, script, skipped, wait, wait_pidfd};
 
     /// A shell with a child in its group; both hold the pipe, and have started when this returns.
     fn group_of_two() -> (Child, File) {
@@ -444,6 +444,26 @@ mod tests {
 
     fn kernel_tells(process: &Pidfd) -> bool {
         process.kept_exit().is_ok()
+    }
+
+    #[test]
+    fn the_group_of_a_process_is_known_beyond_its_end() {
+        let Some(group) = group("pidfd") else { return };
+        let child = spawn(&script("exec sleep 1000"), &[], Some(&group)).unwrap();
+        match child.pidfd.cgroup_id() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => {
+                skipped("the kernel does not tell the group of a process by its descriptor");
+            }
+            id => assert_eq!(id.unwrap(), group.id().unwrap()),
+        }
+        assert_eq!(crate::sys::cgroup::of(child.pid).unwrap(), group.path());
+        child.pidfd.signal(libc::SIGKILL).unwrap();
+        wait(&child);
+        match child.pidfd.cgroup_id() {
+            Ok(id) => assert_eq!(id, group.id().unwrap()),
+            Err(error) => skipped(format!("not of one that is gone: {error}")),
+        }
+        group.remove().unwrap();
     }
 
     #[test]

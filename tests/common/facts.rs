@@ -84,6 +84,19 @@ pub(crate) fn http_worker() -> PathBuf {
     worker
 }
 
+/// A variable of a process. One that is just executing another program has none for a moment.
+pub(crate) fn variable_of(pid: u64, name: &str) -> String {
+    eventually(&format!("{name} of process {pid}"), || {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut variables = environment.split(|byte| *byte == 0);
+        let value = variables.find_map(|variable| {
+            let value = variable.strip_prefix(name.as_bytes())?;
+            value.strip_prefix(b"=")
+        })?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    })
+}
+
 /// The story of a watcher, as `circusctl why` tells it.
 pub(crate) fn why(daemon: &Daemon, watcher: &str) -> String {
     let reply = daemon.call("Explain", json!({"watcher": watcher}));

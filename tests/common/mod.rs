@@ -20,6 +20,7 @@ pub(crate) mod journal;
 pub(crate) mod load;
 mod machine;
 mod skip;
+pub(crate) mod teller;
 
 pub(crate) use client::{CallError, Connection, Events};
 pub(crate) use daemon::Daemon;

@@ -3,6 +3,7 @@
 mod dependencies;
 mod hooks;
 mod kept;
+mod ready;
 mod resources;
 mod rows;
 mod schema;

@@ -58,7 +58,16 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ),
     ("an array, each integer", "[0, 143]", "[256]"),
     ("a table, or false", "false", "true"),
-    ("'spawn'", "\"spawn\"", "\"notify\""),
+    (
+        "'spawn', 'notify', 'fd', or a table with a probe",
+        "{ tcp = \"127.0.0.1:80$(circus.wid)\" }",
+        "\"notfiy\"",
+    ),
+    (
+        "a table with a probe, or false",
+        "{ http = \"http://localhost:8080/up\", retries = 1 }",
+        "true",
+    ),
     (
         "an IP address, or 'localhost'",
         "\"::1\"",

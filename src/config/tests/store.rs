@@ -96,7 +96,7 @@ fn what_get_returns_can_be_given_back() {
     assert_eq!(all["x-note"], "mine");
     assert_eq!(all["graceful_timeout"], "30s");
     assert_eq!(all["flapping"]["retry_in"], "7s");
-    assert!(all.get("watchdog").is_none());
+    assert_eq!(all["health"], false);
     let again = store.set("web", &all).unwrap();
     assert_eq!(again.config(), store.config());
     let copy = store.add("copy", &all).unwrap();

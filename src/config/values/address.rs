@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Value as Json, json};
 
-use super::SocketPath;
+use super::{FromText, SocketPath};
 use crate::config::kind::{Kind, Problem, Read, text};
-use crate::config::node::{Node, Value};
+use crate::config::node::Node;
 use crate::config::variables::Context;
 
 const ADDRESS: &str = "an IP address or localhost, ':' and a port";
@@ -70,6 +70,14 @@ impl std::fmt::Display for TcpAddress {
     }
 }
 
+impl FromText for TcpAddress {
+    fn from_text(written: &str) -> Result<Self, String> {
+        Self::parse(written, None).ok_or_else(|| {
+            format!("expected {ADDRESS}, found '{written}'; names are not looked up")
+        })
+    }
+}
+
 impl Kind for TcpAddress {
     fn name() -> String {
         ADDRESS.into()
@@ -77,10 +85,7 @@ impl Kind for TcpAddress {
 
     fn read(node: &Node, cx: &Context) -> Read<Self> {
         let written = text(node, ADDRESS, cx)?;
-        Self::parse(&written, None).ok_or_else(|| {
-            let reason = format!("expected {ADDRESS}, found '{written}'; names are not looked up");
-            Problem::new(node, reason).into()
-        })
+        Self::from_text(&written).map_err(|reason| Problem::new(node, reason).into())
     }
 
     fn json(&self) -> Json {
@@ -122,8 +127,10 @@ impl HttpUrl {
             HttpServer::Unix(_) => "localhost",
         }
     }
+}
 
-    fn parse(written: &str, node: &Node, cx: &Context) -> Result<Self, String> {
+impl FromText for HttpUrl {
+    fn from_text(written: &str) -> Result<Self, String> {
         let rest = match written.split_once("://") {
             Some(("http", rest)) => rest,
             Some((scheme, _)) => return Err(format!("'{scheme}' is not available, only http")),
@@ -134,15 +141,7 @@ impl HttpUrl {
                 let (socket, path) = rest
                     .split_once(":/")
                     .ok_or("behind http://unix: come a socket, ':' and a path")?;
-                let socket = Node {
-                    at: node.at.clone(),
-                    value: Value::String(socket.to_owned()),
-                };
-                let socket = SocketPath::read(&socket, cx).map_err(|mut problems| {
-                    problems
-                        .pop()
-                        .map_or(String::new(), |problem| problem.reason)
-                })?;
+                let socket = SocketPath::from_text(socket)?;
                 (HttpServer::Unix(socket), format!("/{path}"))
             }
             None => {
@@ -182,7 +181,7 @@ impl Kind for HttpUrl {
 
     fn read(node: &Node, cx: &Context) -> Read<Self> {
         let written = text(node, URL, cx)?;
-        Self::parse(&written, node, cx).map_err(|reason| Problem::new(node, reason).into())
+        Self::from_text(&written).map_err(|reason| Problem::new(node, reason).into())
     }
 
     fn json(&self) -> Json {

@@ -98,13 +98,7 @@ impl HookTable {
             );
             return Err(problem_at(table, second, &reason).into());
         }
-        if let Some(wrong) = self.expect.iter().find(|code| !(100..600).contains(*code)) {
-            let reason = format!("{wrong} is no status code, which are 100 to 599");
-            return Err(problem_at(table, "expect", &reason).into());
-        }
-        if self.http.is_none() && table.get("expect").is_some() {
-            return Err(problem_at(table, "expect", "means nothing without 'http'").into());
-        }
+        check_expect(&self.expect, self.http.is_some(), table)?;
         let form = match (self.exec, self.tcp, self.unix, self.http, self.file) {
             (Some(Argv(words)), ..) => HookForm::Exec(words),
             (_, Some(address), ..) => HookForm::Tcp(address),
@@ -122,6 +116,18 @@ impl HookTable {
             timeout: self.timeout,
             ignore_failure: self.ignore_failure,
         })
+    }
+}
+
+/// Checks the status codes of a probe; `http` says whether it asks for a page.
+pub(super) fn check_expect(expect: &[u16], http: bool, table: &Table) -> Result<(), Problem> {
+    if let Some(wrong) = expect.iter().find(|code| !(100..600).contains(*code)) {
+        let reason = format!("{wrong} is no status code, which are 100 to 599");
+        return Err(problem_at(table, "expect", &reason));
+    }
+    match http || table.get("expect").is_none() {
+        true => Ok(()),
+        false => Err(problem_at(table, "expect", "means nothing without 'http'")),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
+use super::FromText;
 use crate::config::kind::{Kind, Problem, Read, collect, text};
 use crate::config::node::{Node, Value};
 use crate::config::variables::{self, Context, Template};
@@ -30,6 +31,15 @@ fn anchor_path(node: &mut Node) {
     }
 }
 
+impl FromText for PathBuf {
+    fn from_text(path: &str) -> Result<Self, String> {
+        match path.starts_with('/') {
+            true => Ok(Self::from(path)),
+            false => Err(ABSOLUTE.into()),
+        }
+    }
+}
+
 impl Kind for PathBuf {
     fn name() -> String {
         "a path".into()
@@ -37,10 +47,7 @@ impl Kind for PathBuf {
 
     fn read(node: &Node, cx: &Context) -> Read<Self> {
         let path = text(node, "a path", cx)?;
-        if !path.starts_with('/') {
-            return Err(Problem::new(node, ABSOLUTE).into());
-        }
-        Ok(Self::from(path))
+        Self::from_text(&path).map_err(|reason| Problem::new(node, reason).into())
     }
 
     fn json(&self) -> Json {
@@ -98,6 +105,22 @@ pub enum SocketPath {
 /// `sun_path` has 108 bytes, one of which ends a path, or begins an abstract name (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
+impl FromText for SocketPath {
+    fn from_text(written: &str) -> Result<Self, String> {
+        let socket = match written.strip_prefix('@') {
+            Some("") => return Err("'@' without a name".into()),
+            Some(name) => Self::Abstract(name.to_owned()),
+            None => Self::Path(PathBuf::from_text(written)?),
+        };
+        match written.trim_start_matches('@').len() > SOCKET_PATH_MAX {
+            true => Err(format!(
+                "longer than {SOCKET_PATH_MAX} bytes, the most a socket may have"
+            )),
+            false => Ok(socket),
+        }
+    }
+}
+
 impl Kind for SocketPath {
     fn name() -> String {
         "a path, or @ and a name".into()
@@ -105,16 +128,7 @@ impl Kind for SocketPath {
 
     fn read(node: &Node, cx: &Context) -> Read<Self> {
         let written = text(node, "a path", cx)?;
-        let socket = match written.strip_prefix('@') {
-            Some("") => return Err(Problem::new(node, "'@' without a name").into()),
-            Some(name) => Self::Abstract(name.to_owned()),
-            None => Self::Path(PathBuf::read(node, cx)?),
-        };
-        if written.trim_start_matches('@').len() > SOCKET_PATH_MAX {
-            let reason = format!("longer than {SOCKET_PATH_MAX} bytes, the most a socket may have");
-            return Err(Problem::new(node, reason).into());
-        }
-        Ok(socket)
+        Self::from_text(&written).map_err(|reason| Problem::new(node, reason).into())
     }
 
     fn json(&self) -> Json {

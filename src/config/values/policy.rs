@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::config::diagnostic::nearest;
-use crate::config::kind::{Kind, Problem, Read, no_such_word, not_available, or_variable, plain};
+use crate::config::kind::{Kind, Problem, Read, or_variable, plain};
 use crate::config::node::{Node, Value};
 use crate::config::shapes::{choices, record};
 use crate::config::variables::Context;
@@ -155,38 +155,5 @@ choices! {
         OnFailure = "on_failure",
         /// After none.
         Never = "never",
-    }
-}
-
-/// When a process counts as ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ready {
-    /// As soon as its program runs.
-    Spawn,
-}
-
-impl Kind for Ready {
-    fn name() -> String {
-        "'spawn'".into()
-    }
-
-    fn read(node: &Node, cx: &Context) -> Read<Self> {
-        match &node.value {
-            Value::String(_) => match crate::config::kind::text(node, "'spawn'", cx)?.as_str() {
-                "spawn" => Ok(Self::Spawn),
-                later @ ("notify" | "fd") => Err(not_available(node, later)),
-                word => Err(no_such_word(node, word, &["spawn"])),
-            },
-            Value::Table(_) => Err(not_available(node, "a probe")),
-            _ => Err(Problem::expected("'spawn'", node).into()),
-        }
-    }
-
-    fn json(&self) -> Json {
-        Json::from("spawn")
-    }
-
-    fn schema() -> Json {
-        json!({"const": "spawn"})
     }
 }

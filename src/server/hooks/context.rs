@@ -56,7 +56,9 @@ impl Driver {
                 | Hook::AfterSignal,
             )
             | Point::ExtendedStats
-            | Point::Daemon(_) => {}
+            | Point::Daemon(_)
+            | Point::Readiness
+            | Point::Health => {}
         }
         context
     }

@@ -87,9 +87,9 @@ enum Question {
     Nobody,
 }
 
-/// What a hook is about.
+/// What a hook, or the probe of a process, is about.
 #[derive(Debug)]
-struct Scene {
+pub(super) struct Scene {
     whose: Whose,
     point: Point,
     wid: Option<u32>,
@@ -107,6 +107,24 @@ enum Whose {
 }
 
 impl Scene {
+    /// A probe of a process of this watcher.
+    pub(super) fn of_process(
+        point: Point,
+        watcher: &Name,
+        recipe: Rc<Recipe>,
+        wid: u32,
+        pid: Option<i32>,
+    ) -> Scene {
+        Scene {
+            whose: Whose::Watcher(watcher.clone(), recipe),
+            point,
+            wid: Some(wid),
+            pid,
+            signal: None,
+            context: Object::new(),
+        }
+    }
+
     fn watcher(&self) -> Option<&Name> {
         match &self.whose {
             Whose::Watcher(name, _) => Some(name),
@@ -280,6 +298,11 @@ fn steps(configured: &[config::Hook], registered: &[(RegistryId, Time)]) -> Vec<
         steps.extend(clients(None, false));
     }
     steps
+}
+
+/// Runs a program that is asked something. Dropping the future ends it with all that it has started.
+pub(super) async fn run_program(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
+    program::ask(argv, scene, ground).await.answer
 }
 
 /// Asks one after the other; the first that is not true decides. What they add is put together.

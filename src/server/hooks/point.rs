@@ -12,6 +12,10 @@ pub(in crate::server) enum Point {
     ExtendedStats,
     /// In the life of the daemon.
     Daemon(DaemonHook),
+    /// No hook: whether a process is ready, as its watcher wants to know.
+    Readiness,
+    /// No hook: whether a process is healthy.
+    Health,
 }
 
 impl Point {
@@ -21,6 +25,8 @@ impl Point {
             Point::Watcher(hook) => hook.as_str(),
             Point::ExtendedStats => "extended_stats",
             Point::Daemon(hook) => hook.as_str(),
+            Point::Readiness => "ready",
+            Point::Health => "health",
         }
     }
 
@@ -49,6 +55,15 @@ impl Point {
         watchers
             .chain(daemon.filter(|point| *point != Point::Daemon(DaemonHook::PreStart)))
             .find(|point| point.as_str() == word)
+    }
+
+    /// Whether it is a hook, with a context and a place in the log, and not the probe of a process, which
+    /// may be asked once a second.
+    pub(super) const fn is_hook(self) -> bool {
+        match self {
+            Point::Watcher(_) | Point::ExtendedStats | Point::Daemon(_) => true,
+            Point::Readiness | Point::Health => false,
+        }
     }
 
     /// Whether it is in the life of the daemon.

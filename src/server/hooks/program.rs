@@ -25,6 +25,9 @@ use crate::sys::spawn::{self, Command};
 /// and thrown away, so that the program does not wait for us.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// How much is kept of a line that says why a probe has failed.
+const COMPLAINT_BYTES_MAX: usize = 4096;
+
 /// Runs the program. Dropping the future ends it with all that it has started.
 pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> Answered {
     match start(argv, scene, ground) {
@@ -88,8 +91,9 @@ fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<
         Whose::Watcher(_, recipe) => as_a_worker(argv, recipe, scene, ground, run)?,
         Whose::Daemon => program::own_command(argv, ground.homes.mark(run), &ground.surroundings),
     };
+    let hook = scene.point.as_str().to_owned();
     let own = [
-        ("CIRCUS_HOOK", Some(scene.point.as_str().to_owned())),
+        ("CIRCUS_HOOK", Some(hook).filter(|_| scene.point.is_hook())),
         ("CIRCUS_PID", scene.pid.map(|pid| pid.to_string())),
         (
             "CIRCUS_SIGNUM",
@@ -133,8 +137,7 @@ fn as_a_worker(
 impl Running {
     async fn finish(mut self, scene: &Scene) -> Answered {
         let mut answer = Kept::default();
-        let (name, hook) = (scene.name(), scene.point.as_str());
-        let mut log = Said::new(format!("{name}: hook {hook}"));
+        let mut log = Complaints::new(scene);
         let mut input = Some(self.input);
         let talk = async {
             tokio::join!(
@@ -152,9 +155,9 @@ impl Running {
         drop(self.tree);
         drain(&self.output, |bytes| answer.push(bytes));
         drain(&self.errors, |bytes| log.push(bytes));
-        drop(log);
+        let complaint = log.finish();
         match status {
-            Ok(status) => understand(status, answer, scene.point),
+            Ok(status) => understand(status, answer, scene.point, complaint.as_deref()),
             Err(error) => HookAnswer::Failed(format!("nobody knows how it ended: {error}")).into(),
         }
     }
@@ -165,6 +168,9 @@ async fn feed(input: &mut Option<pipe::Sender>, scene: &Scene) {
     let Some(mut input) = input.take() else {
         return;
     };
+    if !scene.point.is_hook() {
+        return;
+    }
     let mut line = serde_json::to_vec(&scene.context).unwrap_or_default();
     line.push(b'\n');
     // It has closed its end, or is gone: its answer counts all the same.
@@ -220,12 +226,13 @@ impl Kept {
     }
 }
 
-fn understand(status: ExitStatus, answer: Kept, point: Point) -> Answered {
+/// `complaint` is what a probe has written last on its standard error, which says why as a rule.
+fn understand(status: ExitStatus, answer: Kept, point: Point, complaint: Option<&str>) -> Answered {
     let mut object = match answer.object() {
         Ok(object) => object.unwrap_or_default(),
         Err(words) => return HookAnswer::Failed(words).into(),
     };
-    let answer = understand_answer(status, &object);
+    let answer = understand_answer(status, &object, complaint);
     match (point, object.remove("stats")) {
         (Point::ExtendedStats, Some(serde_json::Value::Object(stats))) => Answered {
             answer,
@@ -238,8 +245,9 @@ fn understand(status: ExitStatus, answer: Kept, point: Point) -> Answered {
     }
 }
 
-fn understand_answer(status: ExitStatus, object: &Object) -> HookAnswer {
+fn understand_answer(status: ExitStatus, object: &Object, complaint: Option<&str>) -> HookAnswer {
     let reason = object.get("reason").and_then(serde_json::Value::as_str);
+    let reason = reason.or(complaint);
     let because = |how: String| match reason {
         Some(reason) => format!("{reason} ({how})"),
         None => how,
@@ -260,5 +268,55 @@ fn understand_answer(status: ExitStatus, object: &Object) -> HookAnswer {
         ))),
         (1, _) => said_no("it ended with exit code 1"),
         (code, _) => HookAnswer::Failed(because(format!("it ended with exit code {code}"))),
+    }
+}
+
+/// Standard error: of a hook it goes to the log. Of a probe, which may be asked once a second, the last
+/// line is kept instead.
+enum Complaints {
+    Logged(Said),
+    Kept { line: Vec<u8>, last: Vec<u8> },
+}
+
+impl Complaints {
+    fn new(scene: &Scene) -> Complaints {
+        let (name, hook) = (scene.name(), scene.point.as_str());
+        match scene.point.is_hook() {
+            true => Complaints::Logged(Said::new(format!("{name}: hook {hook}"))),
+            false => Complaints::Kept {
+                line: Vec::new(),
+                last: Vec::new(),
+            },
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let (line, last) = match self {
+            Complaints::Logged(said) => return said.push(bytes),
+            Complaints::Kept { line, last } => (line, last),
+        };
+        for byte in bytes {
+            match byte {
+                b'\n' if line.trim_ascii().is_empty() => line.clear(),
+                b'\n' => *last = std::mem::take(line),
+                // The rest of a line that is too long is not worth its memory.
+                byte if line.len() < COMPLAINT_BYTES_MAX => line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    /// The last line, if it is kept, fit to be shown.
+    fn finish(self) -> Option<String> {
+        let Complaints::Kept { line, last } = self else {
+            return None;
+        };
+        let line = match line.trim_ascii().is_empty() {
+            true => last,
+            false => line,
+        };
+        let text = String::from_utf8_lossy(&line);
+        let text = text.replace(char::is_control, " ").trim().to_owned();
+        Some(text).filter(|text| !text.is_empty())
     }
 }

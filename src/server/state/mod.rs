@@ -3,9 +3,9 @@
 mod history;
 mod records;
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) left: Option<Left>,
     /// The last events of that.
     pub(super) past: Vec<Past>,
+    /// Where the notify sockets of workers are.
+    notify: PathBuf,
 }
 
 /// The state cannot be had.
@@ -94,6 +96,9 @@ impl State {
             None => Vec::new(),
         };
         std::fs::write(&file, &instance).map_err(failed)?;
+        let notify = path.join("notify");
+        make_notify(&notify).map_err(failed)?;
+        pass_through(path).map_err(failed)?;
         Ok(State {
             _lock: lock,
             directory: path.to_owned(),
@@ -101,7 +106,13 @@ impl State {
             previous,
             left,
             past,
+            notify,
         })
+    }
+
+    /// What the paths of the notify sockets of this instance begin with.
+    pub(super) fn notify(&self) -> PathBuf {
+        self.notify.join(format!("{}.", self.instance))
     }
 
     /// Where it is.
@@ -117,6 +128,24 @@ impl State {
     pub(super) fn begin(&self) -> io::Result<(Records, History)> {
         let history = History::begin(&self.directory, &self.past)?;
         Ok((Records::begin(&self.directory, &self.instance)?, history))
+    }
+}
+
+/// Makes the directory for notify sockets anew: what a killed daemon has left there nobody listens to.
+fn make_notify(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    DirBuilder::new().mode(0o700).create(path)?;
+    pass_through(path)
+}
+
+/// Lets workers of other users, which only root has, reach what they know the name of.
+fn pass_through(path: &Path) -> io::Result<()> {
+    match nix::unistd::geteuid().is_root() {
+        true => std::fs::set_permissions(path, Permissions::from_mode(0o711)),
+        false => Ok(()),
     }
 }
 

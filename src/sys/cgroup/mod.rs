@@ -108,6 +108,18 @@ impl Cgroup {
         &self.path
     }
 
+    /// Its number, which is given to no other while it is there ([`Pidfd::cgroup_id`]).
+    ///
+    /// [`Pidfd::cgroup_id`]: crate::sys::pidfd::Pidfd::cgroup_id
+    ///
+    /// # Errors
+    ///
+    /// None is expected.
+    pub fn id(&self) -> io::Result<u64> {
+        // On 64-bit machines it is the number of the directory; elsewhere nobody is found by it.
+        Ok(nix::sys::stat::fstat(&self.dir)?.st_ino)
+    }
+
     /// Kills everything in it and below, whatever it does meanwhile.
     ///
     /// Returns when all have been told; they are gone when [`State::populated`] turns false.

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Pid, access};
 
 /// The group that systemd puts us into, below the one that is ours (`DelegateSubgroup=supervisor`).
 const DELEGATE_SUBGROUP: &str = "supervisor";
@@ -77,27 +77,29 @@ fn find_mount() -> io::Result<Mount> {
 ///
 /// See [`NotDelegated`]; only the first three come from here.
 pub fn own() -> Result<PathBuf, NotDelegated> {
+    find("self")
+}
+
+/// The directory of the group that a process is in; a zombie is still in the group it has ended in.
+///
+/// By pid, so whoever acts on it must see to it that the number is still the same process's.
+///
+/// # Errors
+///
+/// See [`NotDelegated`]; only the first three come from here.
+pub fn of(pid: Pid) -> Result<PathBuf, NotDelegated> {
+    find(&pid.to_string())
+}
+
+fn find(process: &str) -> Result<PathBuf, NotDelegated> {
     let mount = find_mount().map_err(|_| NotDelegated::NoMount)?;
-    let text = fs::read("/proc/self/cgroup").map_err(NotDelegated::OwnUnknown)?;
+    let text = fs::read(format!("/proc/{process}/cgroup")).map_err(NotDelegated::OwnUnknown)?;
     let missing = || NotDelegated::OwnUnknown(io::Error::from_raw_os_error(libc::ENOENT));
     let own = parse_own(&text).ok_or_else(missing)?;
     locate(&mount, &own).ok_or(NotDelegated::OutOfSight {
         own,
         mount: mount.point,
     })
-}
-
-/// The directory of the group that a process is in.
-///
-/// # Errors
-///
-/// `ENOENT` or `ESRCH` if there is no such process, or its group is out of our sight.
-pub fn of(pid: nix::unistd::Pid) -> io::Result<PathBuf> {
-    let mount = find_mount()?;
-    let text = fs::read(format!("/proc/{pid}/cgroup"))?;
-    let missing = || io::Error::from_raw_os_error(libc::ENOENT);
-    let group = parse_own(&text).ok_or_else(missing)?;
-    locate(&mount, &group).ok_or_else(missing)
 }
 
 /// The group below which we may make our own.

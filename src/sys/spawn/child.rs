@@ -176,7 +176,7 @@ unsafe fn reset_signals() -> Result<(), Failure> {
 }
 
 unsafe fn tell_pid(plan: &Plan) {
-    if let Some(variable) = &plan.pid_variable {
+    for variable in &plan.pid_variables {
         // SAFETY: takes nothing and cannot fail.
         variable.fill(unsafe { libc::syscall(libc::SYS_getpid) });
     }

@@ -44,9 +44,9 @@ pub struct Command {
     pub argv: Vec<OsString>,
     /// The whole environment; nothing of ours is added.
     pub env: Vec<(OsString, OsString)>,
-    /// A variable that tells the process its own number, which nobody knows before it is there
-    /// (`LISTEN_PID`, sd_listen_fds(3)).
-    pub pid_variable: Option<OsString>,
+    /// Variables that tell the process its own number, which nobody knows before it is there
+    /// (`LISTEN_PID`, sd_listen_fds(3); `WATCHDOG_PID`, sd_watchdog_enabled(3)).
+    pub pid_variables: Vec<OsString>,
     /// Where it runs. Entered as the user it runs as, so it needs that user's permission.
     pub working_dir: Option<PathBuf>,
     /// Real, effective and saved user. The supplementary groups do not follow by themselves: see `groups`.
@@ -81,7 +81,7 @@ impl Command {
             argv: vec![program.clone().into_os_string()],
             program,
             env: Vec::new(),
-            pid_variable: None,
+            pid_variables: Vec::new(),
             working_dir: None,
             uid: None,
             gid: None,

@@ -30,7 +30,7 @@ pub(super) struct Plan {
     pub(super) argv: Strings,
     pub(super) env: Strings,
     /// The last of `env`, which the child completes.
-    pub(super) pid_variable: Option<PidVariable>,
+    pub(super) pid_variables: Vec<PidVariable>,
     pub(super) working_dir: Option<CString>,
     pub(super) groups: Option<Vec<libc::gid_t>>,
     pub(super) gid: Option<libc::gid_t>,
@@ -67,14 +67,16 @@ impl Plan {
         )
         .map_err(|error| (Stage::FindingProgram, error))?;
         let mut env = Strings::new(command.env.iter().map(variable)).map_err(preparing)?;
-        let pid_variable = command.pid_variable.as_deref().map(PidVariable::new);
-        let pid_variable = pid_variable.transpose().map_err(preparing)?;
-        env.extend(pid_variable.iter().map(PidVariable::as_ptr));
+        let pid_variables = command.pid_variables.iter();
+        let pid_variables = pid_variables.map(|name| PidVariable::new(name));
+        let pid_variables = pid_variables.collect::<io::Result<Vec<_>>>();
+        let pid_variables = pid_variables.map_err(preparing)?;
+        env.extend(pid_variables.iter().map(PidVariable::as_ptr));
         Ok(Self {
             program: c_string(program.as_os_str()).map_err(preparing)?,
             argv: Strings::new(command.argv.iter().map(|a| c_string(a))).map_err(preparing)?,
             env,
-            pid_variable,
+            pid_variables,
             working_dir: command
                 .working_dir
                 .as_ref()

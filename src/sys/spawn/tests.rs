@@ -438,12 +438,12 @@ fn input_flows_through_a_passed_pipe() {
 }
 
 #[test]
-fn a_variable_tells_the_process_its_own_number() {
+fn variables_tell_the_process_its_own_number() {
     for method in methods() {
-        let mut command = script("echo $$ $LISTEN_PID");
-        command.pid_variable = Some("LISTEN_PID".into());
+        let mut command = script("echo $$ $LISTEN_PID $WATCHDOG_PID");
+        command.pid_variables = vec!["LISTEN_PID".into(), "WATCHDOG_PID".into()];
         let said = output_by(method, &command);
         let (own, told) = said.trim().split_once(' ').unwrap();
-        assert_eq!(own, told, "{method:?}");
+        assert_eq!(told, format!("{own} {own}"), "{method:?}");
     }
 }
