@@ -167,7 +167,7 @@ fn a_mistake_in_readiness_is_told_with_its_place_and_what_was_meant() {
     );
     check(
         "{ file = \"/run/$(circus.pid)\" }",
-        &["18: @.file: '$(circus.pid)': no such variable"],
+        &["18: @.file: '$(circus.pid)' has no value here, only in the prefix of a stream"],
     );
     check(
         "{ http = \"https://[::1]\" }",
