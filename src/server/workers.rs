@@ -4,18 +4,20 @@
 //! Decides nothing. All pidfds, what processes tell of themselves, and for a moment the groups that
 //! are emptying, are in one epoll set.
 
+mod adopted;
 mod told;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::unistd::Pid;
 
+pub(super) use self::adopted::Adopted;
 use self::told::{Ends, Told};
 use super::convert::Seen;
 use super::demand::Demand;
@@ -24,12 +26,11 @@ use super::homes::{Home, Homes, Signals};
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
-use super::state::KeptHome;
 use super::streams::{Lease, Outlet, Streams, Which};
 use super::want::Witness;
 use crate::config;
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
-use crate::sys::cgroup::{Cgroup, Events};
+use crate::sys::cgroup::Events;
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{manager, spawn, tree};
@@ -87,21 +88,6 @@ struct Running {
     leases: Vec<Rc<Lease>>,
     /// Where memory is counted.
     witness: Option<Witness>,
-}
-
-/// A process of an earlier daemon.
-#[derive(Debug)]
-pub(super) struct Adopted<'a> {
-    pub(super) worker: WorkerId,
-    pub(super) watcher: &'a Name,
-    pub(super) pid: Pid,
-    /// The process itself, if it is still to be had.
-    pub(super) process: Option<Pidfd>,
-    /// It was not told to have ended.
-    pub(super) runs: bool,
-    pub(super) home: Home,
-    /// What it was made from, or would be now.
-    pub(super) recipe: Option<&'a Recipe>,
 }
 
 impl Workers {
@@ -309,105 +295,6 @@ impl Workers {
             },
         );
         Ok(pid)
-    }
-
-    /// A main process that runs.
-    pub(super) fn process(&self, worker: WorkerId) -> Option<BorrowedFd<'_>> {
-        Some(self.running.get(&worker)?.pidfd.as_ref()?.as_fd())
-    }
-
-    /// By what a process is found again; `None` for one that is not here.
-    pub(super) fn kept_home(&self, worker: WorkerId) -> Option<KeptHome> {
-        Some(self.running.get(&worker)?.home.keep())
-    }
-
-    /// Looks after a process of an earlier daemon. Says what has become of it meanwhile.
-    pub(super) fn adopt(&mut self, adopted: Adopted<'_>, watch: &mut Watch) -> Vec<Input> {
-        let Adopted {
-            worker,
-            watcher,
-            pid,
-            process,
-            runs,
-            home,
-            recipe,
-        } = adopted;
-        let told = recipe.filter(|_| process.is_some());
-        let told = told.map(|recipe| self.listen_again(worker, recipe, watch));
-        let token = PROCESS << KIND_SHIFT | worker.0;
-        let watched = process.filter(|process| watch.add(process, token, Interest::Read).is_ok());
-        let group = home.path().and_then(|path| Cgroup::open(path).ok());
-        // What was counted before is another daemon's to have told of.
-        let witness = group.and_then(|group| Witness::new(&group).ok().flatten());
-        let witness = witness.filter(|witness| {
-            let token = MEMORY << KIND_SHIFT | worker.0;
-            watch
-                .add(&witness.events, token, Interest::Priority)
-                .is_ok()
-        });
-        let waited = watched.is_none();
-        if !waited {
-            self.pids.insert(pid);
-            self.known.borrow_mut().insert(pid);
-        }
-        self.running.insert(
-            worker,
-            Running {
-                watcher: watcher.clone(),
-                pid,
-                pidfd: watched,
-                waited,
-                home,
-                leader: None,
-                told: told.unwrap_or_default(),
-                watchdog: recipe.map(|recipe| recipe.watcher.watchdog),
-                leases: Vec::new(),
-                witness,
-                events: None,
-            },
-        );
-        if !waited {
-            return Vec::new();
-        }
-        let emptied = self.is_empty(worker);
-        if !emptied {
-            self.await_empty(worker, watch);
-        }
-        let status = ExitStatus::Unknown;
-        match (runs, emptied) {
-            (true, emptied) => vec![Input::Exited {
-                worker,
-                status,
-                emptied,
-            }],
-            (false, true) => vec![Input::Emptied { worker }],
-            (false, false) => Vec::new(),
-        }
-    }
-
-    /// Hears again what a process says: its socket has the path that it knows.
-    fn listen_again(&self, worker: WorkerId, recipe: &Recipe, watch: &mut Watch) -> Told {
-        let path = format!("{}{}", self.notify.display(), worker.0);
-        let owner = recipe
-            .credentials()
-            .ok()
-            .and_then(program::Credentials::uid);
-        let told = match Ends::make(&recipe.watcher, path.into(), owner) {
-            Ok(ends) => ends.into_told(),
-            Err(failure) => {
-                tracing::warn!("{}: {}", recipe.watcher.name, failure.error);
-                return Told::default();
-            }
-        };
-        let tokens = (
-            NOTIFY << KIND_SHIFT | worker.0,
-            LINE << KIND_SHIFT | worker.0,
-        );
-        if let Err(error) = told.watch(watch, tokens.0, tokens.1) {
-            let name = &recipe.watcher.name;
-            tracing::warn!("{name}: a process that was taken over is not heard: {error}");
-        }
-        told
     }
 
     /// Waits for the first connection to a socket of a watcher, made as `recipe` says.
