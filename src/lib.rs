@@ -138,6 +138,8 @@
 //!     numprocesses: 1,
 //!     singleton: false,
 //!     priority: 0,
+//!     after: Vec::new(),
+//!     requires: Vec::new(),
 //!     autostart: true,
 //!     on_demand: false,
 //!     warmup_delay: Duration::ZERO,
@@ -154,6 +156,9 @@
 //!     max_age: None,
 //!     max_age_variance: Duration::ZERO,
 //!     ready: Readiness::Spawn,
+//!     watchdog: None,
+//!     health: false,
+//!     max_requests: None,
 //!     critical: false,
 //!     hooks: Default::default(),
 //! };

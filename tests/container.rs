@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::Container;
+use common::{Container, eventually};
 use serde_json::{Value, json};
 
 const SOCKET: &str = "/run/circusd/circusd.sock";
@@ -107,4 +107,15 @@ fn the_journal_has_what_a_worker_wrote_under_its_own_name() {
         let group = text(record, "_SYSTEMD_CGROUP").unwrap_or_default();
         assert!(group.ends_with("/watchers/web/1"), "{record}");
     }
+}
+
+#[test]
+fn a_container_does_not_outlive_the_script_that_is_killed() {
+    let Some(container) = Container::boot() else {
+        return;
+    };
+    let init = container.path("/");
+    assert!(init.exists());
+    container.kill_script();
+    eventually("the container is gone", || (!init.exists()).then_some(()));
 }

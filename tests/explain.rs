@@ -3,15 +3,8 @@
 mod common;
 
 use common::Daemon;
-use common::facts::line_of;
+use common::facts::{line_of, why};
 use serde_json::json;
-
-fn why(daemon: &Daemon, watcher: &str) -> String {
-    let reply = daemon
-        .call("Explain", json!({"watcher": watcher}))
-        .expect("a watcher has a story");
-    reply["text"].as_str().expect("it is a text").to_owned()
-}
 
 #[test]
 fn a_running_watcher_has_nothing_to_explain() {

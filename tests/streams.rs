@@ -6,21 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::facts::{in_each_mode, line_of};
+use common::facts::{in_each_mode, line_of, text_of, wait_for_text};
 use common::{Daemon, eventually};
 use nix::sys::signal::Signal;
 use serde_json::json;
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_default()
-}
-
-/// Waits until a file holds this text.
-fn wait_for_text(path: &Path, wanted: &str) -> String {
-    eventually(&format!("'{wanted}' in {}", path.display()), || {
-        Some(read(path)).filter(|text| text.contains(wanted))
-    })
-}
 
 #[test]
 fn output_reaches_its_file_after_a_respawn_and_a_restart_still() {
@@ -48,7 +37,7 @@ fn output_reaches_its_file_after_a_respawn_and_a_restart_still() {
         }
         let last = pid(daemon);
         wait_for_text(&log, &format!("err of {last}\n"));
-        assert_eq!(read(&log).lines().count(), 6);
+        assert_eq!(text_of(&log).lines().count(), 6);
     });
 }
 
@@ -64,13 +53,13 @@ fn a_file_is_turned_over_by_size_between_two_lines() {
     wait_for_text(&files[0], "line 199\n");
     assert!(!home.path("web.log.3").exists());
     for file in &files[1..] {
-        let text = read(file);
+        let text = text_of(file);
         assert!(
             text.ends_with('\n') && text.starts_with("line "),
             "{text:?}"
         );
     }
-    let all: String = files.iter().rev().map(|file| read(file)).collect();
+    let all: String = files.iter().rev().map(|file| text_of(file)).collect();
     let lines: Vec<&str> = all.lines().collect();
     let first: usize = lines[0]
         .trim_start_matches("line ")
@@ -93,7 +82,7 @@ fn lines_of_two_workers_in_one_file_stay_whole() {
     let daemon = Daemon::start(config);
     let log = daemon.home().path("web.log");
     let text = eventually("all lines", || {
-        Some(read(&log)).filter(|text| text.lines().count() == 36)
+        Some(text_of(&log)).filter(|text| text.lines().count() == 36)
     });
     for line in text.lines() {
         let wid = line.split(' ').next().expect("a word");
@@ -121,7 +110,7 @@ fn the_last_words_of_a_worker_are_written_before_the_daemon_ends() {
     in_each_mode(config, |daemon| {
         line_of(&daemon.home().path("up"));
         daemon.stop();
-        assert_eq!(read(&daemon.home().path("web.log")), "farewell\n");
+        assert_eq!(text_of(&daemon.home().path("web.log")), "farewell\n");
     });
 }
 

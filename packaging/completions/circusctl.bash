@@ -68,6 +68,9 @@ _circusctl() {
             circusctl,quit)
                 cmd="circusctl__subcmd__quit"
                 ;;
+            circusctl,reexec)
+                cmd="circusctl__subcmd__reexec"
+                ;;
             circusctl,reload)
                 cmd="circusctl__subcmd__reload"
                 ;;
@@ -117,7 +120,7 @@ _circusctl() {
 
     case "${cmd}" in
         circusctl)
-            opts="-h -V --socket --json --timeout --help --version status list numprocesses numwatchers stats dstats listsockets why get options globaloptions listen version start stop restart reload incr decr signal kill freeze thaw add rm set reloadconfig validate quit help"
+            opts="-h -V --socket --json --timeout --help --version status list numprocesses numwatchers stats dstats listsockets why get options globaloptions listen version start stop restart reload incr decr signal kill freeze thaw add rm set reloadconfig validate quit reexec help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -681,6 +684,39 @@ _circusctl() {
             ;;
         circusctl__subcmd__quit)
             opts="-h --socket --json --timeout --no-wait --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        circusctl__subcmd__reexec)
+            opts="-h --socket --json --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -58,6 +58,7 @@ complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "set" -d 'Change
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "reloadconfig" -d 'Read the configuration files again and do what they say'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "validate" -d 'Check the configuration files without a daemon'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "quit" -d 'Stop all watchers and the daemon'
+complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "reexec" -d 'Replace the running circusd by the program on disk'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "help" -d 'Explain a command, or a key of the configuration'
 complete -c circusctl -n "__fish_circusctl_using_subcommand status" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand status" -l timeout -d 'Give up after this time, with exit code 4' -r
@@ -202,6 +203,10 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l timeout -d 
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
+complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -l json -d 'Print each reply, or the error, as one line of JSON'
+complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l json -d 'Print each reply, or the error, as one line of JSON'

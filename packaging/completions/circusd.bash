@@ -23,7 +23,7 @@ _circusd() {
 
     case "${cmd}" in
         circusd)
-            opts="-h -V --config --socket --set --log-level --check --print-schema --help --version"
+            opts="-h -V --config --socket --set --log-level --check --check-state --stop-post --print-schema --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -42,6 +42,10 @@ _circusd() {
                     return 0
                     ;;
                 --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --check-state)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

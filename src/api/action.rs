@@ -197,6 +197,11 @@ pub const ACTIONS: &[Action] = &[
         ],
     ),
     watcher(
+        "adopt",
+        "A process of an earlier circusd was taken over.",
+        &[PID, WID],
+    ),
+    watcher(
         "oom",
         "The kernel has killed something of a process for want of memory.",
         &[

@@ -135,6 +135,13 @@ pub enum Error {
     #[serde(rename = "io.circusd.ShuttingDown")]
     #[error("circusd is shutting down")]
     ShuttingDown {},
+    /// No other program can go on in the place of this one, which goes on.
+    #[serde(rename = "io.circusd.ReexecFailed")]
+    #[error("circusd was not replaced and goes on: {reason}")]
+    ReexecFailed {
+        /// Why, in one sentence.
+        reason: String,
+    },
     /// The service does not have the interface.
     #[serde(rename = "org.varlink.service.InterfaceNotFound")]
     #[error("there is no interface '{interface}'")]

@@ -1,6 +1,7 @@
 //! The daemon: flags in, exit code out.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use circusd::config::{self, Store};
@@ -12,10 +13,35 @@ fn main() -> ExitCode {
         return print(&format!("{:#}\n", config::schema()));
     }
     let sources = server::sources(&matches);
+    if let Some(directory) = matches.get_one::<PathBuf>("check-state") {
+        let configuration = check(sources);
+        return match server::check_state(directory) {
+            _ if configuration != ExitCode::SUCCESS => configuration,
+            Ok(()) => print("the state can be read\n"),
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        };
+    }
     if matches.get_flag("check") {
         return check(sources);
     }
+    if matches.get_flag("stop-post") {
+        return stop_post(sources);
+    }
     server::run(Options { sources }, complain).into()
+}
+
+fn stop_post(sources: config::Sources) -> ExitCode {
+    let store = Store::load(sources).map_err(|errors| errors.to_string());
+    match store.and_then(|store| server::stop_post(&store)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check(sources: config::Sources) -> ExitCode {

@@ -112,6 +112,9 @@ fn facts(text: &mut String, row: &Row) {
             push(text, &format!("  {name:9}{}", fact.trim_end()));
         }
     }
+    for (key, meaning) in row.fields() {
+        push(text, &format!("    {key:24}{meaning}"));
+    }
 }
 
 fn push(text: &mut String, line: &str) {

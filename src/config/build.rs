@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::dependencies;
 use super::diagnostic::Diagnostic;
 use super::document::{Declared, Document, diagnose};
 use super::environment;
 use super::kind::{Kind, Problem};
 use super::node::{Node, Place, Table};
 use super::table::Settings;
-use super::values::{Command, HOOK_TIMEOUT, NumProcesses, Output, UseSockets, unclosed_quote};
+use super::values::{
+    Command, FileOutput, HOOK_TIMEOUT, NumProcesses, Output, UseSockets, unclosed_quote,
+};
 use super::variables::Context;
 use super::{Access, Circusd, Socket, Watcher, socket};
 
@@ -53,6 +56,7 @@ pub(crate) fn build(
         cx,
         errors: Vec::new(),
         sockets: Vec::new(),
+        files: BTreeMap::new(),
     };
     let circusd: Option<Circusd> = builder.section("circusd", &document.circusd);
     let access = builder.section("access", &document.access);
@@ -69,6 +73,8 @@ pub(crate) fn build(
             watcher
         })
         .collect();
+    let dependencies = dependencies::check(document, &watchers);
+    builder.errors.extend(dependencies);
     let (Some(mut circusd), Some(access), true) = (circusd, access, builder.errors.is_empty())
     else {
         return Err(builder.errors);
@@ -125,6 +131,8 @@ struct Builder<'a> {
     errors: Vec<Diagnostic>,
     /// Those that are right.
     sockets: Vec<Socket>,
+    /// The files that output goes to, by path as written, and the first key that names each.
+    files: BTreeMap<String, (String, FileOutput)>,
 }
 
 impl Builder<'_> {
@@ -184,6 +192,7 @@ impl Builder<'_> {
             let fault = diagnose(&format!("{title}.{key}"), problem);
             self.errors.push(fault);
         }
+        self.files(&title, &watcher, &table);
         if let (
             Command::Line {
                 words: Some(words), ..
@@ -201,6 +210,24 @@ impl Builder<'_> {
         watcher.environment =
             environment::gather(&watcher, self.document, proxy, env_file, self.cx);
         Some(watcher)
+    }
+
+    /// Two streams may share a file, if they agree on when it is turned over.
+    fn files(&mut self, title: &str, watcher: &Watcher, table: &Table) {
+        for (key, output) in [("stdout", &watcher.stdout), ("stderr", &watcher.stderr)] {
+            let (Some(Output::File(file)), Some(node)) = (output, table.get(key)) else {
+                continue;
+            };
+            let key = format!("{title}.{key}");
+            let known = self
+                .files
+                .entry(file.file.0.to_string())
+                .or_insert_with(|| (key.clone(), file.clone()));
+            if !known.1.keeps_alike(file) {
+                let reason = format!("{} has its file turned over in another way", known.0);
+                self.errors.push(diagnose(&key, Problem::new(node, reason)));
+            }
+        }
     }
 
     /// Finds the sockets of a watcher, and sees to it that its variables name no others, whatever

@@ -195,7 +195,9 @@ impl Document {
 
 fn merge(section: Section, base: &mut Table, later: Table) {
     for entry in later {
-        let collects = section.row(&entry.key).is_some_and(|row| row.has_entries());
+        let row = section.row(&entry.key);
+        let collects = row.is_some_and(|row| row.has_entries());
+        let tables = row.map_or(&[][..], |row| row.tables());
         match (base.get_mut(&entry.key), entry) {
             (
                 Some(Node {
@@ -210,7 +212,28 @@ fn merge(section: Section, base: &mut Table, later: Table) {
                         },
                     ..
                 },
-            ) if collects => added.into_iter().for_each(|e| known.insert(e)),
+            ) if collects => lay(known, added, tables),
+            (_, entry) => base.insert(entry),
+        }
+    }
+}
+
+/// Lays one table over another, entry by entry, and those of its entries in `tables` in the same way.
+fn lay(base: &mut Table, later: Table, tables: &[&str]) {
+    for entry in later {
+        let nested = tables.contains(&entry.key.as_str());
+        match (base.get_mut(&entry.key).map(|node| &mut node.value), entry) {
+            (
+                Some(Value::Table(known)),
+                Entry {
+                    node:
+                        Node {
+                            value: Value::Table(added),
+                            ..
+                        },
+                    ..
+                },
+            ) if nested => lay(known, added, &[]),
             (_, entry) => base.insert(entry),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::values::{Command, Output, Words};
+use super::values::{Command, Output, Prefix, Rotate, Words};
 use super::variables::Filling;
 use super::watcher::Watcher;
 
@@ -22,11 +22,37 @@ pub enum Stream {
     File {
         /// Absolute.
         path: PathBuf,
-        /// The size at which it is turned over; 0: never.
-        max_bytes: u64,
-        /// How many old files are kept.
-        backup_count: u32,
+        /// When it is turned over.
+        keeping: Keeping,
+        /// What stands before each line; `None`: nothing.
+        format: Option<LineFormat>,
     },
+    /// Standard input of a program that all processes of the watcher share.
+    Command(Vec<String>),
+}
+
+/// When a file of output is turned over, and what is kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeping {
+    /// The size at which that is done; 0: never.
+    pub max_bytes: u64,
+    /// The periods of the clock with which that is done.
+    pub rotate: Option<Rotate>,
+    /// Whether that clock shows UTC rather than local time.
+    pub utc: bool,
+    /// How many old files are kept.
+    pub backup_count: u32,
+}
+
+/// What stands before each line of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineFormat {
+    /// As strftime(3) has it, and a space after it.
+    pub time: Option<String>,
+    /// Whether that is UTC rather than local time.
+    pub utc: bool,
+    /// Behind the time.
+    pub prefix: Prefix,
 }
 
 /// What one process is started with.
@@ -48,6 +74,7 @@ impl Watcher {
         let filling = Filling {
             wid,
             sockets: &self.sockets,
+            ..Filling::default()
         };
         Expanded {
             argv: self.argv(filling),
@@ -96,8 +123,18 @@ fn stream(output: &Output, filling: Filling<'_>) -> Stream {
         Output::Stdout => Stream::Stdout,
         Output::File(file) => Stream::File {
             path: PathBuf::from(file.file.0.expand(filling)),
-            max_bytes: file.max_bytes.0,
-            backup_count: file.backup_count,
+            keeping: Keeping {
+                max_bytes: file.max_bytes.0,
+                rotate: file.rotate,
+                utc: file.utc,
+                backup_count: file.backup_count,
+            },
+            format: file.prefix.as_ref().map(|prefix| LineFormat {
+                time: file.time_format.as_ref().map(|format| format.0.clone()),
+                utc: file.utc,
+                prefix: prefix.clone(),
+            }),
         },
+        Output::Command(words) => Stream::Command(words.clone()),
     }
 }

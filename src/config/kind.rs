@@ -68,6 +68,8 @@ pub(crate) trait Kind: Sized {
     /// Whether a table of this type is a collection, so that a later file adds to it entry by
     /// entry; otherwise it takes the place of the earlier one whole.
     const ENTRIES: bool = false;
+    /// With `ENTRIES`: those of its entries that are tables of entries in their turn.
+    const TABLES: &'static [&'static str] = &[];
     /// Whether `false` is a value: the thing switched off.
     const SWITCH: bool = false;
 
@@ -186,6 +188,17 @@ pub(crate) fn no_such_word(node: &Node, word: &str, known: &[&str]) -> Vec<Probl
     Problem::new(node, format!("expected {}, found '{word}'", one_of(known)))
         .suggesting(nearest)
         .into()
+}
+
+/// A whole number that is none of `range`.
+pub(crate) fn not_within(
+    node: &Node,
+    number: impl std::fmt::Display,
+    range: &std::ops::RangeInclusive<u64>,
+) -> Vec<Problem> {
+    let (min, max) = (range.start(), range.end());
+    let reason = format!("{number} is out of range, which is {min} to {max}");
+    Problem::new(node, reason).into()
 }
 
 /// A value of a later version.

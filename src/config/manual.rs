@@ -96,7 +96,7 @@ const INTRODUCTION: &[&str] = &[
      [circusd]); flags of circusd(8); and changes made with circusctl(1). A user's own daemon \
      reads $XDG_CONFIG_HOME/circusd instead of the first two directories. What --config names \
      takes the place of all of these; conf.d beside it still counts.",
-    "A later file adds entries to env, rlimits and hooks; any other value takes the place of the earlier \
+    "A later file adds entries to env, rlimits, hooks and resources; any other value takes the place of the earlier \
      one. Relative paths in a file are relative to the directory of that file. Keys and sections \
      that begin with x- are the user's own: they are kept and have no effect.",
     "Run as root, circusd refuses a file that others than root can write.",
@@ -122,9 +122,45 @@ const FORMS: &[(&str, &str)] = &[
         "In cmd, args, env, stdout and stderr: the number of the process in its watcher.",
     ),
     (
+        "$(circus.pid), $(circus.watcher)",
+        "In prefix of stdout and stderr, beside $(circus.wid): the pid of the process that has \
+         written the line, and the name of its watcher.",
+    ),
+    (
         "$(circus.sockets.NAME)",
         "There too: the number of the descriptor of that socket, which use_sockets must name.",
     ),
+];
+
+const STREAMS: &[&str] = &[
+    "A process with a file writes to a pipe of its own, of which circusd appends the lines to the \
+     file; many processes, and many watchers that turn it over alike, may share one. Lines stay \
+     whole: what a process has not ended when it is gone is ended for it, and a line of more than \
+     64 KiB is broken into several. What a process wrote is written, however soon it was replaced.",
+    "A file that is moved, removed or emptied by others is noticed with the next line, or at \
+     SIGHUP, and made anew. It is turned over between two lines. It is not opened through a \
+     symbolic link. It may be a named pipe that somebody reads, or a device, of which no old ones \
+     are kept.",
+    "A file that is slow slows down those who write to it, and nobody else. One that has taken \
+     nothing for two seconds, as where a disk hangs, does not: 1 MiB is kept for it, and lines that \
+     do not fit are dropped. The same happens at once to lines that a disk has no room for. What \
+     was dropped is counted: the log and circusctl why tell of it, and when the file works again a \
+     line of its own says so in the place of what is missing, as \"circusd: 12 lines (345 bytes) of \
+     output are missing here\". The end of circusd waits for a file as long as it takes anything, \
+     and for 10 s at most.",
+    "With command, one program reads the stream of all processes of the watcher, from one pipe that \
+     they write to directly; what is written at once and is not longer than 4096 bytes (PIPE_BUF of \
+     pipe(7)) stays whole. It is started before the first process, as that is (user, environment, \
+     limits, working_dir), but for CIRCUS_WID, which it does not have, and CIRCUS_STREAM, which is \
+     stdout or stderr; it has a cgroup of its own, and is not frozen with the watcher. Its standard \
+     output goes nowhere, its standard error to the log of circusd.",
+    "If it ends it is started again, after pauses that grow from 0.1 s to 1 min; what is written \
+     meanwhile waits in the pipe. While nobody reads, the processes wait when the pipe is full, \
+     which does not keep them from being stopped. When the watcher has stopped or failed it comes to \
+     the end of its input, and has graceful_timeout to do so; then it is killed, and what it has not \
+     read is counted in the log. When a change replaces the processes, so that the program or what \
+     it is started with is another, the new processes have a new one, and the old one reads on until \
+     the last of the old processes has gone.",
 ];
 
 /// circusd.toml(5) as man(7) source.
@@ -149,16 +185,53 @@ pub fn manual_roff() -> String {
     for chapter in manual() {
         push(&mut page, &format!(".SH {}", escape(chapter.title)));
         paragraphs(&mut page, chapter.prose);
-        for row in chapter.rows {
+        for (index, row) in chapter.rows.iter().enumerate() {
             item(&mut page, row.key, row.description());
             push(&mut page, ".br");
             push(&mut page, &escape(&facts(row)));
-            fields(&mut page, row);
+            let has_same = |other: &&&Row| other.fields().eq(row.fields());
+            match chapter.rows[..index].iter().find(has_same) {
+                Some(other) if row.fields().next().is_some() => {
+                    push(&mut page, ".br");
+                    push(&mut page, &format!("Its keys are those of {}.", other.key));
+                }
+                _ => fields(&mut page, row),
+            }
         }
     }
+    push(&mut page, ".SH STREAMS");
+    paragraphs(&mut page, STREAMS);
+    push(&mut page, ".SH LIMITS");
+    paragraphs(&mut page, LIMITS);
     page.push_str(CLOSING);
     page
 }
+
+/// What the settings `resources` and `oom` have in common.
+const LIMITS: &[&str] = &[
+    "All processes of a watcher are in a cgroup of the watcher, and each with all that it starts in \
+     one of its own below that. What resources says holds for the first, what resources.each says \
+     for every one of the others; whichever limit is met first counts. A change is in force at \
+     once for those who run already, and a key that is taken away leaves the default of the \
+     kernel: no limit, or the weight 100.",
+    "A limit needs a controller of the kernel that was delegated to circusd: cpu for cpu_weight \
+     and cpu_max, io for io_weight, memory for memory_max, memory_high, memory_swap_max and oom = \
+     \"group\", pids for pids_max. A unit of systemd has them with Delegate=yes and \
+     DelegateSubgroup=supervisor, see systemd.resource-control(5). Elsewhere circusd has those \
+     that its cgroup has, if it is the only process in it: it then moves into a cgroup below, as \
+     one that limits others may hold no processes itself.",
+    "Where a limit cannot be had, circusctl set and reloadconfig refuse it, and what a file asks \
+     for when circusd starts is told when the processes are to be: they are not started. With \
+     optional = true they are, and circusctl why says what they go on without. circusd --check \
+     cannot tell, as it is run in another cgroup than the daemon.",
+    "The controllers memory and pids count; where circusd has them, every watcher's processes are \
+     counted. The controllers cpu and io also share out: while any watcher has asked for them, \
+     all watchers get as much as their weights say, however many processes they have.",
+    "When the kernel kills for want of memory, the event oom tells of it, and of the limit if it was \
+     that of the process or its watcher. If the main process was killed, the cause of its end is \
+     oom_kill. A memory_max that is set below what is used already is met at the next \
+     allocation from Linux 6.16 on; before, the kernel reclaims at once, and circusd waits for it.",
+];
 
 const CLOSING: &str = r#".SH EXAMPLES
 .EX
@@ -180,7 +253,16 @@ cmd = "/srv/web/server \-\-fd $(circus.sockets.http)"
 use_sockets = ["http"]
 numprocesses = 4
 uid = "www\-data"
-stdout = { file = "/var/log/web.log", max_bytes = "10M", backup_count = 3 }
+stdout = { file = "/var/log/web.log", rotate = "daily", backup_count = 7,
+           time_format = "%Y\-%m\-%d %H:%M:%S" }
+stderr = { command = "/usr/bin/logger \-t web" }
+
+[watcher.web.resources]
+memory_max = "2G"
+
+[watcher.web.resources.each]
+memory_max = "768M"
+pids_max = 64
 .EE
 .SH SEE ALSO
 .BR circusctl (1),

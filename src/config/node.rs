@@ -3,7 +3,7 @@
 //!
 //! Nothing in here knows a key or a type of ours; variables are still text.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value as Json};
@@ -55,23 +55,27 @@ pub(crate) struct Source {
 
 impl Source {
     /// A file; relative paths in it are relative to its directory.
-    pub(crate) fn file(path: &Path, text: String, origin: Origin) -> Arc<Self> {
+    pub(crate) fn file(path: &std::path::Path, text: String, origin: Origin) -> Arc<Self> {
         Arc::new(Self {
             name: path.display().to_string(),
             text: Some(text),
             origin,
-            directory: path.parent().map(Path::to_owned),
+            directory: path.parent().map(ToOwned::to_owned),
             lines: OnceLock::new(),
         })
     }
 
     /// A flag, a variable or a request: nothing with lines.
-    pub(crate) fn named(name: &str, origin: Origin, directory: Option<&Path>) -> Arc<Self> {
+    pub(crate) fn named(
+        name: &str,
+        origin: Origin,
+        directory: Option<&std::path::Path>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             text: None,
             origin,
-            directory: directory.map(Path::to_owned),
+            directory: directory.map(ToOwned::to_owned),
             lines: OnceLock::new(),
         })
     }
@@ -192,6 +196,13 @@ impl Node {
         }
     }
 
+    pub(crate) fn as_table(&self) -> Option<&Table> {
+        match &self.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// What it is, for "expected …, found …".
     pub(crate) fn type_name(&self) -> &'static str {
         match self.value {
@@ -275,6 +286,74 @@ impl Table {
 
     pub(crate) fn remove(&mut self, key: &str) {
         self.0.retain(|entry| entry.key != key);
+    }
+
+    /// The same one step further in, where `path` leads there.
+    pub(crate) fn get_at(&self, path: Path<'_>) -> Option<&Node> {
+        match path.table {
+            None => self.get(path.key),
+            Some(name) => self.get(name)?.as_table()?.get(path.key),
+        }
+    }
+
+    /// Puts `node` there, into a new table if there is none.
+    pub(crate) fn set_at(&mut self, path: Path<'_>, node: Node) {
+        let Some(name) = path.table else {
+            return self.set(path.key, node);
+        };
+        match self.get_mut(name).map(|known| &mut known.value) {
+            Some(Value::Table(table)) => table.set(path.key, node),
+            _ => {
+                let mut table = Self::default();
+                let at = node.at.clone();
+                table.set(path.key, node);
+                let value = Value::Table(table);
+                self.set(name, Node { at, value });
+            }
+        }
+    }
+
+    pub(crate) fn remove_at(&mut self, path: Path<'_>) {
+        match path.table {
+            None => self.remove(path.key),
+            Some(name) => {
+                if let Some(Value::Table(table)) = self.get_mut(name).map(|known| &mut known.value)
+                {
+                    table.remove(path.key);
+                }
+            }
+        }
+    }
+}
+
+/// Where an entry stands in the table of a setting: in it, or in a table in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Path<'a> {
+    pub(crate) table: Option<&'a str>,
+    pub(crate) key: &'a str,
+}
+
+impl<'a> Path<'a> {
+    /// `each.memory_max`, if `each` is one of `tables`; otherwise a dot is a part of the key.
+    pub(crate) fn parse(entry: &'a str, tables: &[&str]) -> Self {
+        match entry.split_once('.') {
+            Some((table, key)) if tables.contains(&table) => Self {
+                table: Some(table),
+                key,
+            },
+            _ => Self {
+                table: None,
+                key: entry,
+            },
+        }
+    }
+
+    /// Where the entry stands in that table.
+    pub(crate) fn inner(self) -> Self {
+        Self {
+            table: None,
+            ..self
+        }
     }
 }
 

@@ -3,12 +3,11 @@
 //! Each names its key as `section.key`, or one entry of a table as `section.key.entry`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, nearest};
 use super::document::{self, Checker, Document};
-use super::node::{Entry, Node, Origin, Place, Source, Table, Value};
+use super::node::{Entry, Node, Origin, Path, Place, Source, Table, Value};
 use super::syntax;
 use super::table::{Section, USER_PREFIX};
 use super::variables::Context;
@@ -155,7 +154,7 @@ impl Override {
             None => self.node.clone(),
             Some(entry) => {
                 let mut table = Table::default();
-                table.set(entry, self.node.clone());
+                table.set_at(self.path(entry), self.node.clone());
                 Node {
                     at: self.node.at.clone(),
                     value: Value::Table(table),
@@ -169,12 +168,31 @@ impl Override {
         }
     }
 
+    /// Where the entry stands in the table of the key.
+    pub(crate) fn path<'a>(&self, entry: &'a str) -> Path<'a> {
+        Path::parse(entry, self.tables())
+    }
+
+    /// Whether it takes the place of that entry of the same key: of one in a table that it sets whole.
+    pub(crate) fn covers(&self, entry: &str) -> bool {
+        let table = Path::parse(entry, self.tables()).table;
+        table.is_some() && table == self.entry.as_deref()
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        let row = self
+            .target
+            .section()
+            .and_then(|section| section.row(&self.key));
+        row.map_or(&[], |row| row.tables())
+    }
+
     /// The reverse of `as_entry`: checking has made paths absolute.
     fn take_back(&mut self, entry: Entry) {
         match (&self.entry, entry.node.value) {
             (None, value) => self.node.value = value,
-            (Some(name), Value::Table(mut table)) => {
-                if let Some(node) = table.get_mut(name) {
+            (Some(name), Value::Table(table)) => {
+                if let Some(node) = table.get_at(self.path(name)) {
                     self.node = node.clone();
                 }
             }
@@ -216,7 +234,7 @@ impl Override {
             Some(Node {
                 value: Value::Table(entries),
                 ..
-            }) => entries.set(entry, self.node.clone()),
+            }) => entries.set_at(self.path(entry), self.node.clone()),
             _ => table.insert(self.as_entry()),
         }
     }
@@ -227,7 +245,7 @@ const PREFIX: &str = "CIRCUSD_";
 /// Reads flags and variables.
 pub(crate) struct Reader<'a> {
     pub(crate) cx: &'a Context,
-    pub(crate) directory: &'a Path,
+    pub(crate) directory: &'a std::path::Path,
     pub(crate) errors: &'a mut Vec<Diagnostic>,
     pub(crate) warnings: &'a mut Vec<Diagnostic>,
 }

@@ -147,6 +147,7 @@ impl Kind for Template {
 impl<T: Kind> Kind for Option<T> {
     const UNIT: &'static str = T::UNIT;
     const ENTRIES: bool = T::ENTRIES;
+    const TABLES: &'static [&'static str] = T::TABLES;
 
     fn name() -> String {
         if T::SWITCH {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use super::build::{self, Config, EnvFiles};
+use super::dependencies;
 use super::diagnostic::{Diagnostic, Errors, nearest};
 use super::document::{self, Document};
 use super::environment;
@@ -47,13 +48,13 @@ pub struct Store {
 
 /// What came over the socket.
 #[derive(Debug, Clone, Default)]
-struct Api {
+pub(crate) struct Api {
     /// With the place to blame, in the order added.
-    added: Vec<(String, Place)>,
+    pub(crate) added: Vec<(String, Place)>,
     /// Watchers of the files that are not to be, until the files are read again.
-    removed: BTreeSet<String>,
+    pub(crate) removed: BTreeSet<String>,
     /// By watcher, then by key and entry: a whole value comes before its entries.
-    values: BTreeMap<String, BTreeMap<(String, Option<String>), Override>>,
+    pub(crate) values: BTreeMap<String, BTreeMap<(String, Option<String>), Override>>,
 }
 
 impl Store {
@@ -139,7 +140,15 @@ impl Store {
 
     /// Takes a watcher away; nothing if there is none. One that is in a file comes back with
     /// [`Store::reread`].
-    pub fn remove(&self, watcher: &str) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Another watcher names it in `after` or `requires`.
+    pub fn remove(&self, watcher: &str) -> Result<Self, Errors> {
+        let uses = dependencies::uses(&self.document, &self.config.watchers, watcher);
+        if !uses.is_empty() {
+            return Err(Errors::new(uses));
+        }
         let mut store = self.clone();
         store.api.added.retain(|(known, _)| known != watcher);
         store.api.values.remove(watcher);
@@ -148,7 +157,7 @@ impl Store {
         }
         store.document.watchers.remove(watcher);
         store.config.watchers.retain(|known| known.name != watcher);
-        store
+        Ok(store)
     }
 
     /// What was found to be wrong with a socket when it was to be opened, as a fault of the place
@@ -169,6 +178,11 @@ impl Store {
     /// All values as written.
     pub(crate) fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// What came over the socket.
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
     }
 
     pub(crate) fn no_such_watcher(&self, watcher: &str) -> Errors {
@@ -250,8 +264,9 @@ impl Store {
                 continue;
             }
             errors.extend(change.check(&self.cx));
-            if change.entry.is_none() {
-                values.retain(|(key, _), _| *key != change.key);
+            match change.entry {
+                None => values.retain(|(key, _), _| *key != change.key),
+                Some(_) => drop_covered(values, &change),
             }
             values.insert((change.key.clone(), change.entry.clone()), change);
         }
@@ -273,25 +288,27 @@ impl Store {
             return;
         };
         values.remove(&(change.key.clone(), Some(entry.clone())));
-        let Some(Override {
-            node:
-                Node {
-                    value: Value::Table(table),
-                    ..
-                },
-            target: overrides::Target::Watcher(watcher),
-            ..
-        }) = values.get_mut(&(change.key.clone(), None))
-        else {
+        drop_covered(values, change);
+        let path = change.path(entry);
+        let overrides::Target::Watcher(watcher) = &change.target else {
             return;
         };
-        table.remove(entry);
         let declared = self.base.watchers.get(watcher);
-        let of_files = declared.and_then(|declared| declared.table.get(&change.key));
-        if let Some(Value::Table(of_files)) = of_files.map(|node| &node.value)
-            && let Some(node) = of_files.get(entry)
-        {
-            table.set(entry, node.clone());
+        let of_files = declared.and_then(|declared| declared.table.get(&change.key)?.as_table());
+        let of_files = of_files.and_then(|table| table.get_at(path));
+        // The whole value, and the table in it that the entry is in.
+        let inner = path
+            .table
+            .map(|table| (Some(table.to_owned()), path.inner()));
+        for (whole, path) in [Some((None, path)), inner].into_iter().flatten() {
+            let whole = values.get_mut(&(change.key.clone(), whole));
+            let Some(Value::Table(table)) = whole.map(|whole| &mut whole.node.value) else {
+                continue;
+            };
+            table.remove_at(path);
+            if let Some(node) = of_files {
+                table.set_at(path, node.clone());
+            }
         }
     }
 }
@@ -305,6 +322,12 @@ impl fmt::Debug for Store {
             .field("watchers", &watchers)
             .finish_non_exhaustive()
     }
+}
+
+/// A table that is set or taken back as a whole goes with what was set in it.
+fn drop_covered(values: &mut BTreeMap<(String, Option<String>), Override>, change: &Override) {
+    let covered = |entry: &Option<String>| entry.as_deref().is_some_and(|e| change.covers(e));
+    values.retain(|(key, entry), _| *key != change.key || !covered(entry));
 }
 
 /// Where values of a request come from: they have no lines, and nothing for paths to be

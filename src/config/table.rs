@@ -109,6 +109,7 @@ pub(crate) struct Typed {
     pub(crate) name: fn() -> String,
     pub(crate) unit: &'static str,
     pub(crate) entries: bool,
+    pub(crate) tables: &'static [&'static str],
     pub(crate) default: fn(&Context) -> Json,
     pub(crate) check: fn(&Node, &Context) -> Read<()>,
     pub(crate) schema: fn() -> Json,
@@ -178,6 +179,11 @@ impl Row {
     /// Whether a later file adds to its table entry by entry.
     pub(crate) fn has_entries(&self) -> bool {
         self.typed.as_ref().is_some_and(|typed| typed.entries)
+    }
+
+    /// The entries of its table that are tables in their turn.
+    pub(crate) fn tables(&self) -> &'static [&'static str] {
+        self.typed.as_ref().map_or(&[], |typed| typed.tables)
     }
 
     /// Makes the paths in `node` absolute.
@@ -269,6 +275,7 @@ macro_rules! section {
                             name: <$ty as $crate::config::kind::Kind>::name,
                             unit: <$ty as $crate::config::kind::Kind>::UNIT,
                             entries: <$ty as $crate::config::kind::Kind>::ENTRIES,
+                            tables: <$ty as $crate::config::kind::Kind>::TABLES,
                             default: |$cx| {
                                 let _ = $cx;
                                 let value: $ty = $default;

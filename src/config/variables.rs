@@ -52,9 +52,13 @@ pub(crate) enum VariableError {
         suggestion: Option<String>,
     },
     #[error(
-        "'$(circus.{0})' has no value here, only in cmd, args, env, stdout and stderr of a watcher"
+        "'$(circus.{0})' has no value here, only in cmd, args, env and files of output of a watcher"
     )]
     NoProcess(String),
+    #[error("'$(circus.{0})' has no value here, only in the prefix of a stream")]
+    OnlyInPrefix(String),
+    #[error("'$(circus.{0})' has no value in a prefix")]
+    NotInPrefix(String),
     #[error("contains a NUL character")]
     Nul,
 }
@@ -65,7 +69,11 @@ impl VariableError {
             Self::NotInEnvironment { suggestion, .. } | Self::Unknown { suggestion, .. } => {
                 suggestion.clone()
             }
-            Self::Unclosed | Self::NoProcess(_) | Self::Nul => None,
+            Self::Unclosed
+            | Self::NoProcess(_)
+            | Self::OnlyInPrefix(_)
+            | Self::NotInPrefix(_)
+            | Self::Nul => None,
         }
     }
 }
@@ -82,6 +90,17 @@ enum Part {
     Text(String),
     Wid,
     Socket(String),
+    Pid,
+    Watcher,
+}
+
+/// What a text is for, which decides the variables it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// To make a process from.
+    Start,
+    /// To stand before the lines of one that runs.
+    Line,
 }
 
 /// What differs from process to process.
@@ -91,6 +110,20 @@ pub struct Filling<'a> {
     pub wid: u32,
     /// The sockets it inherits, in the order of their descriptors.
     pub sockets: &'a [Socket],
+    /// Its watcher; only the prefix of a line names it.
+    pub watcher: &'a str,
+    /// Its pid; only the prefix of a line names it, as before that there is none.
+    pub pid: i32,
+}
+
+impl Use {
+    /// Those that have no name in them.
+    fn variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Start => &["wid"],
+            Self::Line => &["wid", "pid", "watcher"],
+        }
+    }
 }
 
 impl Filling<'_> {
@@ -108,6 +141,16 @@ impl Template {
 
     /// Reads `$(circus.env.NAME)` at once and keeps the others for later.
     pub(crate) fn parse(text: &str, cx: &Context) -> Result<Self, VariableError> {
+        Self::parse_for(Use::Start, text, cx)
+    }
+
+    /// The same for what stands before the lines of a process: `$(circus.pid)` and
+    /// `$(circus.watcher)` have a value there, and its sockets do not matter.
+    pub(crate) fn parse_prefix(text: &str, cx: &Context) -> Result<Self, VariableError> {
+        Self::parse_for(Use::Line, text, cx)
+    }
+
+    fn parse_for(purpose: Use, text: &str, cx: &Context) -> Result<Self, VariableError> {
         if text.contains('\0') {
             return Err(VariableError::Nul);
         }
@@ -117,7 +160,7 @@ impl Template {
             template.push(&rest[..start]);
             let inside = &rest[start + OPENING.len()..];
             let end = inside.find(')').ok_or(VariableError::Unclosed)?;
-            template.variable(&inside[..end], cx)?;
+            template.variable(purpose, &inside[..end], cx)?;
             rest = &inside[end + 1..];
         }
         template.push(rest);
@@ -132,6 +175,8 @@ impl Template {
             match part {
                 Part::Text(literal) => text.push_str(literal),
                 Part::Wid => text.push_str(&filling.wid.to_string()),
+                Part::Pid => text.push_str(&filling.pid.to_string()),
+                Part::Watcher => text.push_str(filling.watcher),
                 Part::Socket(name) => {
                     let descriptor = filling.descriptor(name);
                     text.push_str(&descriptor.map(|fd| fd.to_string()).unwrap_or_default());
@@ -145,7 +190,7 @@ impl Template {
     pub(crate) fn sockets(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Socket(name) => Some(name.as_str()),
-            Part::Text(_) | Part::Wid => None,
+            Part::Text(_) | Part::Wid | Part::Pid | Part::Watcher => None,
         })
     }
 
@@ -162,23 +207,39 @@ impl Template {
         match self.0.last_mut() {
             _ if text.is_empty() => {}
             Some(Part::Text(last)) => last.push_str(text),
-            Some(Part::Wid | Part::Socket(_)) | None => self.0.push(Part::Text(text.to_owned())),
+            Some(Part::Wid | Part::Socket(_) | Part::Pid | Part::Watcher) | None => {
+                self.0.push(Part::Text(text.to_owned()))
+            }
         }
     }
 
-    fn variable(&mut self, name: &str, cx: &Context) -> Result<(), VariableError> {
-        if name == "wid" {
-            self.0.push(Part::Wid);
-            return Ok(());
-        }
-        if let Some(socket) = name.strip_prefix("sockets.") {
-            self.0.push(Part::Socket(socket.to_owned()));
-            return Ok(());
+    fn variable(&mut self, purpose: Use, name: &str, cx: &Context) -> Result<(), VariableError> {
+        let socket = name.strip_prefix("sockets.");
+        let part = match (name, socket) {
+            ("wid", _) => Some(Part::Wid),
+            ("pid", _) => Some(Part::Pid),
+            ("watcher", _) => Some(Part::Watcher),
+            (_, Some(socket)) => Some(Part::Socket(socket.to_owned())),
+            (_, None) => None,
+        };
+        match (part, purpose) {
+            (Some(Part::Pid | Part::Watcher), Use::Start) => {
+                return Err(VariableError::OnlyInPrefix(name.to_owned()));
+            }
+            (Some(Part::Socket(_)), Use::Line) => {
+                return Err(VariableError::NotInPrefix(name.to_owned()));
+            }
+            (Some(part), _) => {
+                self.0.push(part);
+                return Ok(());
+            }
+            (None, _) => {}
         }
         let Some(variable) = name.strip_prefix("env.") else {
             return Err(VariableError::Unknown {
                 name: name.to_owned(),
-                suggestion: nearest(name, ["wid"]).map(|known| format!("$(circus.{known})")),
+                suggestion: nearest(name, purpose.variables().iter().copied())
+                    .map(|known| format!("$(circus.{known})")),
             });
         };
         match cx.env.get(variable) {
@@ -203,6 +264,8 @@ impl fmt::Display for Template {
                 Part::Text(literal) => f.write_str(literal)?,
                 Part::Wid => f.write_str("$(circus.wid)")?,
                 Part::Socket(name) => write!(f, "$(circus.sockets.{name})")?,
+                Part::Pid => f.write_str("$(circus.pid)")?,
+                Part::Watcher => f.write_str("$(circus.watcher)")?,
             }
         }
         Ok(())
@@ -226,7 +289,7 @@ pub(crate) fn has_variable(text: &str) -> bool {
 pub(crate) fn expand(text: &str, cx: &Context) -> Result<String, VariableError> {
     let template = Template::parse(text, cx)?;
     let variable = template.0.iter().find_map(|part| match part {
-        Part::Text(_) => None,
+        Part::Text(_) | Part::Pid | Part::Watcher => None,
         Part::Wid => Some("wid".to_owned()),
         Part::Socket(name) => Some(format!("sockets.{name}")),
     });
@@ -259,7 +322,7 @@ mod tests {
         let template = Template::parse("$(circus.wid):$(circus.env.TRAP)", &context()).unwrap();
         let filling = Filling {
             wid: 7,
-            sockets: &[],
+            ..Filling::default()
         };
         assert_eq!(
             template.expand(filling),
@@ -281,6 +344,27 @@ mod tests {
             error("$(circus.uid)"),
             VariableError::Unknown { .. }
         ));
+    }
+
+    #[test]
+    fn only_the_prefix_of_a_line_knows_the_pid() {
+        let prefix = Template::parse_prefix(
+            "$(circus.watcher).$(circus.wid)[$(circus.pid)] ",
+            &context(),
+        );
+        let filling = Filling {
+            wid: 2,
+            watcher: "web",
+            pid: 42,
+            ..Filling::default()
+        };
+        assert_eq!(prefix.unwrap().expand(filling), "web.2[42] ");
+        let error = Template::parse("$(circus.pid)", &context()).unwrap_err();
+        assert_eq!(error, VariableError::OnlyInPrefix("pid".into()));
+        let error = Template::parse_prefix("$(circus.pidd)", &context()).unwrap_err();
+        assert_eq!(error.suggestion().as_deref(), Some("$(circus.pid)"));
+        let error = Template::parse_prefix("$(circus.sockets.web)", &context()).unwrap_err();
+        assert_eq!(error, VariableError::NotInPrefix("sockets.web".into()));
     }
 
     #[test]

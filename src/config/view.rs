@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::build;
 use super::diagnostic::{Diagnostic, Errors, nearest};
-use super::node::{Node, Origin, Table, Value};
+use super::node::{Node, Origin, Path, Table, Value};
 use super::socket::Socket;
 use super::store::{OPTIONS_MAX, Store};
 use super::table::{OnChange, Row, Section, Settings, USER_PREFIX};
@@ -163,7 +163,7 @@ impl Store {
         rows
     }
 
-    fn effective(&self, watcher: &str) -> Option<Table> {
+    pub(crate) fn effective(&self, watcher: &str) -> Option<Table> {
         let declared = self.document().watchers.get(watcher)?;
         Some(build::effective(&self.document().defaults, &declared.table))
     }
@@ -202,7 +202,15 @@ impl Store {
         };
         match entry {
             None => Ok(value),
-            Some(entry) => value.get(entry).cloned().ok_or_else(|| fault("not set")),
+            Some(entry) => {
+                let tables = Section::Watcher.row(key).map_or(&[][..], Row::tables);
+                let path = Path::parse(entry, tables);
+                let value = match path.table {
+                    None => value.get(path.key),
+                    Some(table) => value.get(table).and_then(|table| table.get(path.key)),
+                };
+                value.cloned().ok_or_else(|| fault("not set"))
+            }
         }
     }
 

@@ -8,7 +8,8 @@ use super::socket::Socket;
 use super::table::section;
 use super::values::{
     Backoff, Capability, Command, EnvMap, Flapping, Hooks, Identity, Input, IoPriority, Mode,
-    NumProcesses, Output, Ready, ReloadOrder, Restart, Retries, Rlimits, Signal, UseSockets, Words,
+    NumProcesses, Oom, Output, Ready, ReloadOrder, Resources, Restart, Retries, Rlimits, Signal,
+    UseSockets, WatcherNames, Words,
 };
 
 section! {
@@ -60,6 +61,14 @@ section! {
     singleton: bool = false, Live;
     /// Lower starts first and stops last; equal ones in the order written.
     priority: i32 = 0, Live;
+    /// Watchers that must be ready before this one starts, whatever the priorities; it does not
+    /// matter what becomes of them later. One that has done its work (respawn = false, and the last
+    /// process has ended with success) counts as ready.
+    after: WatcherNames = WatcherNames::default(), Live;
+    /// As after; and a start of this watcher starts them too, and before one of them is stopped or
+    /// restarted, this one stops. It starts again by itself when they are ready again. A process
+    /// of theirs that crashes, or their giving up, leaves it alone.
+    requires: WatcherNames = WatcherNames::default(), Live;
     /// Start with the daemon.
     autostart: bool = true, Live;
     /// With autostart: start at the first connection to one of its sockets, which is then served,
@@ -101,8 +110,8 @@ section! {
     use_sockets: UseSockets = UseSockets::None, Reload;
     /// Where standard input comes from: "null", "inherit" or { file = ... }.
     stdin: Input = Input::Null, Reload;
-    /// Where standard output goes: "journal", "null", "inherit" or
-    /// { file = ..., max_bytes = ..., backup_count = ... }.
+    /// Where standard output goes: "journal", "null", "inherit", a file or a program that reads
+    /// it, as STREAMS below tells.
     stdout: Option<Output> = None => "journal if circusd is connected to it, else inherit", Reload;
     /// Where standard error goes: as stdout, or "stdout" for the same place.
     stderr: Option<Output> = None => "journal if circusd is connected to it, else inherit", Reload;
@@ -112,6 +121,13 @@ section! {
     no_new_privileges: bool = true, Reload;
     /// The capabilities the processes keep.
     capabilities: Vec<Capability> = Vec::new() => "none", Reload;
+    /// What the processes may use of memory, CPU, disks and tasks, all together and each, as the
+    /// section LIMITS tells: a table with any of the keys below, best written as the sections
+    /// [watcher.NAME.resources] and [watcher.NAME.resources.each].
+    resources: Resources = Resources::default() => "no limits", Live;
+    /// What the kernel kills for want of memory: "process", the one it chooses, or "group", with it
+    /// everything that belongs to the same process of the watcher; this needs the memory controller.
+    oom: Oom = Oom::Process, Live;
     /// When the watcher has given up, circusd stops everything and exits with 70.
     critical: bool = false, Live;
     /// Programs and probes that are asked at turning points, as circusd-hooks(7) tells: a table
@@ -120,10 +136,6 @@ section! {
     /// of such tables, or a command, which is short for { exec = COMMAND }.
     hooks: Hooks = Hooks::default() => "none", Live;
     later {
-        /// Watchers that must be ready first.
-        after, Live;
-        /// Watchers that must be ready first, and whose stop stops this one.
-        requires, Live;
         /// A process that is not ready by then has failed to start.
         start_timeout, Live;
         /// WATCHDOG=1 is expected this often.
@@ -134,9 +146,5 @@ section! {
         max_requests, Live;
         /// Passed on as CIRCUS_THREAD_WORKERS.
         thread_workers, Reload;
-        /// Limits of memory, CPU, I/O and tasks.
-        resources, Live;
-        /// What a lack of memory kills: a process or the group.
-        oom, Live;
     }
 }

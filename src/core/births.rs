@@ -30,6 +30,7 @@ impl Watcher {
             stop: None,
             exit: None,
             emptied: false,
+            adopted: false,
             vitals: Vitals::default(),
             age_share: ctx.rng.f64(),
         };
@@ -131,13 +132,11 @@ impl Watcher {
         self.spawn_failed(ctx);
     }
 
-    fn await_readiness(&mut self, id: WorkerId, ctx: &mut Context) {
-        match (
-            self.spec.ready,
-            self.workers.get(&id).and_then(|worker| worker.ready),
-        ) {
-            (Readiness::Told { timeout }, None) => {
-                ctx.timers.set(Timer::Worker(id), Some(ctx.now + timeout));
+    pub(super) fn await_readiness(&mut self, id: WorkerId, ctx: &mut Context) {
+        let told = self.workers.get(&id).and_then(|worker| worker.ready);
+        match (self.spec.ready, told) {
+            (Readiness::Told { .. }, None) => {
+                self.give_time(id, ctx);
                 self.probe(id, Probe::Readiness, ctx);
             }
             _ => self.on_ready(id, ctx),
@@ -174,8 +173,6 @@ impl Watcher {
         }
         self.gate.failures = 0;
         self.gate.closed_until = None;
-        ctx.timers
-            .set(Timer::Worker(id), self.age_limit(&self.workers[&id]));
         if let Some(pid) = pid {
             self.emit(
                 EventKind::Ready {
@@ -247,7 +244,7 @@ impl Watcher {
 
     /// Tells that a place, or the whole watcher, is not tried any more.
     pub(super) fn give_up(&mut self, wid: Option<u32>, attempts: u32, ctx: &mut Context) {
-        let before = self.trouble.take().map(|trouble| trouble.reason.text);
+        let before = self.trouble.as_ref().map(|trouble| &trouble.reason.text);
         let last = before.map_or(String::new(), |text| format!(": {text}"));
         let text = match wid {
             None => format!("given up after {attempts} failed attempts{last}"),
@@ -262,6 +259,7 @@ impl Watcher {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         self.places
             .leave(worker.wid, super::place::Vacancy::Free, ctx.now);

@@ -3,7 +3,7 @@
 use super::requests::{Form, Goal, TICKETS_MAX};
 use super::specs::check_apply;
 use super::supervisor::Supervisor;
-use super::watcher::{Errand, Phase, Wanted};
+use super::watcher::{Errand, Phase, Wanted, Watcher};
 use super::waves::Direction;
 use super::{
     Action, Command, EventKind, Name, Origin, Recipients, Refusal, Reply, Request, RequestId,
@@ -138,13 +138,16 @@ impl Supervisor {
 
     /// Lets several watchers go level by level, and a single one at once.
     pub(super) fn in_order(&mut self, names: &[Name], direction: Direction) {
+        self.refresh_links();
         match names {
             [name] => {
                 self.with_watcher(name, |watcher, ctx| watcher.release(ctx));
             }
             names => {
                 let (watchers, now) = (&mut self.watchers, self.ctx.now);
-                self.waves.start(names, direction, false, watchers, now);
+                let links = &self.links;
+                self.waves
+                    .start(names, direction, false, links, watchers, now);
                 for name in names {
                     self.ctx.touched.insert(name.clone());
                 }
@@ -161,7 +164,8 @@ impl Supervisor {
         for name in names {
             self.with_watcher(name, |watcher, ctx| watcher.want_up(ctx));
         }
-        self.in_order(names, self.upwards());
+        let all = self.pull_in(names);
+        self.in_order(&all, self.upwards());
         let tickets = names
             .iter()
             .map(|name| (name.clone(), Goal::Up("start")))
@@ -170,6 +174,20 @@ impl Supervisor {
             tickets,
             form: Form::Changes,
         })
+    }
+
+    /// Somebody wants to be served.
+    pub(super) fn demanded(&mut self, name: &Name) {
+        if self.watchers.get(name).is_some_and(Watcher::awaits_demand) {
+            self.want_up(name);
+        }
+    }
+
+    /// Has one watcher started, and those that it requires.
+    pub(super) fn want_up(&mut self, name: &Name) {
+        self.with_watcher(name, |watcher, ctx| watcher.want_up(ctx));
+        let all = self.pull_in(std::slice::from_ref(name));
+        self.in_order(&all, self.upwards());
     }
 
     fn stop(&mut self, names: &[Name]) -> Result<Waiting, Refusal> {
@@ -194,7 +212,8 @@ impl Supervisor {
         for name in names {
             self.with_watcher(name, |watcher, ctx| watcher.want(Errand::Restart, ctx));
         }
-        self.in_order(names, self.upwards());
+        let all = self.pull_in(names);
+        self.in_order(&all, self.upwards());
         let tickets = names
             .iter()
             .map(|name| (name.clone(), Goal::Up("restart")))
@@ -215,7 +234,8 @@ impl Supervisor {
             });
             tickets.extend(goal.map(|goal| (name.clone(), goal)));
         }
-        self.in_order(names, self.upwards());
+        let all = self.pull_in(names);
+        self.in_order(&all, self.upwards());
         Ok(Waiting {
             tickets,
             form: Form::Changes,
@@ -299,7 +319,7 @@ impl Supervisor {
             self.with_watcher(name, |watcher, ctx| {
                 // There is nothing to freeze in a pool that does not run, or is on its way out.
                 if matches!(watcher.phase, Phase::Up(_)) {
-                    watcher.set_frozen(frozen, ctx);
+                    watcher.freeze(frozen, ctx);
                 }
             });
         }

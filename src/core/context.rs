@@ -84,6 +84,16 @@ impl Context {
         }
     }
 
+    /// The last number that was given out as a name.
+    pub(super) fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    /// Gives out no number that was given out before.
+    pub(super) fn continue_from(&mut self, last_seq: u64, last_id: u64) {
+        (self.seq, self.last_id) = (last_seq, last_id);
+    }
+
     pub(super) fn act(&mut self, action: Action) {
         self.actions.push(action);
     }

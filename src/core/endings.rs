@@ -6,14 +6,18 @@ use super::timers::Timer;
 use super::watcher::{Phase, Up, Watcher};
 use super::worker::{Life, Stop, Worker};
 use super::{
-    Action, By, Cause, EventKind, Exit, ExitStatus, Forced, Hook, Recipients, Restart, WatcherSpec,
-    WorkerId,
+    Action, By, Cause, EventKind, Exit, ExitStatus, Forced, Hook, Recipients, Restart, Time,
+    WatcherSpec, WorkerId,
 };
 use std::time::Duration;
 
 /// The pause before a tree that survived its kill is killed again; doubled each time. A tree can
 /// only survive by a race with its own forks (without a cgroup) or inside the kernel.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+/// A SIGKILL that comes so soon after the kernel has killed something of the tree for want of memory
+/// is taken for the same. The kernel tells of both within milliseconds, but a loop may be late.
+const BLAMED_ON_MEMORY: Duration = Duration::from_secs(10);
 
 /// The longest such pause.
 const KILL_AGAIN_MAX: Duration = Duration::from_secs(60);
@@ -165,7 +169,7 @@ impl Watcher {
         if worker.stop.is_some() {
             self.change(id, |worker| {
                 if let Some(stop) = &mut worker.stop {
-                    stop.overdue = true;
+                    stop.overdue |= stop.killed.is_none();
                 }
             });
             return self.kill_tree(id, ctx);
@@ -212,15 +216,15 @@ impl Watcher {
         if let Life::AfterSpawn(hook) = worker.life {
             ctx.cancel_hook(hook);
         }
-        let expected = worker.stop.is_some();
+        let told = worker.stop.is_some();
         let exit = Exit {
             wid: worker.wid,
             pid,
             time: ctx.now,
             runtime: ctx.now.since(worker.started),
             status,
-            expected,
-            forced: forced(worker, status),
+            expected: told && !at_fault(worker),
+            forced: forced(worker, status, ctx.now),
         };
         self.look_away(id, ctx);
         self.change(id, |worker| {
@@ -231,7 +235,7 @@ impl Watcher {
         // What it leaves has what remains of the grace if it was told to end, else nothing.
         if emptied {
             ctx.timers.set(Timer::Worker(id), None);
-        } else if !expected {
+        } else if !told {
             self.kill_tree(id, ctx);
         }
         let worker = &self.workers[&id];
@@ -295,6 +299,7 @@ impl Watcher {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         self.drop_signals(id, ctx);
         ctx.timers.set(Timer::Worker(id), None);
@@ -311,8 +316,9 @@ impl Watcher {
         };
         // The place of one that was to be replaced is not its successor's.
         let replaced = worker.outdated.is_some() || worker.generation < self.generation;
-        // Whoever was not fit to go on has ended as if by itself.
-        let over = (exit.expected && worker.vitals.fault.is_none()) || replaced;
+        // What was not ready in time has been counted, as a spawn that failed.
+        let counted = worker.stop.is_some_and(|stop| stop.by == By::StartTimeout);
+        let over = exit.expected || counted || replaced;
         if over || !matches!(self.phase, Phase::Up(_)) {
             self.histories.remove(&worker.wid);
             return Vacancy::Free;
@@ -322,9 +328,9 @@ impl Watcher {
             return Vacancy::Finished;
         }
         self.restarts += 1;
-        self.note_early_end(worker, exit, ctx);
         let fault = worker.vitals.fault.as_deref();
         let ended = fault.map_or_else(|| exit.to_string(), ToOwned::to_owned);
+        self.note_early_end(worker, &ended, ctx);
         self.outlook(worker.wid, exit, &ended, ctx)
     }
 
@@ -341,8 +347,8 @@ impl Watcher {
     }
 
     /// An end that spoils a start or a reload that is under way.
-    fn note_early_end(&mut self, worker: &Worker, exit: &Exit, ctx: &mut Context) {
-        let text = format!("process {} {exit}", exit.wid);
+    fn note_early_end(&mut self, worker: &Worker, ended: &str, ctx: &mut Context) {
+        let text = format!("process {} {ended}", worker.wid);
         let new = self
             .reload
             .is_some_and(|reload| worker.generation >= reload.generation);
@@ -410,40 +416,45 @@ impl Watcher {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         self.places.leave(worker.wid, Vacancy::Free, ctx.now);
         ctx.timers.set(Timer::Worker(id), None);
+        ctx.timers.set(Timer::Watchdog(id), None);
         ctx.owners.remove(&id);
         if !worker.life.is_pending() {
             ctx.act(Action::Abandon { worker: id });
         }
     }
+}
 
-    /// The ages allowed have changed.
-    pub(super) fn reset_ages(&mut self, ctx: &mut Context) {
-        for id in self.select(|worker| worker.life == Life::Running && worker.stop.is_none()) {
-            if self.spec.max_age.is_none() {
-                self.change(id, |worker| {
-                    worker.outdated = worker.outdated.filter(|by| *by != By::MaxAge);
-                });
-            }
-            let age = self
-                .workers
-                .get(&id)
-                .and_then(|worker| self.age_limit(worker));
-            ctx.timers.set(Timer::Worker(id), age);
-        }
-    }
+/// Whether a process was told to end because of what it did, or did not do.
+fn at_fault(worker: &Worker) -> bool {
+    worker.stop.is_some_and(|stop| match stop.by {
+        By::Watchdog | By::Health | By::StartTimeout => true,
+        By::Stop
+        | By::Scale
+        | By::Reload
+        | By::MaxAge
+        | By::MaxRequests
+        | By::Operator
+        | By::Hook
+        | By::Cleanup => false,
+    })
 }
 
 /// What ended a process, where its status does not say.
-fn forced(worker: &Worker, status: ExitStatus) -> Option<Forced> {
+fn forced(worker: &Worker, status: ExitStatus, now: Time) -> Option<Forced> {
     let killed = matches!(status, ExitStatus::Signaled(9));
+    let short = (worker.vitals.out_of_memory).is_some_and(|at| now.since(at) <= BLAMED_ON_MEMORY);
     match worker.stop {
         Some(stop) if stop.by == By::Watchdog => Some(Forced::Watchdog),
+        Some(stop) if stop.by == By::Health => Some(Forced::Health),
         Some(stop) if stop.by == By::StartTimeout => Some(Forced::Timeout),
         Some(stop) if stop.overdue && killed => Some(Forced::Timeout),
-        None if worker.vitals.out_of_memory && killed => Some(Forced::OutOfMemory),
+        // Else it was we who have killed it.
+        None if short && killed => Some(Forced::OutOfMemory),
+        Some(stop) if short && killed && stop.killed.is_none() => Some(Forced::OutOfMemory),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What listeners are told.
 
 use super::{Announcement, ExitStatus, Fault, Hook, Name, SpawnFailure, Time};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// One thing that happened, numbered without gaps.
@@ -74,6 +75,8 @@ pub enum EventKind {
     },
     /// A place, or with `wid` `None` the whole watcher, is given up.
     GaveUp { wid: Option<u32>, attempts: u32 },
+    /// A process of an earlier supervisor was taken over.
+    Adopt { pid: i32, wid: u32 },
     /// The kernel has killed something of a process for want of memory.
     Oom {
         pid: i32,
@@ -101,7 +104,7 @@ pub enum EventKind {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Its place.
     pub wid: u32,
@@ -113,19 +116,22 @@ pub struct Exit {
     pub runtime: Duration,
     /// As the kernel tells it.
     pub status: ExitStatus,
-    /// Whether we had asked for it.
+    /// Whether we had asked for it, other than because of what it did or did not do: who was not
+    /// ready in time, silent or not healthy has not ended as expected.
     pub expected: bool,
     /// What ended it, where the status does not say.
     pub forced: Option<Forced>,
 }
 
 /// What ended a process, where its status does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Forced {
     /// It was not ready, or did not end, in time.
     Timeout,
-    /// It was silent for longer than its watchdog allows.
+    /// It was silent for longer than its watchdog allows, or said itself that it is stuck.
     Watchdog,
+    /// It had failed its health check as often as it may.
+    Health,
     /// The kernel killed it for want of memory.
     OutOfMemory,
 }
@@ -151,7 +157,7 @@ impl Origin {
 }
 
 /// On whose account a process was signalled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum By {
     /// The watcher stops.
@@ -199,7 +205,7 @@ impl By {
 }
 
 /// Why a watcher is not simply running.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// For programs.
     pub cause: Cause,
@@ -212,7 +218,7 @@ pub struct Reason {
 }
 
 /// The kinds of [`Reason`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// An operator asked for it.
@@ -244,7 +250,8 @@ impl std::fmt::Display for Exit {
             None => self.status.fmt(f),
             Some(Forced::Timeout) => write!(f, "took too long and {}", self.status),
             Some(Forced::Watchdog) => write!(f, "was silent for too long and {}", self.status),
-            Some(Forced::OutOfMemory) => write!(f, "was killed by the kernel: out of memory"),
+            Some(Forced::Health) => write!(f, "was not healthy and {}", self.status),
+            Some(Forced::OutOfMemory) => write!(f, "was killed for want of memory"),
         }
     }
 }

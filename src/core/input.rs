@@ -1,5 +1,6 @@
 //! The closed list of all that can happen to the supervisor.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::{HookId, Limits, Name, RequestId, SignalId, WatcherSpec, WorkerId};
@@ -285,7 +286,7 @@ pub enum Fault {
 }
 
 /// How a process ended, as waitid(2) tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// By itself, with this code.
     Exited(i32),

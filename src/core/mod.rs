@@ -18,8 +18,10 @@
 //! worker.rs       one process; place.rs the history of its place
 //! vitals.rs       what a process shows of itself: readiness, watchdog, health
 //! endings.rs      what the end of a process means: back-off, flapping, giving up
-//! signals.rs      stop, kill and signal; waves.rs who comes before whom
+//! signals.rs      stop, kill and signal
+//! waves.rs        who comes before whom by priority, dependencies.rs by name
 //! requests.rs     who waits for an answer; shutdown.rs the end of everything
+//! saved.rs        what the next supervisor needs to go on
 //! context.rs      what all share: time, timers, events, actions to come
 //! sim/            random worlds, in which what must hold is checked after every step
 //! ```
@@ -28,6 +30,7 @@ mod action;
 mod births;
 mod commands;
 mod context;
+mod dependencies;
 mod endings;
 mod event;
 mod ids;
@@ -38,6 +41,7 @@ mod place;
 mod pool;
 mod replace;
 mod requests;
+mod saved;
 mod shutdown;
 mod signals;
 #[cfg(test)]
@@ -61,6 +65,7 @@ pub use input::{
     Announcement, Command, ExitStatus, Fault, HookAnswer, Input, Recipients, Request, Scale,
     Shutdown, SpawnFailure, Who,
 };
+pub use saved::{Saved, SavedWatcher, SavedWorker, Unsaved};
 pub use spec::{
     Backoff, Flapping, Hook, HookSpec, Limits, Name, Readiness, ReloadMode, Restart, Revision,
     WatcherSpec,

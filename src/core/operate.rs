@@ -28,14 +28,6 @@ impl Watcher {
         }
     }
 
-    /// Somebody wants to be served.
-    pub(super) fn demanded(&mut self, ctx: &mut Context) {
-        if self.awaits_demand() {
-            self.want_up(ctx);
-            self.release(ctx);
-        }
-    }
-
     /// Has us told of demands, if that is a change.
     pub(super) fn tell_awaited(&mut self, ctx: &mut Context) {
         let awaited = self.awaits_demand();
@@ -138,19 +130,12 @@ impl Watcher {
     /// Puts another spec in force. Says whether the processes must be replaced for it.
     pub(super) fn adopt_spec(&mut self, spec: WatcherSpec, ctx: &mut Context) -> Effect {
         let replaced = spec.revision != self.spec.revision;
-        let ages = (self.spec.max_age, self.spec.max_age_variance);
-        let cared = care(&self.spec);
-        self.spec = spec;
+        let old = std::mem::replace(&mut self.spec, spec);
         if self.awaits_demand() && !self.spec.starts_on_demand() {
             let text = "it no longer waits for a connection, and nobody has started it";
             self.set_trouble(Cause::Operator, text.into(), ctx.now);
         }
-        if ages != (self.spec.max_age, self.spec.max_age_variance) {
-            self.reset_ages(ctx);
-        }
-        if cared != care(&self.spec) {
-            self.look_after_all(ctx);
-        }
+        self.take_over(&old, ctx);
         if !replaced || !matches!(self.phase, Phase::Up(_)) {
             return Effect::Live;
         }
@@ -219,9 +204,4 @@ impl Watcher {
         }
         pids
     }
-}
-
-/// How processes that are ready are looked after.
-fn care(spec: &WatcherSpec) -> (Option<Duration>, bool, Option<u64>) {
-    (spec.watchdog, spec.health, spec.max_requests)
 }

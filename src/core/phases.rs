@@ -23,21 +23,32 @@ impl Watcher {
 
     fn step(&mut self, ctx: &mut Context) {
         match self.phase {
-            Phase::Stopped if self.wanted == Wanted::Up && !self.held => self.begin_start(ctx),
-            Phase::BeforeStart(hook) if self.wanted != Wanted::Up => {
+            Phase::Stopped if self.wanted == Wanted::Up && !self.held => {
+                if self.ties.waits_for.is_none() {
+                    self.begin_start(ctx);
+                }
+            }
+            Phase::BeforeStart(hook) if self.wanted != Wanted::Up || self.going_down() => {
                 ctx.cancel_hook(hook);
                 self.phase = Phase::Stopped;
                 self.since = ctx.now;
             }
-            Phase::Up(_) if self.going_down() => self.begin_stop(ctx),
+            Phase::Up(_) if self.going_down() => match self.ties.outlasts {
+                None => self.begin_stop(ctx),
+                // It serves on for those that stop before it.
+                Some(_) => self.reconcile_pool(ctx),
+            },
             // Unless somebody is about to want something of it.
             Phase::Up(_) if self.errand.is_none() && self.finished() => {
-                self.wanted = Wanted::Down;
-                let text = match self.exits.back() {
-                    Some(exit) => format!("its work is done: the last process {}", exit.status),
-                    None => "its work is done".into(),
-                };
-                self.set_trouble(Cause::Finished, text, ctx.now);
+                // Who is to go, or waits for its turn to stop, has nothing to add.
+                if self.wanted == Wanted::Up {
+                    self.wanted = Wanted::Down;
+                    let text = match self.exits.back() {
+                        Some(exit) => format!("its work is done: the last process {}", exit.status),
+                        None => "its work is done".into(),
+                    };
+                    self.set_trouble(Cause::Finished, text, ctx.now);
+                }
                 self.begin_stop(ctx);
             }
             Phase::Up(_) => self.reconcile_pool(ctx),
@@ -72,7 +83,7 @@ impl Watcher {
         self.reload = None;
         self.stopped_pids.clear();
         ctx.timers.set(Timer::Pool(self.spec.name.clone()), None);
-        self.set_frozen(false, ctx);
+        self.freeze(false, ctx);
         let hook = match self.workers.is_empty() {
             true => None,
             false => self.ask(Hook::BeforeStop, ctx),
@@ -106,6 +117,18 @@ impl Watcher {
         self.places = Places::default();
         self.histories.clear();
         self.gate = Gate::default();
+    }
+
+    /// Stops or restarts the clocks of the processes, and with them all that is waited for.
+    pub(super) fn freeze(&mut self, frozen: bool, ctx: &mut Context) {
+        if self.frozen == frozen {
+            return;
+        }
+        self.set_frozen(frozen, ctx);
+        match frozen {
+            true => self.look_away_from_all(ctx),
+            false => self.look_again(ctx),
+        }
     }
 
     /// Stops or restarts the clocks of the processes, if that is a change.

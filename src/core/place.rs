@@ -1,6 +1,7 @@
 //! A place (wid) of a watcher: which are taken, and how its processes have fared there.
 
 use super::{Backoff, Flapping, Time};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ pub(super) fn pause(backoff: &Backoff, growth: u32, rng: &mut fastrand::Rng) -> 
 }
 
 /// Which places are free, and which are vacant but may not be filled now.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Places {
     /// No wid from here on was ever used.
     next: u32,
@@ -135,6 +136,21 @@ pub(super) enum Vacancy {
 }
 
 impl Places {
+    /// Makes up for what is not saved: all places are free that are neither `taken` nor kept.
+    pub(super) fn resume(&mut self, taken: &BTreeSet<u32>) {
+        self.due.retain(|wid| !taken.contains(wid));
+        self.held.retain(|(_, wid)| !taken.contains(wid));
+        self.given_up.retain(|wid| !taken.contains(wid));
+        self.finished.retain(|wid| !taken.contains(wid));
+        self.next = self.next.max(taken.last().map_or(1, |last| last + 1));
+        let held: BTreeSet<u32> = self.held.iter().map(|(_, wid)| *wid).collect();
+        let kept = |wid: &u32| {
+            let sets = [taken, &self.due, &held, &self.given_up, &self.finished];
+            sets.iter().any(|set| set.contains(wid))
+        };
+        self.free = (1..self.next).filter(|wid| !kept(wid)).collect();
+    }
+
     /// Takes a place for a new process: one that waits for its successor, else the lowest.
     pub(super) fn take(&mut self) -> u32 {
         if let Some(wid) = self.due.pop_first().or_else(|| self.free.pop_first()) {

@@ -7,6 +7,7 @@ use super::timers::Timer;
 use super::watcher::{Phase, Up, Wanted, Watcher};
 use super::worker::{Class, Life, Standing};
 use super::{By, EventKind, Hook, ReloadMode, Time, WorkerId};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How many processes of each class there are.
@@ -79,7 +80,7 @@ pub(super) struct Gate {
 }
 
 /// A replacement of all processes that is under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Reload {
     pub(super) mode: ReloadMode,
     /// Processes of this generation on are the new ones.

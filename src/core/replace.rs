@@ -3,7 +3,6 @@
 use super::context::Context;
 use super::endings::Farewell;
 use super::pool::Reload;
-use super::timers::Timer;
 use super::watcher::Watcher;
 use super::worker::Life;
 use super::{By, Refusal, ReloadMode};
@@ -41,8 +40,7 @@ impl Watcher {
         }
         for id in self.select(|worker| worker.outdated == Some(By::Reload) && !worker.going()) {
             self.change(id, |worker| worker.outdated = None);
-            let age = self.age_limit(&self.workers[&id]);
-            ctx.timers.set(Timer::Worker(id), age);
+            self.appraise(id, ctx);
         }
         let trouble = self.trouble.as_ref();
         let refusal = trouble.map_or(Refusal::ShuttingDown, |trouble| trouble.refusal.clone());

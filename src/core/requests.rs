@@ -1,6 +1,7 @@
 //! Requests under way: what each waits for at each watcher, and its one answer.
 
 use super::context::Context;
+use super::dependencies::Prospect;
 use super::watcher::{Phase, Up, Wanted, Watcher};
 use super::worker::Standing;
 use super::{
@@ -259,14 +260,25 @@ impl Watcher {
         if self.held || self.must_stop {
             return None;
         }
-        let Phase::Up(up) = self.phase else {
-            return None;
+        let up = match self.phase {
+            Phase::Up(up) if !self.going_down() => up,
+            Phase::Stopped => return self.verdict_waiting(),
+            _ => return None,
         };
         if let Some(trouble) = &self.trouble {
             return Some(Err(trouble.refusal.clone()));
         }
         // A frozen pool gets nothing new; to wait for it would be to wait for somebody's thaw.
         (up == Up::Started && self.whole() || self.frozen).then_some(Ok(()))
+    }
+
+    /// Nobody waits for what does not come unless somebody does something.
+    fn verdict_waiting(&self) -> Option<Result<(), Refusal>> {
+        let waits_for = self.ties.waits_for.as_ref()?;
+        match waits_for.prospect {
+            Prospect::Never => Some(Err(self.start_failed(self.reason()?))),
+            Prospect::Ready | Prospect::Coming | Prospect::Troubled => None,
+        }
     }
 
     fn verdict_settled(&self) -> Option<Result<(), Refusal>> {

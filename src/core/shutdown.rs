@@ -75,9 +75,10 @@ impl Supervisor {
                 }
             });
         }
+        self.refresh_links();
         let (watchers, now) = (&mut self.watchers, self.ctx.now);
         self.waves
-            .start(&names, Direction::Down, false, watchers, now);
+            .start(&names, Direction::Down, false, &self.links, watchers, now);
     }
 
     /// The limit has passed.

@@ -3,6 +3,7 @@
 //! What a process is made from (command, environment, user, limits) is not here: core knows only
 //! its [`Revision`], and that another revision means other processes.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,18 @@ impl From<&str> for Name {
     }
 }
 
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        String::deserialize(deserializer).map(|name| Name(name.into()))
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -34,11 +47,13 @@ impl fmt::Display for Name {
 
 /// Stands for everything that a process is made from. Two specs of one watcher with the same
 /// revision make the same processes; with different ones, the processes must be replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Revision(pub u64);
 
 /// One watcher: a pool of identical processes and the rules for keeping it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatcherSpec {
     /// Unique among the watchers of a supervisor.
     pub name: Name,
@@ -50,6 +65,11 @@ pub struct WatcherSpec {
     pub singleton: bool,
     /// Lower starts first and stops last.
     pub priority: i32,
+    /// Those that must be ready before it starts.
+    pub after: Vec<Name>,
+    /// The same; a start of this one starts them too, and when one of them is to stop, this one
+    /// stops first. In a circle with these and `after`, none starts.
+    pub requires: Vec<Name>,
     /// Started with the supervisor.
     pub autostart: bool,
     /// With `autostart`: not with the supervisor, but at the first
@@ -102,6 +122,16 @@ impl WatcherSpec {
         self.autostart && self.on_demand
     }
 
+    /// Whether others must be ready before it.
+    pub(super) fn depends(&self) -> bool {
+        !self.after.is_empty() || !self.requires.is_empty()
+    }
+
+    /// Those that must be ready before it.
+    pub(super) fn depends_on(&self) -> impl Iterator<Item = &Name> {
+        self.requires.iter().chain(&self.after)
+    }
+
     /// Whether it starts with the supervisor.
     pub(super) fn starts_at_once(&self) -> bool {
         self.autostart && !self.on_demand
@@ -109,7 +139,7 @@ impl WatcherSpec {
 }
 
 /// How processes are replaced by a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReloadMode {
     /// All new ones first; when all are ready the old ones go. Twice as many for a while.
     NewFirst,
@@ -118,7 +148,7 @@ pub enum ReloadMode {
 }
 
 /// Which processes that ended by themselves are replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Restart {
     /// Every one.
     Always,
@@ -129,20 +159,20 @@ pub enum Restart {
 }
 
 /// How a process becomes ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Readiness {
     /// By having been spawned.
     Spawn,
     /// By an [`Input::Ready`](super::Input::Ready) within the time; else the start has failed.
     Told {
-        /// From the spawn.
+        /// From the spawn, or from the answer of `after_spawn`; a freeze is not counted.
         timeout: Duration,
     },
 }
 
 /// The pauses before respawns at one place: none before the first, then `initial`, and from there
 /// each `factor` times the one before, up to `max`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
     /// Before the second respawn.
     pub initial: Duration,
@@ -157,7 +187,7 @@ pub struct Backoff {
 }
 
 /// When a place is held, and when it is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flapping {
     /// So many unexpected ends...
     pub attempts: u32,
@@ -170,7 +200,7 @@ pub struct Flapping {
 }
 
 /// A place in the life of a watcher where the outside is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Hook {
     /// Before the watcher starts; may veto.
     BeforeStart,
@@ -214,7 +244,7 @@ impl Hook {
 }
 
 /// How long a hook may take, and whether it may fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSpec {
     /// Past this the hook is cancelled and has failed.
     pub timeout: Duration,

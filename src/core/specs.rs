@@ -60,10 +60,7 @@ impl Supervisor {
         self.insert(spec.clone());
         let mut tickets = Vec::new();
         if start {
-            self.with_watcher(&spec.name, |watcher, ctx| {
-                watcher.want_up(ctx);
-                watcher.release(ctx);
-            });
+            self.want_up(&spec.name);
             tickets.push((spec.name.clone(), Goal::Up("start")));
         }
         Ok(Waiting {
@@ -75,6 +72,7 @@ impl Supervisor {
     fn insert(&mut self, spec: WatcherSpec) {
         let name = spec.name.clone();
         self.next_order += 1;
+        self.links.forget();
         let watcher = Watcher::new(spec, self.next_order, self.ctx.now);
         watcher.emit(EventKind::Add, &mut self.ctx);
         self.ctx.touched.insert(name.clone());
@@ -106,6 +104,7 @@ impl Supervisor {
         let name = &spec.name;
         self.check_set(spec)?;
         let keys = keys.to_vec();
+        self.links.forget();
         let goal = self.with_watcher(name, |watcher, ctx| {
             // Without a key no option has changed, only who answers for its hooks.
             if !keys.is_empty() {
@@ -164,12 +163,15 @@ impl Supervisor {
             if revived && spec.starts_at_once() {
                 new.push(name.clone());
             }
+            self.links.forget();
             let keys = changed.get(&name).cloned().unwrap_or_default();
             let result = self.with_watcher(&name, |watcher, ctx| match watcher.spec == *spec {
                 true => None,
                 false => {
-                    let origin = Origin::Files;
-                    watcher.emit(EventKind::Updated { keys, origin }, ctx);
+                    if !keys.is_empty() {
+                        let origin = Origin::Files;
+                        watcher.emit(EventKind::Updated { keys, origin }, ctx);
+                    }
                     Some(watcher.change_spec(spec.clone(), ctx))
                 }
             });
@@ -186,18 +188,21 @@ impl Supervisor {
         if !replaced.is_empty() {
             self.in_order(&replaced, self.upwards());
         }
+        let resumed = self.unstarted();
+        if boot {
+            // They have their turns with the others.
+            new.extend(resumed);
+        }
         for name in &new {
             self.with_watcher(name, |watcher, ctx| watcher.want_up(ctx));
             tickets.push((name.clone(), Goal::Up("start")));
         }
+        let all = self.pull_in(&new);
+        self.refresh_links();
         let (watchers, now) = (&mut self.watchers, self.ctx.now);
-        self.waves.start(
-            &new,
-            Direction::Up(limits.warmup_delay),
-            boot,
-            watchers,
-            now,
-        );
+        let direction = Direction::Up(limits.warmup_delay);
+        self.waves
+            .start(&all, direction, boot, &self.links, watchers, now);
         Ok(Waiting {
             tickets,
             form: Form::Changes,

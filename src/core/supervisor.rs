@@ -1,6 +1,7 @@
 //! The one place where everything that can happen arrives: [`Supervisor::handle`].
 
 use super::context::Context;
+use super::dependencies::Links;
 use super::requests::Requests;
 use super::shutdown::Ending;
 use super::timers::Timer;
@@ -21,9 +22,14 @@ pub struct Supervisor {
     pub(super) watchers: BTreeMap<Name, Watcher>,
     pub(super) requests: Requests,
     pub(super) waves: Waves,
+    pub(super) links: Links,
     pub(super) ending: Ending,
     /// The next watcher's place among those of its priority.
     pub(super) next_order: u64,
+    /// Watchers that were looked at since [`Supervisor::unsaved`] was asked.
+    pub(super) unsaved: BTreeSet<Name>,
+    /// Workers of watchers that were removed since then.
+    pub(super) gone: BTreeSet<WorkerId>,
     /// Whether the first configuration was applied.
     pub(super) booted: bool,
 }
@@ -38,8 +44,11 @@ impl Supervisor {
             watchers: BTreeMap::new(),
             requests: Requests::default(),
             waves: Waves::default(),
+            links: Links::default(),
             ending: Ending::default(),
             next_order: 0,
+            unsaved: BTreeSet::new(),
+            gone: BTreeSet::new(),
             booted: false,
         }
     }
@@ -114,6 +123,12 @@ impl Supervisor {
         self.watchers.get(name)
     }
 
+    /// Whether it is on its way to its end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.begun()
+    }
+
     /// Whose process this is; `None` once it is gone.
     #[must_use]
     pub fn owner(&self, worker: WorkerId) -> Option<&Name> {
@@ -177,7 +192,9 @@ impl Supervisor {
                 });
             }
             Input::Served { worker, requests } => {
-                self.with_owner(worker, |watcher, _| watcher.on_served(worker, requests));
+                self.with_owner(worker, |watcher, ctx| {
+                    watcher.on_served(worker, requests, ctx);
+                });
             }
             Input::MainPid { worker, pid } => {
                 self.with_owner(worker, |watcher, _| watcher.on_main_pid(worker, pid));
@@ -213,7 +230,7 @@ impl Supervisor {
                 });
             }
             Input::Demanded { watcher } => {
-                self.with_watcher(&watcher, Watcher::demanded);
+                self.demanded(&watcher);
             }
             Input::HookFinished { hook, answer } => {
                 let answered = self.ctx.hook_answered(hook, answer);
@@ -285,10 +302,13 @@ impl Supervisor {
     fn pursue(&mut self) {
         loop {
             let mut looked_at = BTreeSet::new();
+            self.refresh_links();
             while let Some(name) = self.ctx.touched.pop() {
                 self.look_at(&name);
                 looked_at.insert(name);
+                self.refresh_links();
             }
+            self.judge_dependents(&looked_at);
             if self
                 .waves
                 .advance(&looked_at, &mut self.watchers, &mut self.ctx)
@@ -303,17 +323,32 @@ impl Supervisor {
         self.end_if_over();
     }
 
+    /// Answers the requests for watchers that depend on others: what is true of these is certain
+    /// only when all have been looked at.
+    fn judge_dependents(&mut self, looked_at: &BTreeSet<Name>) {
+        for name in looked_at {
+            if let Some(watcher) = self.watchers.get_mut(name).filter(|w| w.spec.depends()) {
+                watcher.judge(&mut self.requests, &mut self.ctx);
+            }
+        }
+    }
+
     fn look_at(&mut self, name: &Name) {
+        self.unsaved.insert(name.clone());
+        self.tie(name);
         let Some(watcher) = self.watchers.get_mut(name) else {
             return;
         };
         watcher.reconcile(&mut self.ctx);
         watcher.tell_awaited(&mut self.ctx);
-        watcher.judge(&mut self.requests, &mut self.ctx);
+        if !watcher.spec.depends() {
+            watcher.judge(&mut self.requests, &mut self.ctx);
+        }
         let gave_up = watcher.spec.critical && watcher.failed();
         if watcher.wanted == Wanted::Gone && watcher.phase == Phase::Stopped {
             self.remove(name);
         }
+        self.tell_standing(name);
         if gave_up {
             self.critical_failure();
         }
@@ -324,7 +359,13 @@ impl Supervisor {
         let Some(mut watcher) = self.watchers.remove(name) else {
             return;
         };
+        self.unsaved.insert(name.clone());
+        self.gone.append(&mut watcher.unsaved);
         self.ctx.timers.set(Timer::Pool(name.clone()), None);
+        if watcher.spec.depends() {
+            self.links.forget();
+        }
+        self.touch_dependents(name);
         watcher.removed = true;
         watcher.tell_awaited(&mut self.ctx);
         watcher.emit(EventKind::Remove, &mut self.ctx);

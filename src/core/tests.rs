@@ -3,5 +3,8 @@
 
 mod behaviours;
 mod demand;
+mod dependencies;
 mod found;
 mod script;
+mod succession;
+mod vitals;

@@ -1,5 +1,6 @@
 //! A moment on a clock that only goes forward. Nothing in here reads one.
 
+use serde::{Deserialize, Serialize};
 use std::ops::Add;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use std::time::Duration;
 ///
 /// The server uses `CLOCK_MONOTONIC` (clock_gettime(2)): while the machine sleeps the processes
 /// sleep too, and none of them is late for it. The simulator uses a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Time(u64);
 
 impl Time {

@@ -5,8 +5,8 @@ use super::context::Context;
 use super::endings::Farewell;
 use super::timers::Timer;
 use super::watcher::Watcher;
-use super::worker::{Life, Worker};
-use super::{Action, By, EventKind, Fault, Probe, Recipients, WorkerId};
+use super::worker::Worker;
+use super::{Action, By, EventKind, Fault, Probe, Readiness, Recipients, WatcherSpec, WorkerId};
 use std::time::Duration;
 
 /// What a silent process is told, so that a core dump shows where it is stuck; as systemd does
@@ -22,20 +22,41 @@ impl Watcher {
     /// A process wants more time for what it is at: to start, or to end.
     pub(super) fn on_extended(&mut self, id: WorkerId, by: Duration, ctx: &mut Context) {
         let until = ctx.now + by;
-        let extended = self.change(id, |worker| match (&mut worker.stop, worker.life) {
-            (Some(stop), _) if stop.killed.is_none() => {
-                stop.kill_at = stop.kill_at.max(until);
-                true
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.runs()) else {
+            return;
+        };
+        let Some(stop) = &mut worker.stop else {
+            worker.vitals.extended = worker.vitals.extended.max(Some(until));
+            return self.wait_for_readiness(id, ctx);
+        };
+        if stop.killed.is_none() {
+            stop.kill_at = stop.kill_at.max(until);
+            let timer = Timer::Worker(id);
+            if ctx.timers.get(&timer).is_some() {
+                ctx.timers.set(timer, Some(stop.kill_at));
             }
-            (None, Life::Starting) => true,
-            _ => false,
-        });
-        let timer = Timer::Worker(id);
-        if extended == Some(true)
-            && let Some(due) = ctx.timers.get(&timer)
-        {
-            ctx.timers.set(timer, Some(due.max(until)));
         }
+    }
+
+    /// Gives a process the whole of its time to become ready.
+    pub(super) fn give_time(&mut self, id: WorkerId, ctx: &mut Context) {
+        let now = ctx.now;
+        self.change(id, |worker| worker.vitals.awaited = Some(now));
+        self.wait_for_readiness(id, ctx);
+    }
+
+    /// Has a process looked after that will not be ready in time. Its clock stands still in a freeze.
+    fn wait_for_readiness(&mut self, id: WorkerId, ctx: &mut Context) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.starts()) else {
+            return;
+        };
+        let (Readiness::Told { timeout }, Some(since)) = (self.spec.ready, worker.vitals.awaited)
+        else {
+            return;
+        };
+        let due = (since + timeout).max(worker.vitals.extended.unwrap_or(since));
+        let due = (!self.frozen).then_some(due);
+        ctx.timers.set(Timer::Worker(id), due);
     }
 
     /// A process has shown that it is alive.
@@ -66,14 +87,12 @@ impl Watcher {
 
     /// Gives a process that is ready the whole of its time to show that it is alive.
     fn watch_over(&mut self, id: WorkerId, ctx: &mut Context) {
-        let Some(worker) = self.workers.get(&id).filter(|worker| in_service(worker)) else {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.in_service()) else {
             return;
         };
-        let silence = self.silence_max(worker);
-        ctx.timers.set(
-            Timer::Watchdog(id),
-            silence.map(|silence| ctx.now + silence),
-        );
+        let silence = self.silence_max(worker).filter(|_| !self.frozen);
+        let due = silence.map(|silence| ctx.now + silence);
+        ctx.timers.set(Timer::Watchdog(id), due);
     }
 
     /// A process has been silent for too long.
@@ -93,7 +112,9 @@ impl Watcher {
         error: String,
         ctx: &mut Context,
     ) {
-        let Some(worker) = self.workers.get(&id).filter(|worker| in_service(worker)) else {
+        let here = self.workers.get(&id).filter(|worker| worker.in_service());
+        // Who is frozen can show nothing: what is told of it was so before, or is no fault of its.
+        let Some(worker) = here.filter(|_| !self.frozen) else {
             return;
         };
         let (wid, pid) = (worker.wid, worker.pid);
@@ -123,20 +144,25 @@ impl Watcher {
     }
 
     /// A process has told how much it has done.
-    pub(super) fn on_served(&mut self, id: WorkerId, requests: u64) {
+    pub(super) fn on_served(&mut self, id: WorkerId, requests: u64, ctx: &mut Context) {
         self.change(id, |worker| worker.vitals.requests = requests);
-        self.relieve(id);
+        self.appraise(id, ctx);
     }
 
-    /// Has a process replaced that has done its share.
-    fn relieve(&mut self, id: WorkerId) {
-        let max = self.spec.max_requests;
-        self.change(id, |worker| {
-            let done = max.is_some_and(|max| worker.vitals.requests >= max);
-            if done && in_service(worker) && worker.outdated.is_none() {
-                worker.outdated = Some(By::MaxRequests);
-            }
-        });
+    /// Has a process replaced that has done its share, now, or when it will be too old.
+    pub(super) fn appraise(&mut self, id: WorkerId, ctx: &mut Context) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.in_service()) else {
+            return;
+        };
+        let age = self.age_limit(worker).filter(|_| worker.outdated.is_none());
+        let share = self.spec.max_requests;
+        let done = share.is_some_and(|share| worker.vitals.requests >= share);
+        ctx.timers.set(Timer::Worker(id), age.filter(|_| !done));
+        if done {
+            self.change(id, |worker| {
+                worker.outdated = worker.outdated.or(Some(By::MaxRequests))
+            });
+        }
     }
 
     /// Another process of the tree is the main one now.
@@ -160,7 +186,8 @@ impl Watcher {
             return;
         };
         let (wid, pid) = (worker.wid, worker.pid);
-        self.change(id, |worker| worker.vitals.out_of_memory = true);
+        let now = ctx.now;
+        self.change(id, |worker| worker.vitals.out_of_memory = Some(now));
         if let Some(pid) = pid {
             self.emit(
                 EventKind::Oom {
@@ -189,13 +216,13 @@ impl Watcher {
 
     /// Looks after a process that is ready from now on.
     pub(super) fn look_after(&mut self, id: WorkerId, ctx: &mut Context) {
-        if self.spec.health {
+        if self.spec.health && !self.frozen {
             self.probe(id, Probe::Health, ctx);
         } else {
             self.end_probe(id, ctx);
         }
         self.watch_over(id, ctx);
-        self.relieve(id);
+        self.appraise(id, ctx);
     }
 
     /// No longer looks after a process: it is on its way out, or has ended.
@@ -204,17 +231,48 @@ impl Watcher {
         ctx.timers.set(Timer::Watchdog(id), None);
     }
 
-    /// How processes are looked after has changed.
-    pub(super) fn look_after_all(&mut self, ctx: &mut Context) {
-        for id in self.select(in_service) {
-            self.change(id, |worker| {
-                worker.outdated = worker.outdated.filter(|by| *by != By::MaxRequests);
-            });
-            self.look_after(id, ctx);
+    /// Nothing counts while the processes are frozen. Who finds out whether one is ready goes on: it
+    /// may have said so just before, and it says so once.
+    pub(super) fn look_away_from_all(&mut self, ctx: &mut Context) {
+        for id in self.select(Worker::in_service) {
+            self.look_away(id, ctx);
+        }
+        for id in self.select(Worker::starts) {
+            self.wait_for_readiness(id, ctx);
         }
     }
-}
 
-fn in_service(worker: &Worker) -> bool {
-    worker.life == Life::Running && worker.stop.is_none()
+    /// After a freeze everybody has the whole of its time.
+    pub(super) fn look_again(&mut self, ctx: &mut Context) {
+        for id in self.select(Worker::in_service) {
+            self.look_after(id, ctx);
+        }
+        for id in self.select(|worker| worker.starts() && worker.vitals.awaited.is_some()) {
+            self.give_time(id, ctx);
+        }
+    }
+
+    /// The rules have changed: what follows for processes that run.
+    pub(super) fn take_over(&mut self, old: &WatcherSpec, ctx: &mut Context) {
+        let limits = |spec: &WatcherSpec| (spec.max_age, spec.max_age_variance, spec.max_requests);
+        if limits(old) != limits(&self.spec) {
+            for id in self.select(Worker::in_service) {
+                self.change(id, |worker| {
+                    let grown = |by: &By| matches!(by, By::MaxAge | By::MaxRequests);
+                    worker.outdated = worker.outdated.filter(|by| !grown(by));
+                });
+                self.appraise(id, ctx);
+            }
+        }
+        if (old.watchdog, old.health) != (self.spec.watchdog, self.spec.health) {
+            for id in self.select(Worker::in_service) {
+                self.look_after(id, ctx);
+            }
+        }
+        if old.ready != self.spec.ready {
+            for id in self.select(Worker::starts) {
+                self.wait_for_readiness(id, ctx);
+            }
+        }
+    }
 }

@@ -17,16 +17,17 @@
 //! the next step, so that a stop during a start, or a start during a stop, is no special case.
 
 use super::context::{Context, Purpose, Question};
+use super::dependencies::{Prospect, Standing, Ties};
 use super::place::{History, Places};
 use super::pool::{Gate, Reload, Tally};
 use super::requests::Ticket;
 use super::signals::SignalRun;
-use super::worker::{Standing, Worker};
+use super::worker::{self, Worker};
 use super::{
     Cause, EventKind, Exit, Hook, HookAnswer, HookId, Reason, Refusal, ReloadMode, SignalId, Time,
     WatcherSpec, WorkerId,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many of its last ends a watcher remembers, for `Explain`.
 const EXITS_KEPT: usize = 8;
@@ -59,6 +60,9 @@ pub struct Watcher {
     pub(super) reloaded: (u64, Result<(), Refusal>),
     pub(super) signals: BTreeMap<SignalId, SignalRun>,
     pub(super) frozen: bool,
+    /// What other watchers mean for it, and it for others, when it was last looked at.
+    pub(super) ties: Ties,
+    pub(super) standing: Option<Standing>,
     /// Why it is not simply running; kept until it is, or is told to do something else.
     pub(super) trouble: Option<Trouble>,
     pub(super) restarts: u64,
@@ -72,6 +76,8 @@ pub struct Watcher {
     /// The pids told of by the coming `stop` event.
     pub(super) stopped_pids: Vec<i32>,
     pub(super) tickets: Vec<Ticket>,
+    /// Workers that have changed since that was asked for the last time.
+    pub(super) unsaved: BTreeSet<WorkerId>,
 }
 
 /// What an operator (or the configuration) wants of a watcher.
@@ -165,6 +171,8 @@ impl Watcher {
             reloaded: (generation, Ok(())),
             signals: BTreeMap::new(),
             frozen: false,
+            ties: Ties::default(),
+            standing: None,
             trouble: None,
             restarts: 0,
             exits: VecDeque::new(),
@@ -173,6 +181,7 @@ impl Watcher {
             stops: 0,
             stopped_pids: Vec::new(),
             tickets: Vec::new(),
+            unsaved: BTreeSet::new(),
             spec,
         };
         let (cause, text) = match watcher.spec.autostart {
@@ -255,6 +264,7 @@ impl Watcher {
             Phase::Stopped => WatcherState::Stopped,
             Phase::BeforeStart(_) => WatcherState::Starting,
             Phase::BeforeStop(_) | Phase::Stopping | Phase::AfterStop(_) => WatcherState::Stopping,
+            Phase::Up(_) if self.going_down() => WatcherState::Stopping,
             Phase::Up(_) if self.failed() => WatcherState::Failed,
             Phase::Up(_) if self.reload.is_some() => WatcherState::Reloading,
             Phase::Up(Up::Started) if self.target() == 0 => WatcherState::Active,
@@ -266,22 +276,85 @@ impl Watcher {
         }
     }
 
-    /// Why it is not simply running. `None` only where the state says it all.
+    /// Why it is not simply running. `None` only of one that is active and whole.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
-        if self.phase == Phase::Stopped && self.wanted == Wanted::Up {
-            return Some(Reason {
-                cause: Cause::Dependency,
-                text: "waiting for watchers that start before it".into(),
-                since: self.since,
-                next_attempt: None,
-            });
+        if let Some(text) = self.waiting() {
+            return Some(self.because(Cause::Dependency, text));
         }
-        let mut reason = self.trouble.as_ref()?.reason.clone();
+        let Some(trouble) = &self.trouble else {
+            return self.underway();
+        };
+        let mut reason = trouble.reason.clone();
         if matches!(self.phase, Phase::Up(_)) {
             reason.next_attempt = self.next_attempt();
         }
         Some(reason)
+    }
+
+    /// What it waits for before it starts.
+    fn waiting(&self) -> Option<String> {
+        if self.phase != Phase::Stopped || self.wanted != Wanted::Up {
+            return None;
+        }
+        Some(match &self.ties.waits_for {
+            Some(waits_for) if !self.held => waits_for.text.clone(),
+            _ => "waiting for watchers that start before it".into(),
+        })
+    }
+
+    /// What it is about, where nothing has gone wrong.
+    fn underway(&self) -> Option<Reason> {
+        let (ready, target) = (self.tally.fresh(worker::Standing::Ready), self.target());
+        let (cause, text) = match self.state() {
+            WatcherState::Active => return None,
+            WatcherState::Stopping => self.why_stopping(),
+            WatcherState::Reloading => (
+                Cause::Operator,
+                format!("{ready} of {target} new processes are ready"),
+            ),
+            WatcherState::Stopped
+            | WatcherState::Starting
+            | WatcherState::Waiting
+            | WatcherState::Failed => match self.phase {
+                Phase::BeforeStart(_) => (
+                    Cause::Operator,
+                    "hook before_start has not answered yet".into(),
+                ),
+                Phase::Up(Up::AfterStart(_)) => (
+                    Cause::Operator,
+                    "hook after_start has not answered yet".into(),
+                ),
+                _ => (
+                    Cause::Operator,
+                    format!("{ready} of {target} processes are ready"),
+                ),
+            },
+        };
+        Some(self.because(cause, text))
+    }
+
+    fn why_stopping(&self) -> (Cause, String) {
+        match (&self.ties.yields_to, &self.ties.outlasts) {
+            (Some(name), _) => (
+                Cause::Dependency,
+                format!("{name}, which it requires, is about to stop"),
+            ),
+            (None, Some(name)) if matches!(self.phase, Phase::Up(_)) => (
+                Cause::Dependency,
+                format!("{name}, which depends on it, stops first"),
+            ),
+            _ => (Cause::Operator, "it was told to stop".into()),
+        }
+    }
+
+    fn because(&self, cause: Cause, text: String) -> Reason {
+        Reason {
+            cause,
+            text,
+            since: self.since,
+            next_attempt: None,
+        }
     }
 
     /// Whether it has given up and nothing of it runs.
@@ -297,7 +370,9 @@ impl Watcher {
 
     /// Whether a stop is due now.
     pub(super) fn going_down(&self) -> bool {
-        !self.held && (self.must_stop || self.wanted != Wanted::Up)
+        let told = !self.held && (self.must_stop || self.wanted != Wanted::Up);
+        // Whoever has to go first does not wait for its own turn.
+        told || self.ties.yields_to.is_some()
     }
 
     /// Whether a wave may pass on to the next level.
@@ -305,28 +380,42 @@ impl Watcher {
         match (self.wanted, self.phase) {
             _ if self.held => false,
             (Wanted::Down | Wanted::Gone, phase) => phase == Phase::Stopped,
-            (Wanted::Up, Phase::Up(Up::Started)) => self.reload.is_none() && !self.must_stop,
-            (Wanted::Up, Phase::Up(Up::Filling)) => self.trouble.is_some() && !self.must_stop,
+            (Wanted::Up, Phase::Up(_)) if self.going_down() => false,
+            (Wanted::Up, Phase::Up(Up::Started)) => self.reload.is_none(),
+            (Wanted::Up, Phase::Up(Up::Filling)) => self.trouble.is_some(),
+            // What it waits for will not come by itself, or not soon.
+            (Wanted::Up, Phase::Stopped) => (self.ties.waits_for.as_ref())
+                .is_some_and(|waits_for| waits_for.prospect >= Prospect::Troubled),
             (Wanted::Up, _) => false,
         }
     }
 
     pub(super) fn set_trouble(&mut self, cause: Cause, text: String, now: Time) {
+        let setback = matches!(cause, Cause::SpawnFailed | Cause::Flapping | Cause::GaveUp);
+        // That it fails no longer matters to one that is to stop, and is not why it does.
+        if setback && self.wanted != Wanted::Up {
+            return;
+        }
         let reason = Reason {
-            cause,
-            text,
             since: now,
-            next_attempt: None,
+            ..self.because(cause, text)
         };
-        let refusal = Refusal::StartFailed {
-            watcher: self.spec.name.clone(),
-            reason: reason.clone(),
-        };
+        let refusal = self.start_failed(reason.clone());
         self.trouble = Some(Trouble { reason, refusal });
+    }
+
+    pub(super) fn start_failed(&self, reason: Reason) -> Refusal {
+        Refusal::StartFailed {
+            watcher: self.spec.name.clone(),
+            reason,
+        }
     }
 
     /// Trouble that a hook made.
     pub(super) fn set_hook_trouble(&mut self, hook: Hook, answer: &HookAnswer, now: Time) {
+        if self.wanted != Wanted::Up {
+            return;
+        }
         let watcher = self.spec.name.clone();
         let (cause, text, refusal) = match answer {
             HookAnswer::True => return,
@@ -405,6 +494,7 @@ impl Watcher {
         change: impl FnOnce(&mut Worker) -> R,
     ) -> Option<R> {
         let worker = self.workers.get_mut(&id)?;
+        self.unsaved.insert(id);
         self.tally.leave(worker.class());
         let result = change(worker);
         self.tally.enter(worker.class());
@@ -441,8 +531,8 @@ impl Worker {
     pub(super) fn going(&self) -> bool {
         matches!(
             self.class(),
-            super::worker::Class::Fresh(Standing::Going)
-                | super::worker::Class::Old(Standing::Going)
+            worker::Class::Fresh(worker::Standing::Going)
+                | worker::Class::Old(worker::Standing::Going)
         )
     }
 }

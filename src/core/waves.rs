@@ -1,10 +1,14 @@
 //! Several watchers told the same thing at once go in order of priority, level by level: the next
 //! level goes when all of the level before have settled.
 //!
+//! A watcher that others of its wave name as theirs goes before them, and stops after them, whatever
+//! its priority.
+//!
 //! Watchers whose operator has changed his mind have left the wave, and nobody waits for them. A
 //! wave delays only its own watchers.
 
 use super::context::Context;
+use super::dependencies::Links;
 use super::timers::Timer;
 use super::watcher::Watcher;
 use super::{Name, Time};
@@ -46,28 +50,18 @@ impl Waves {
         names: &[Name],
         direction: Direction,
         boot: bool,
+        links: &Links,
         watchers: &mut BTreeMap<Name, Watcher>,
         now: Time,
     ) {
         self.last += 1;
-        let mut members: Vec<(i64, u64, Name)> = Vec::new();
         for name in names {
-            let Some(watcher) = watchers.get_mut(name) else {
-                continue;
-            };
-            watcher.wave = self.last;
-            watcher.held = true;
-            members.push((
-                i64::from(watcher.spec.priority),
-                watcher.order,
-                name.clone(),
-            ));
+            if let Some(watcher) = watchers.get_mut(name) {
+                watcher.wave = self.last;
+                watcher.held = true;
+            }
         }
-        members.sort_unstable();
-        let mut queue: VecDeque<(i64, Name)> = members
-            .into_iter()
-            .map(|(level, _, name)| (level, name))
-            .collect();
+        let mut queue = in_order(names, links, watchers);
         let pause = match direction {
             Direction::Up(pause) => pause,
             Direction::Down => {
@@ -117,6 +111,36 @@ impl Waves {
     }
 }
 
+/// The watchers in the order in which they start, each with its level.
+fn in_order(
+    names: &[Name],
+    links: &Links,
+    watchers: &BTreeMap<Name, Watcher>,
+) -> VecDeque<(i64, Name)> {
+    let mut levels: BTreeMap<&Name, i64> = (names.iter())
+        .filter_map(|name| Some((name, i64::from(watchers.get(name)?.spec.priority))))
+        .collect();
+    let mut deepest_first: Vec<&Name> = levels.keys().copied().collect();
+    deepest_first.sort_by_key(|name| std::cmp::Reverse(links.depth(name)));
+    for name in deepest_first {
+        let level = levels[name];
+        for other in watchers[name].spec.depends_on() {
+            if let Some(before) = levels.get_mut(other) {
+                *before = level.min(*before);
+            }
+        }
+    }
+    let mut members: Vec<(i64, u32, u64, &Name)> = levels
+        .into_iter()
+        .map(|(name, level)| (level, links.depth(name), watchers[name].order, name))
+        .collect();
+    members.sort_unstable();
+    let members = members.into_iter();
+    members
+        .map(|(level, _, _, name)| (level, name.clone()))
+        .collect()
+}
+
 impl Wave {
     fn settle(&mut self, id: u64, looked_at: &BTreeSet<Name>, watchers: &BTreeMap<Name, Watcher>) {
         let settled = |name: &Name| {
@@ -144,15 +168,16 @@ impl Wave {
                 }
                 self.level = *level;
             }
-            let waits = |watcher: &Watcher| watcher.wave == id && watcher.held;
-            let here = watchers.get_mut(name).filter(|watcher| waits(watcher));
-            if let Some(watcher) = here {
-                if ctx.now < self.not_before {
-                    ctx.timers.set(Timer::Wave(id), Some(self.not_before));
-                    return;
+            if let Some(watcher) = watchers.get_mut(name).filter(|w| w.wave == id) {
+                // One that was waited for has gone before its turn.
+                if watcher.held {
+                    if ctx.now < self.not_before {
+                        ctx.timers.set(Timer::Wave(id), Some(self.not_before));
+                        return;
+                    }
+                    self.not_before = ctx.now + self.pause;
+                    watcher.release(ctx);
                 }
-                self.not_before = ctx.now + self.pause;
-                watcher.release(ctx);
                 ctx.touched.insert(name.clone());
                 self.out.insert(name.clone());
             }

@@ -31,6 +31,8 @@ pub struct Worker {
     pub(super) exit: Option<Exit>,
     /// Nothing is left of its tree.
     pub(super) emptied: bool,
+    /// It was taken over from an earlier supervisor.
+    pub(super) adopted: bool,
     /// What is told of it by itself and by those who look after it.
     pub(super) vitals: Vitals,
     /// Its share of the watcher's `max_age_variance`, drawn once.
@@ -42,6 +44,10 @@ pub struct Worker {
 pub(super) struct Vitals {
     /// Why it is not ready yet.
     pub(super) not_ready: Option<String>,
+    /// Since when it is waited for to be ready; a thaw begins anew.
+    pub(super) awaited: Option<Time>,
+    /// Until when it has asked to be waited for.
+    pub(super) extended: Option<Time>,
     /// Somebody finds out about it.
     pub(super) probed: bool,
     /// The interval that it has asked for itself.
@@ -50,8 +56,8 @@ pub(super) struct Vitals {
     pub(super) requests: u64,
     /// Why it was not fit to go on.
     pub(super) fault: Option<Box<str>>,
-    /// The kernel has killed something of it for want of memory.
-    pub(super) out_of_memory: bool,
+    /// When the kernel has last killed something of it for want of memory.
+    pub(super) out_of_memory: Option<Time>,
 }
 
 /// Where a process is in its life.
@@ -147,6 +153,16 @@ impl Worker {
         }
     }
 
+    /// Whether it is ready and was not told to end.
+    pub(super) fn in_service(&self) -> bool {
+        self.life == Life::Running && self.stop.is_none()
+    }
+
+    /// Whether it is waited for to be ready.
+    pub(super) fn starts(&self) -> bool {
+        self.life == Life::Starting && self.stop.is_none()
+    }
+
     /// Whether the main process runs: it was spawned and has not ended.
     pub(super) fn runs(&self) -> bool {
         self.pid.is_some() && self.exit.is_none()
@@ -192,6 +208,12 @@ impl Worker {
     #[must_use]
     pub fn exit(&self) -> Option<&Exit> {
         self.exit.as_ref()
+    }
+
+    /// Whether it was taken over from an earlier supervisor.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// When it became ready.

@@ -29,6 +29,8 @@ pub(super) enum Outcome {
         /// What is said if it is granted, if not what core says.
         instead: Option<Vec<u8>>,
     },
+    /// The answer comes when it is known whether another program can go on.
+    Reexec,
 }
 
 impl Driver {
@@ -60,6 +62,7 @@ impl Driver {
             }) => {
                 self.request(ask, command, wait, instead);
             }
+            Ok(Outcome::Reexec) => self.ask_to_reexec(Some((ask.terminator, ask.answer))),
         }
     }
 
@@ -115,9 +118,7 @@ impl Driver {
                 let sockets = self.sockets.list(self.store.config());
                 self.say(ask, reply::ListSockets { sockets })
             }
-            Method::Reexec(_) => Err(Error::MethodNotImplemented {
-                method: ask.method.name().to_owned(),
-            }),
+            Method::Reexec(_) => Ok(Outcome::Reexec),
         }
     }
 
@@ -201,7 +202,9 @@ impl Driver {
             .exits()
             .map(|exit| convert::exit(exit, &self.clock))
             .collect();
-        let text = explain::story(told, self.clock.now());
+        let lacking = self.workers.homes.resources.lacking(&params.watcher);
+        let streams = self.workers.streams.story(name.as_str());
+        let text = explain::story(told, lacking, &streams, self.clock.now());
         let watcher = self.statuses(&[name]).pop().ok_or_else(missing)?;
         let reply = reply::Explain {
             watcher,

@@ -3,6 +3,9 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::time::TimeSpec;
+use nix::time::ClockId;
+
 use crate::core::Time;
 
 /// By how many microseconds the clocks must have moved against each other before the one on the
@@ -11,6 +14,9 @@ use crate::core::Time;
 const STEP_USEC: u64 = 1000;
 
 /// Translates between core's [`Time`] and the clocks of the machine.
+///
+/// The origin is that of `CLOCK_MONOTONIC` (clock_gettime(2)), which is the boot of the machine, so
+/// that the next daemon means the same moment by the same number.
 #[derive(Debug)]
 pub(super) struct Clock {
     origin: Instant,
@@ -19,12 +25,20 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A clock whose origin is now.
     pub(super) fn start() -> Clock {
+        let (now, up) = (Instant::now(), kernel_usec(ClockId::CLOCK_MONOTONIC));
+        // What the standard library calls an instant is a reading of that clock.
+        let origin = now.checked_sub(Duration::from_micros(up)).unwrap_or(now);
         Clock {
-            origin: Instant::now(),
-            origin_usec: Cell::new(wall_usec()),
+            origin,
+            origin_usec: Cell::new(wall_usec().saturating_sub(micros(origin.elapsed()))),
         }
+    }
+
+    /// For how long the machine has slept since its boot: other clocks of the kernel count that.
+    pub(super) fn slept_usec(&self) -> u64 {
+        let whole = kernel_usec(ClockId::CLOCK_BOOTTIME);
+        whole.saturating_sub(kernel_usec(ClockId::CLOCK_MONOTONIC))
     }
 
     pub(super) fn now(&self) -> Time {
@@ -51,6 +65,12 @@ impl Clock {
         }
         self.origin_usec.get().saturating_add(time.as_micros())
     }
+}
+
+/// What a clock of the kernel shows, in microseconds.
+fn kernel_usec(clock: ClockId) -> u64 {
+    let time = clock.now().unwrap_or(TimeSpec::new(0, 0));
+    micros(Duration::from(time))
 }
 
 /// The wall clock, in microseconds since the Unix epoch.

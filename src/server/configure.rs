@@ -4,10 +4,11 @@
 use super::calls::Outcome;
 use super::connection::Ask;
 use super::driver::Driver;
+use super::homes::Homes;
 use super::{access, convert};
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
-use crate::config::{Change, Diagnostic, Errors, OnChange, Store, WatcherChange};
+use crate::config::{Change, Diagnostic, Errors, OnChange, Store, Watcher, WatcherChange};
 use crate::core::{Announcement, Command, Input, Name, Request, RequestId, WatcherSpec};
 
 impl Driver {
@@ -62,7 +63,7 @@ impl Driver {
             _ => Vec::new(),
         };
         if keys.is_empty() {
-            self.store = store;
+            self.put_store(store);
             let reply = reply::Set {
                 effect: types::Effect::Live,
                 changes: Some(Vec::new()),
@@ -123,6 +124,7 @@ impl Driver {
             keep_processes: params.keep_processes.unwrap_or(false),
         };
         let store = self.store.remove(&params.watcher);
+        let store = store.map_err(|errors| invalid_config(&errors))?;
         self.keep_if_accepted(store, &command)?;
         Ok(Outcome::Ask {
             command,
@@ -149,13 +151,19 @@ impl Driver {
         let mut options = types::Object::new();
         options.insert("numprocesses".into(), wanted.into());
         match self.store.set(name.as_str(), &options) {
-            Ok(store) => self.store = store,
+            Ok(store) => self.put_store(store),
             Err(errors) => {
                 tracing::warn!(
                     "{name}: the number of processes will not outlive a reload: {errors}"
                 );
             }
         }
+    }
+
+    /// Puts a configuration in force, and has it written down.
+    fn put_store(&mut self, store: Store) {
+        self.store = store;
+        self.written.store_changed = true;
     }
 
     /// One that is being removed still exists, but has no options any more.
@@ -200,16 +208,56 @@ impl Driver {
     /// Puts a configuration in force unless core would refuse what it means.
     fn keep_if_accepted(&mut self, store: Store, command: &Command) -> Result<(), Error> {
         self.pursue();
-        if let Err(refusal) = self.core.would_accept(command) {
+        let accepted = self.core.would_accept(command);
+        let accepted = accepted.map_err(|refusal| convert::refusal(refusal, &self.clock));
+        if let Err(error) = accepted.and_then(|()| self.limit(&store, command)) {
             let old = self.store.config().watchers.clone();
             let back = store.diff(&self.store);
             self.recipes.update(&old, &back, self.sockets.configured());
-            return Err(convert::refusal(refusal, &self.clock));
+            return Err(error);
         }
-        self.store = store;
+        self.put_store(store);
         self.await_demands_anew();
         self.forget_recipes();
         Ok(())
+    }
+
+    /// Holds the watchers of a configuration to what they ask for in it. If one cannot be, all are held to
+    /// what they were.
+    fn limit(&mut self, store: &Store, command: &Command) -> Result<(), Error> {
+        let homes = &mut self.workers.homes;
+        let limit = |homes: &mut Homes, watcher: &Watcher| match homes.resources.want(watcher)? {
+            true => homes.limit(&watcher.name),
+            false => Ok(()),
+        };
+        let mut watchers = store.config().watchers.iter();
+        let refused = watchers
+            .by_ref()
+            .find_map(|watcher| limit(homes, watcher).err().map(|error| (watcher, error)));
+        let Some((refused, error)) = refused else {
+            return Ok(());
+        };
+        let old = self.store.config();
+        for watcher in &store.config().watchers {
+            match old.watcher(&watcher.name) {
+                None => homes.resources.forget_watcher(&watcher.name),
+                Some(old) if old.resources == watcher.resources && old.oom == watcher.oom => {}
+                Some(old) => {
+                    homes.resources.want_anyway(old);
+                    // Those that could not be limited before are as they were.
+                    let _ = homes.limit(&old.name);
+                }
+            }
+        }
+        let whole = matches!(command, Command::Apply { .. });
+        Err(Error::InvalidOption {
+            option: match whole {
+                true => format!("watcher.{}.{}", refused.name, error.key()),
+                false => error.key().to_owned(),
+            },
+            reason: error.to_string(),
+            suggestion: None,
+        })
     }
 
     pub(super) fn forget_recipes(&mut self) {
@@ -271,7 +319,10 @@ impl Driver {
         let daemon_changes = self.store.daemon_changes(&store);
         self.recipes
             .update(&store.config().watchers, &changes, &opened);
-        let command = self.apply_command(&store, &changes);
+        let words = changes
+            .iter()
+            .map(|change| (change.watcher.clone(), words(&change.keys)));
+        let command = self.apply_command(&store, words);
         if let Err(error) = self.keep_if_accepted(store, &command) {
             self.inputs.push(Input::Announce(Announcement::ConfigError {
                 error: error.to_string(),
@@ -314,7 +365,12 @@ impl Driver {
     }
 
     /// All watchers of a configuration whose recipes are known, for core.
-    pub(super) fn apply_command(&self, store: &Store, changes: &[WatcherChange]) -> Command {
+    /// `changes` are the keys that are told of, by watcher.
+    pub(super) fn apply_command(
+        &self,
+        store: &Store,
+        changes: impl IntoIterator<Item = (String, Vec<String>)>,
+    ) -> Command {
         let config = store.config();
         let specs = config.watchers.iter().filter_map(|watcher| {
             let revision = self.recipes.current(&watcher.name)?;
@@ -322,9 +378,8 @@ impl Driver {
         });
         Command::Apply {
             specs: specs.collect(),
-            changed: changes
-                .iter()
-                .map(|change| (Name::from(change.watcher.as_str()), words(&change.keys)))
+            changed: (changes.into_iter())
+                .map(|(watcher, keys)| (Name::from(watcher.as_str()), keys))
                 .collect(),
             limits: convert::limits(&config.circusd),
         }

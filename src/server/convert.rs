@@ -35,6 +35,8 @@ pub(super) fn spec(
         numprocesses: numprocesses(watcher.numprocesses),
         singleton: watcher.singleton,
         priority: watcher.priority,
+        after: names(&watcher.after),
+        requires: names(&watcher.requires),
         autostart: watcher.autostart,
         on_demand: watcher.on_demand,
         warmup_delay: watcher.warmup_delay,
@@ -77,6 +79,11 @@ pub(super) fn spec(
         critical: watcher.critical,
         hooks,
     }
+}
+
+fn names(watchers: &config::WatcherNames) -> Vec<Name> {
+    let names = watchers.0.iter();
+    names.map(|name| Name::from(name.as_str())).collect()
 }
 
 /// `auto` is the number of CPUs that the daemon may use: affinity and quota count.
@@ -143,7 +150,7 @@ fn process(worker: &core::Worker, clock: &Clock, cgroup: Option<String>) -> Opti
         started_usec: clock.wall_usec(worker.started()),
         ready_usec: worker.ready().map(|at| clock.wall_usec(at)),
         generation: worker.generation(),
-        adopted: false,
+        adopted: worker.adopted(),
         status_text: None,
         cgroup,
     })
@@ -196,7 +203,7 @@ pub(super) fn exit(exit: &core::Exit, clock: &Clock) -> types::Exit {
         time_usec: clock.wall_usec(exit.time),
         runtime_usec: micros(exit.runtime),
         cause: match exit.forced {
-            None => cause,
+            None | Some(core::Forced::Health) => cause,
             Some(core::Forced::Timeout) => ExitCause::Timeout,
             Some(core::Forced::Watchdog) => ExitCause::Watchdog,
             Some(core::Forced::OutOfMemory) => ExitCause::OomKill,

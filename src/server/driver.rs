@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use signal_hook_tokio::Signals;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
+use super::adopt::Written;
 use super::clock::Clock;
 use super::connection::{Answer, Ask};
 use super::convert;
@@ -21,17 +24,19 @@ use super::events::SharedLog;
 use super::homes;
 use super::hooks::{Hooks, News};
 use super::journal;
-use super::notify;
+use super::leave::{Leave, Leaving, Verdict};
+use super::notify::Manager;
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
+use super::state::Records;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
 use crate::config::Store;
 use crate::core::{
-    Action, ExitReason, Input, Name, ProcessState, Reply, RequestId, Shutdown, SignalId,
-    Supervisor, WorkerId,
+    Action, Announcement, EventKind, ExitReason, Input, Name, ProcessState, Reply, RequestId,
+    Shutdown, SignalId, Supervisor, WatcherState, WorkerId,
 };
 use crate::sys::epoll::Watch;
 use crate::sys::memory;
@@ -45,11 +50,15 @@ const ANSWERING_MAX: Duration = Duration::from_millis(1);
 const STARTING_MAX: Duration = Duration::from_millis(10);
 
 /// How the daemon ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Ended {
     pub(super) why: ExitReason,
     /// Processes that could not be ended.
     pub(super) left: usize,
+    /// The program that goes on in this process, if one does.
+    pub(super) next: Option<PathBuf>,
+    /// What it is given.
+    pub(super) passed: Vec<(String, OwnedFd)>,
 }
 
 /// Owns core and carries out what it says.
@@ -80,6 +89,10 @@ pub(super) struct Driver {
     pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
     pub(super) reload_log: journal::Reload,
+    pub(super) records: Records,
+    pub(super) written: Written,
+    pub(super) manager: Manager,
+    pub(super) leaving: Leaving,
 }
 
 /// Who waits for the answer to a request.
@@ -109,7 +122,10 @@ enum Wake {
     Signal(i32),
     Ask(Ask),
     Hook(News),
+    Verdict(Verdict),
     Deadline,
+    /// The service manager is to hear something.
+    Manager,
 }
 
 impl Driver {
@@ -121,6 +137,7 @@ impl Driver {
     ) -> Ended {
         loop {
             self.pursue();
+            self.manager.tend(&self.core);
             if std::mem::take(&mut self.bereaved) {
                 self.workers
                     .child_ended(self.watch.get_mut(), &mut self.inputs);
@@ -131,13 +148,25 @@ impl Driver {
             if self.sockets.are_leaving() {
                 self.forget_recipes();
             }
-            if let Some(ended) = self.ended {
+            if let Some(leave) = self.leaving.decided {
+                return self.leave(leave).await;
+            }
+            if let Some(ended) = self.ended.take() {
                 self.hooks.end().await;
+                let at_once = async {
+                    if ended.why != ExitReason::AskedAtOnce {
+                        interrupt(&mut signals).await;
+                    }
+                };
+                let left = self.workers.streams.loggers.end(at_once).await;
+                left.iter().for_each(|home| self.workers.homes.let_go(home));
                 self.workers.streams.drain();
                 if ended.left == 0 {
                     self.workers.homes.end_strangers();
                 }
                 self.workers.homes.remove_all();
+                self.records.remove();
+                self.log.keep_in(None);
                 return ended;
             }
             let wake = self.sleep(&mut signals, &mut asks).await;
@@ -150,6 +179,28 @@ impl Driver {
                     .workers
                     .take_ready(self.watch.get_mut(), &mut self.inputs);
             }
+        }
+    }
+
+    /// Ends, and leaves all that runs to the next one.
+    async fn leave(mut self, leave: Leave) -> Ended {
+        self.hooks.end().await;
+        self.workers.streams.drain();
+        self.sockets.leave();
+        let passed = match leave {
+            Leave::HandOver => Vec::new(),
+            Leave::Reexec => self.descriptors_to_pass(),
+        };
+        self.write_down();
+        Ended {
+            why: ExitReason::Asked,
+            left: 0,
+            next: self
+                .leaving
+                .program()
+                .map(Path::to_owned)
+                .filter(|_| leave == Leave::Reexec),
+            passed,
         }
     }
 
@@ -183,6 +234,7 @@ impl Driver {
             Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
+            () = sleep_until(self.manager.next()) => Wake::Manager,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -193,16 +245,18 @@ impl Driver {
             // The connections have their turn in between, so that no worker can talk them to death.
             () = tokio::task::yield_now(), if self.more || !self.births.is_empty() => Wake::Processes,
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
+            Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
 
     fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Processes => {}
+            Wake::Processes | Wake::Manager => {}
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
+            Wake::Verdict(verdict) => self.on_verdict(verdict),
             Wake::Deadline => self.inputs.push(Input::Deadline),
         }
     }
@@ -215,13 +269,13 @@ impl Driver {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();
             }
-            SIGTERM => self.inputs.push(Input::Shutdown(Shutdown::Graceful)),
+            SIGTERM => self.on_terminate(),
             SIGINT if self.interrupted => self.inputs.push(Input::Shutdown(Shutdown::AtOnce)),
             SIGINT => {
                 self.interrupted = true;
                 self.inputs.push(Input::Shutdown(Shutdown::Graceful));
             }
-            SIGUSR2 => tracing::warn!("SIGUSR2: re-execution is not available in this version"),
+            SIGUSR2 => self.ask_to_reexec(None),
             _ => {}
         }
     }
@@ -256,6 +310,11 @@ impl Driver {
             &self.surroundings,
             watch,
         );
+        if let (Input::Spawned { worker, .. }, Some(process)) =
+            (&spawned, self.workers.process(birth.worker))
+        {
+            self.manager.keep_process(*worker, process);
+        }
         self.inputs.push(spawned);
     }
 
@@ -272,11 +331,25 @@ impl Driver {
     }
 
     fn decide(&mut self) {
+        if self.inputs.is_empty() {
+            return;
+        }
         while !self.inputs.is_empty() {
             let inputs = std::mem::take(&mut self.inputs);
             let actions = self.core.handle_all(self.clock.now(), inputs);
             self.carry_out_all(actions);
         }
+        let core = &self.core;
+        self.workers.streams.loggers.tidy(|watcher| {
+            let watcher = core.watcher(&Name::from(watcher));
+            watcher.is_none_or(|watcher| {
+                matches!(
+                    watcher.state(),
+                    WatcherState::Stopped | WatcherState::Failed
+                )
+            })
+        });
+        self.write_down();
     }
 
     /// Kills that nothing but talk comes between are done together: to look for the tree of one
@@ -345,8 +418,12 @@ impl Driver {
             Action::Abandon { worker } => {
                 self.births.retain(|birth| birth.worker != worker);
                 self.workers.let_go(worker, self.watch.get_mut());
+                self.manager.let_go_of_process(worker);
             }
-            Action::Forget { worker } => self.workers.forget(worker, self.watch.get_mut()),
+            Action::Forget { worker } => {
+                self.workers.forget(worker, self.watch.get_mut());
+                self.manager.let_go_of_process(worker);
+            }
             Action::Await {
                 watcher,
                 awaited: false,
@@ -373,13 +450,28 @@ impl Driver {
             Action::Progress { request, progress } => self.progress(request, progress),
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
-                notify::ready(&self.core);
+                self.manager.ready(&self.core);
                 if let Err(error) = memory::give_back_code() {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
-            Action::Removed { watcher } => self.workers.homes.remove_watcher(watcher.as_str()),
-            Action::Exit { why, left } => self.ended = Some(Ended { why, left }),
+            Action::Removed { watcher } => {
+                self.workers.homes.remove_watcher(watcher.as_str());
+                self.workers.streams.forget_watcher(watcher.as_str());
+                // It may have come back meanwhile.
+                if self.store.config().watcher(watcher.as_str()).is_none() {
+                    let resources = &mut self.workers.homes.resources;
+                    resources.forget_watcher(watcher.as_str());
+                }
+            }
+            Action::Exit { why, left } => {
+                self.ended = Some(Ended {
+                    why,
+                    left,
+                    next: None,
+                    passed: Vec::new(),
+                });
+            }
         }
     }
 
@@ -407,9 +499,7 @@ impl Driver {
     }
 
     fn emit(&mut self, event: &crate::core::Event) {
-        if event.kind == crate::core::EventKind::DaemonStopping {
-            notify::stopping();
-        }
+        self.tell_manager(&event.kind);
         let cursor = self.log.with(|log| log.cursor(event.seq));
         let (told, action) = convert::event(event, cursor, &self.clock);
         journal::record(event, &told);
@@ -418,6 +508,25 @@ impl Driver {
             && let Some(watcher) = &event.watcher
         {
             self.workers.homes.remove_watcher(watcher.as_str());
+        }
+    }
+
+    /// Has the service manager hear of what concerns it.
+    fn tell_manager(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::DaemonStopping => {
+                self.manager
+                    .stopping(self.store.config().circusd.stop_timeout);
+            }
+            EventKind::Announced(Announcement::Reloading) => self.manager.reloading(),
+            EventKind::Announced(Announcement::ConfigChanged { .. }) => {
+                self.manager.ready(&self.core);
+            }
+            EventKind::Announced(Announcement::ConfigError { error, .. }) => {
+                self.manager
+                    .refused(error.lines().next().unwrap_or_default());
+            }
+            _ => self.manager.changed(),
         }
     }
 
@@ -464,6 +573,16 @@ impl Driver {
         // A client that does not keep up hears of the next step.
         let _ = steps.try_send(message);
     }
+}
+
+/// Waits until somebody wants the end at once.
+async fn interrupt(signals: &mut Signals) {
+    while let Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)).await {
+        if signal == signal_hook::consts::SIGINT {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {

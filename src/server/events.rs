@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
+use super::state::{History, Past};
+use crate::api::action::ACTIONS;
 use crate::api::cursor::Cursor;
 use crate::api::frame::{self, Reply, Terminator};
 use crate::api::topic::{Filter, Scope};
@@ -29,6 +31,8 @@ pub(super) struct EventLog {
     entries: VecDeque<Entry>,
     /// The number of the last event.
     last: u64,
+    /// Where they are kept for the next daemon.
+    history: Option<History>,
     pub(super) subscribers: usize,
 }
 
@@ -50,6 +54,18 @@ struct Entry {
     message: Box<[u8]>,
 }
 
+impl From<Past> for Entry {
+    fn from(past: Past) -> Entry {
+        let known = ACTIONS.iter().find(|action| action.name == past.action);
+        Entry {
+            watcher: past.watcher.as_deref().map(Name::from),
+            // One of a later version is told to those who want everything.
+            action: known.map_or("", |action| action.name),
+            message: past.message.into_boxed_slice(),
+        }
+    }
+}
+
 /// What a subscription answers with, when its event was serialized before.
 #[derive(Serialize)]
 struct EventReply<'a> {
@@ -67,14 +83,17 @@ pub(super) struct Start {
 }
 
 impl SharedLog {
-    pub(super) fn new(instance: String, capacity: usize) -> Rc<SharedLog> {
-        let log = EventLog {
+    /// A log that goes on behind `past`.
+    pub(super) fn new(instance: String, capacity: usize, past: Vec<Past>) -> Rc<SharedLog> {
+        let mut log = EventLog {
             instance,
             capacity,
-            entries: VecDeque::new(),
-            last: 0,
+            last: past.last().map_or(0, |past| past.seq),
+            entries: past.into_iter().map(Entry::from).collect(),
+            history: None,
             subscribers: 0,
         };
+        log.shrink();
         Rc::new(SharedLog {
             log: RefCell::new(log),
             news: Notify::new(),
@@ -87,6 +106,22 @@ impl SharedLog {
     pub(super) fn push(&self, event: &types::Event, watcher: Option<Name>, action: &'static str) {
         self.log.borrow_mut().push(event, watcher, action);
         self.news.notify_waiters();
+    }
+
+    /// Writes down what was pushed; nobody can have heard of it before, as the listeners have not had
+    /// their turn.
+    pub(super) fn flush(&self) {
+        if let Some(history) = &mut self.log.borrow_mut().history {
+            history.flush();
+        }
+    }
+
+    /// Keeps all that comes from now on for the next daemon; or, with `None`, no longer.
+    pub(super) fn keep_in(&self, history: Option<History>) {
+        let before = std::mem::replace(&mut self.log.borrow_mut().history, history);
+        if let Some(before) = before {
+            before.remove();
+        }
     }
 
     /// Says to all who wait for anything that nothing more will come.
@@ -124,6 +159,9 @@ impl EventLog {
         });
         let mut message = frame::encode(&reply, Terminator::default());
         message.pop();
+        if let Some(history) = &mut self.history {
+            history.push(&message, self.capacity as u64);
+        }
         self.entries.push_back(Entry {
             watcher,
             action,
@@ -152,6 +190,11 @@ impl EventLog {
             seq,
         }
         .to_string()
+    }
+
+    /// The number of the last event; 0 before the first.
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
     fn first(&self) -> u64 {
@@ -230,7 +273,7 @@ mod tests {
     use super::*;
 
     fn log(capacity: usize, events: u64) -> Rc<SharedLog> {
-        let log = SharedLog::new("here".into(), capacity);
+        let log = SharedLog::new("here".into(), capacity, Vec::new());
         for seq in 1..=events {
             let event = types::Event {
                 cursor: format!("here:{seq}"),

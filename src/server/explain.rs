@@ -4,11 +4,22 @@ use std::time::Duration;
 
 use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState};
 
-/// The story at `now`, a sentence a line.
-pub(super) fn story(watcher: &Watcher, now: Time) -> String {
+/// The story at `now`, a sentence a line; `lacking` is what the watcher is not held to although it asks
+/// for it, and `streams` what there is to say about its output.
+pub(super) fn story(
+    watcher: &Watcher,
+    lacking: &[String],
+    streams: &[String],
+    now: Time,
+) -> String {
     let mut lines = vec![state(watcher)];
     lines.extend(why(watcher, now));
     lines.push(next(watcher, now));
+    lines.extend(
+        lacking
+            .iter()
+            .map(|lack| format!("It goes on without {lack}.")),
+    );
     let leaving = watcher
         .workers()
         .filter(|worker| worker.state() == ProcessState::Stopping);
@@ -23,6 +34,7 @@ pub(super) fn story(watcher: &Watcher, now: Time) -> String {
             "Process {wid} (pid {pid}) was told to end, and is {left}."
         ))
     }));
+    lines.extend(streams.iter().cloned());
     lines.extend(watcher.exits().rev().map(|exit| end(exit, now)));
     lines.join("\n")
 }
@@ -53,6 +65,9 @@ fn why(watcher: &Watcher, now: Time) -> Option<String> {
 }
 
 fn next(watcher: &Watcher, now: Time) -> String {
+    if let Some(name) = watcher.waits_for() {
+        return format!("Next: it starts by itself when {name} is ready.");
+    }
     let reason = watcher.reason();
     let again = reason.as_ref().and_then(|reason| reason.next_attempt);
     let cause = reason.map(|reason| reason.cause);
@@ -81,14 +96,14 @@ fn next(watcher: &Watcher, now: Time) -> String {
 }
 
 fn end(exit: &Exit, now: Time) -> String {
-    let how = if exit.expected {
-        "as it was told to"
-    } else {
-        "by itself"
+    let how = match (exit.forced, exit.expected) {
+        (Some(_), _) => "",
+        (None, true) => " as it was told to",
+        (None, false) => " by itself",
     };
     let (ago, ran) = (seconds(now.since(exit.time)), seconds(exit.runtime));
-    let (wid, pid, status) = (exit.wid, exit.pid, exit.status);
-    format!("{ago} ago process {wid} (pid {pid}) {status} {how}; it had run for {ran}.")
+    let (wid, pid) = (exit.wid, exit.pid);
+    format!("{ago} ago process {wid} (pid {pid}) {exit}{how}; it had run for {ran}.")
 }
 
 /// To a tenth of a second, and no more exactly than that.

@@ -45,6 +45,21 @@ pub fn command() -> Command {
                 .long("check")
                 .help("Read and check everything, start nothing; exit 0, or 78 with all errors")
                 .action(ArgAction::SetTrue),
+            Arg::new("check-state")
+                .long("check-state")
+                .value_name("DIRECTORY")
+                .help(
+                    "Check the configuration and whether this circusd could go on with the state \
+                     that another one has left there, start nothing; exit 0, 78 or 1",
+                )
+                .value_parser(value_parser!(PathBuf)),
+            Arg::new("stop-post")
+                .long("stop-post")
+                .help(
+                    "Stop the workers that are left of a unit that is being stopped, if any are; \
+                     for ExecStopPost= of the unit, see systemd.service(5)",
+                )
+                .action(ArgAction::SetTrue),
             Arg::new("print-schema")
                 .long("print-schema")
                 .help("Print the JSON Schema of the configuration")

@@ -5,11 +5,12 @@
 //!     supervisor/                circusd, where systemd puts it (DelegateSubgroup=)
 //!     watchers/web/3/            one worker and all it forks
 //!     hooks/web.before_start.7/  one run of a hook, so that no freezing or killing of workers hits it
+//!     loggers/web.stdout.2/      one run of a program that reads what workers write
 //! ```
 //!
 //! Where the group is not our unit's own, everything is below `BASE/circusd-INSTANCE/` instead, as
 //! others may have groups there too. A place's group is reused by the next process there, so a
-//! respawn neither makes nor removes a directory.
+//! respawn neither makes nor removes a directory. What they are held to is in `resources`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -19,6 +20,8 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::resources::{Resources, Unlimited};
+use super::state::KeptHome;
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
@@ -96,6 +99,8 @@ pub(super) struct Homes {
     spent: BTreeSet<PathBuf>,
     /// Those who were let go, where there are no cgroups.
     free: Vec<Origin>,
+    /// What the groups are held to.
+    pub(super) resources: Resources,
 }
 
 /// The home of one worker, or of one run of a hook.
@@ -110,11 +115,9 @@ pub(super) enum Home {
 impl Homes {
     /// `base`: the group below which we may make groups, if there is one.
     pub(super) fn new(base: Option<&Path>, instance: &str) -> Homes {
-        let root = base.map(|base| match cgroup::own() {
-            Ok(own) if own.parent() == Some(base) => base.to_owned(),
-            _ => base.join(format!("circusd-{instance}")),
-        });
+        let root = base.map(|base| root(base, instance));
         Homes {
+            resources: Resources::new(base, root.as_deref()),
             root,
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
@@ -135,7 +138,13 @@ impl Homes {
     /// What makes the homes of hooks.
     pub(super) fn for_hooks(&self) -> HookHomes {
         let root = self.root.as_ref().map(|root| root.join("hooks"));
-        HookHomes::new(root, &self.instance)
+        HookHomes::new(root, &self.instance, "CIRCUS_HOOK_RUN")
+    }
+
+    /// What makes the homes of loggers.
+    pub(super) fn for_loggers(&self) -> HookHomes {
+        let root = self.root.as_ref().map(|root| root.join("loggers"));
+        HookHomes::new(root, &self.instance, "CIRCUS_LOGGER_RUN")
     }
 
     /// The group of a place, made if it is not there, and anew if it must not be used again. While
@@ -152,6 +161,7 @@ impl Homes {
         let mut others = 1..;
         while self.spent.contains(&path) {
             if remove(path.clone()) {
+                self.resources.forget_place(&path);
                 self.spent.remove(&path);
             } else if let Some(other) = others.next() {
                 path = groups.join(format!("{wid}.{other}"));
@@ -159,11 +169,71 @@ impl Homes {
         }
         match Cgroup::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match groups.is_dir() {
+                    true => self.resources.forget_place(&path),
+                    false => self.resources.forget_groups(&groups),
+                }
                 std::fs::create_dir_all(&path)?;
                 Cgroup::open(path).map(Some)
             }
             opened => opened.map(Some),
         }
+    }
+
+    /// Where the group of a place is, if there are groups.
+    pub(super) fn cgroup_path(&self, watcher: &str, wid: u32) -> Option<PathBuf> {
+        Some(self.watcher_path(watcher)?.join(wid.to_string()))
+    }
+
+    /// The home of a process of an earlier daemon.
+    pub(super) fn find(&self, kept: &KeptHome, pid: Pid, worker: u64) -> Home {
+        match kept {
+            KeptHome::Cgroup(path) => Home::Cgroup(path.clone()),
+            KeptHome::Started(start_ticks) => {
+                let (name, value) = self.mark(worker);
+                let value = value.into();
+                Home::Tree(Origin {
+                    pid,
+                    start_ticks: *start_ticks,
+                    mark: Some(Mark { name, value }),
+                })
+            }
+        }
+    }
+
+    /// Removes the groups of an earlier daemon in which nobody lives, as they may have been killed
+    /// once, and ends what hooks it was running. Groups that are homes still are kept.
+    pub(super) fn clear_empty(&mut self, homes: &BTreeSet<PathBuf>) {
+        let Some(root) = &self.root else {
+            return;
+        };
+        for group in groups_in(&root.join("hooks")) {
+            // Its answer has nobody to go to.
+            if let Err(error) = kill_group(&group) {
+                tracing::debug!("left the cgroup '{}': {error}", group.display());
+            }
+            remove(group);
+        }
+        for watcher in groups_in(&root.join("watchers")) {
+            for place in groups_in(&watcher) {
+                if !homes.contains(&place) && !remove(place.clone()) {
+                    self.spent.insert(place);
+                }
+            }
+            if groups_in(&watcher).is_empty() {
+                remove(watcher);
+            }
+        }
+    }
+
+    /// Brings what a watcher is held to into force for the processes that run.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that cannot be had.
+    pub(super) fn limit(&mut self, watcher: &str) -> Result<(), Unlimited> {
+        let path = self.watcher_path(watcher);
+        self.resources.apply(watcher, path.as_deref())
     }
 
     /// The variable by which a worker and its children are known where there is no group.
@@ -269,20 +339,44 @@ impl Homes {
         if let Some(path) = self.watcher_path(watcher)
             && remove(path.clone())
         {
+            self.resources.forget_groups(&path);
             self.spent.retain(|spent| !spent.starts_with(&path));
         }
     }
 
     /// Removes everything that we have made and that is empty.
-    pub(super) fn remove_all(&self) {
+    pub(super) fn remove_all(&mut self) {
         if let Some(root) = &self.root {
             remove(root.join("hooks"));
-            remove(root.join("watchers"));
+            remove(root.join("loggers"));
+            if remove(root.join("watchers")) {
+                self.resources.go_home();
+            }
             if root.ends_with(format!("circusd-{}", self.instance)) {
                 remove(root.clone());
             }
         }
     }
+}
+
+/// The group below which an instance has its groups.
+pub(super) fn root(base: &Path, instance: &str) -> PathBuf {
+    match cgroup::own() {
+        Ok(own) if own.parent() == Some(base) => base.to_owned(),
+        _ => base.join(format!("circusd-{instance}")),
+    }
+}
+
+/// The groups directly below one.
+fn groups_in(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return Vec::new();
+    };
+    let groups = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        entry.file_type().ok()?.is_dir().then(|| entry.path())
+    });
+    groups.collect()
 }
 
 /// What the directory of a watcher is called.
@@ -346,15 +440,15 @@ pub(super) fn count_previous(previous: &str) -> usize {
     })
 }
 
-/// Removes the groups of an earlier run, which held the state that is ours now: nobody else makes
-/// any there. Says where how many processes live in them still.
-pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, usize)> {
+/// Removes the groups of an earlier instance, which held the state that is ours now: nobody else
+/// makes any there. Says where processes live in them still, and who.
+pub(super) fn clear_previous(base: &Path, previous: &str) -> Option<(PathBuf, Vec<Pid>)> {
     let path = base.join(format!("circusd-{previous}"));
     if !path.is_dir() || remove(path.clone()) {
         return None;
     }
     let left = Cgroup::open(&path).and_then(|group| group.procs());
-    Some((path, left.map_or(0, |pids| pids.len())))
+    Some((path, left.unwrap_or_default()))
 }
 
 /// Says whether it is gone.
@@ -373,6 +467,14 @@ pub(super) fn remove(path: PathBuf) -> bool {
 }
 
 impl Home {
+    /// By what it is found again.
+    pub(super) fn keep(&self) -> KeptHome {
+        match self {
+            Home::Cgroup(path) => KeptHome::Cgroup(path.clone()),
+            Home::Tree(origin) => KeptHome::Started(origin.start_ticks),
+        }
+    }
+
     /// The group, if it is one.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {

@@ -138,6 +138,7 @@ fn level(event: &Event) -> Level {
         | EventKind::Add
         | EventKind::Remove
         | EventKind::HookSuccess { .. }
+        | EventKind::Adopt { .. }
         | EventKind::Freeze
         | EventKind::Thaw
         | EventKind::DaemonReady
@@ -159,13 +160,14 @@ fn sentence(event: &Event, told: &types::Event) -> String {
             )
         }
         EventKind::Reap { pid, wid, exit } => {
-            let how = match exit.expected {
-                true => "as it was told to",
-                false => "by itself",
+            let how = match (exit.forced, exit.expected) {
+                (Some(_), _) => "",
+                (None, true) => " as it was told to",
+                (None, false) => " by itself",
             };
             let lived = seconds(&exit.runtime);
             format!(
-                "process {wid} (pid {pid}) {} {how}, after {lived}",
+                "process {wid} (pid {pid}) {}{how}, after {lived}",
                 ended(exit.status)
             )
         }
@@ -224,6 +226,9 @@ fn sentence(event: &Event, told: &types::Event) -> String {
             attempts,
         } => {
             format!("given up after {attempts} failed attempts to start a process")
+        }
+        EventKind::Adopt { pid, wid } => {
+            format!("process {wid} (pid {pid}) of an earlier circusd was taken over")
         }
         EventKind::Oom { pid, wid, .. } => {
             format!("something of process {wid} (pid {pid}) was killed for want of memory")

@@ -1,6 +1,7 @@
 //! Makes it so: the daemon's loop, its connections, its processes.
 //!
-//! The only room that waits. One thread; `driver` owns core and carries out what it says,
+//! The only room that waits. One thread, but for those that write files of output
+//! (`streams/writers` says why); `driver` owns core and carries out what it says,
 //! `connection` serves one client, `workers` holds the processes, and `convert` is the one place
 //! where the words of core, configuration and API meet.
 //!
@@ -16,13 +17,15 @@
 //! ```
 //!
 //! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
-//! gives each worker a cgroup or what stands in for one, `streams` its output, `program` all else
-//! that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
+//! gives each worker a cgroup or what stands in for one, `resources` says what that is held to and
+//! `want` what comes of it, `streams` is the worker's output, `program` all else that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
+//! `said` takes what the programs beside the workers, hooks and loggers, say to the log.
 //! `hooks` asks what core wants to have asked, each in a task of its own; `probes` are the questions
-//! that need no program.
+//! that need no program. `state` is what a daemon leaves to the next one, and `adopt` goes on with it.
 
 mod access;
+mod adopt;
 mod calls;
 mod clock;
 mod configure;
@@ -37,18 +40,26 @@ mod flags;
 mod homes;
 mod hooks;
 mod journal;
+mod leave;
 mod notify;
 mod probes;
 mod program;
 mod recipes;
+mod resources;
+mod said;
 mod sockets;
 mod start;
 mod state;
 mod stats;
 mod stderr;
+mod stop_post;
 mod streams;
+mod tool;
 mod wakeups;
+mod want;
 mod workers;
 
 pub use flags::{command, sources};
 pub use start::{ExitCode, Options, run};
+pub use state::check as check_state;
+pub use stop_post::stop_post;

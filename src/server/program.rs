@@ -8,6 +8,7 @@ use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
+use super::resources::Unlimited;
 use crate::config::{self, Expanded, Identity, Watcher};
 use crate::core::SpawnFailure;
 use crate::sys::spawn::{Command, IoClass, Ioprio, SpawnError, Stage};
@@ -15,7 +16,7 @@ use crate::sys::{caps, users};
 
 /// What systemd tells circusd and means for nobody else; see sd_notify(3), sd_listen_fds(3) and
 /// sd_watchdog_enabled(3). A worker that copies our environment must not speak in our name.
-const OURS_ALONE: [&str; 6] = [
+pub(super) const OURS_ALONE: [&str; 6] = [
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -261,6 +262,15 @@ pub(super) fn failure_at(stage: &str, file: Option<&Path>, error: &io::Error) ->
         failure.error = format!("failed to start: {stage} '{}': {error}", file.display());
     }
     failure
+}
+
+/// It asks for a limit that cannot be had.
+pub(super) fn unlimited(unlimited: &Unlimited) -> SpawnFailure {
+    SpawnFailure {
+        stage: unlimited.stage().to_owned(),
+        errno: unlimited.errno(),
+        error: format!("failed to start: {unlimited}"),
+    }
 }
 
 /// The kernel refused to start it.

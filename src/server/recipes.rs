@@ -2,12 +2,15 @@
 //! knows them.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+use serde_json::Value as Json;
 
 use super::program::Credentials;
 use super::sockets::{Open, Opened};
-use crate::config::{Change, Watcher, WatcherChange};
+use super::state::MadeFrom;
+use crate::config::{Change, Store, Watcher, WatcherChange};
 use crate::core::{Revision, SpawnFailure};
 
 /// What the processes of one watcher are made from.
@@ -98,6 +101,46 @@ impl Recipes {
         }
     }
 
+    /// Takes in the first configuration after an earlier daemon's: where processes would be made as
+    /// they were, the recipe has the number that it had. Says what has changed, by watcher.
+    pub(super) fn resume(
+        &mut self,
+        store: &Store,
+        opened: &Opened,
+        made_from: &[MadeFrom],
+    ) -> Vec<(String, Vec<String>)> {
+        self.last = made_from
+            .iter()
+            .map(|made| made.revision.0)
+            .max()
+            .unwrap_or(0);
+        let mut changes = Vec::new();
+        for watcher in &store.config().watchers {
+            let recipe = Rc::new(Recipe::new(watcher, opened));
+            let mut earlier = made_from.iter().filter(|made| made.watcher == watcher.name);
+            // Processes of other revisions are on their way out; until then hooks may be asked about them.
+            for made in earlier.clone() {
+                self.by_revision.insert(made.revision, Rc::clone(&recipe));
+            }
+            let now = store.made_from(&watcher.name);
+            let revision = match earlier.rfind(|made| Some(&made.what) == now.as_ref()) {
+                Some(same) => same.revision,
+                None => {
+                    self.last += 1;
+                    Revision(self.last)
+                }
+            };
+            let last = made_from.iter().rfind(|made| made.watcher == watcher.name);
+            if let Some(before) = last.filter(|before| before.revision != revision) {
+                let keys = differing(&before.what, now.as_ref().unwrap_or(&Json::Null));
+                changes.push((watcher.name.clone(), keys));
+            }
+            self.current.insert(watcher.name.clone(), revision);
+            self.by_revision.insert(revision, recipe);
+        }
+        changes
+    }
+
     /// Forgets the recipes that nobody uses.
     pub(super) fn retain(&mut self, used: impl Fn(Revision) -> bool) {
         self.by_revision.retain(|revision, _| used(*revision));
@@ -107,10 +150,30 @@ impl Recipes {
     }
 }
 
+/// The options that differ.
+fn differing(before: &Json, now: &Json) -> Vec<String> {
+    let nothing = serde_json::Map::new();
+    let options = |of: &Json| of.get("options").and_then(Json::as_object).cloned();
+    let (old, new) = (options(before), options(now));
+    let (old, new) = (
+        old.as_ref().unwrap_or(&nothing),
+        new.as_ref().unwrap_or(&nothing),
+    );
+    let all: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differ = all.into_iter().filter(|key| old.get(*key) != new.get(*key));
+    let mut keys: Vec<String> = differ.cloned().collect();
+    for (part, key) in [("env", "env"), ("sockets", "use_sockets")] {
+        if before.get(part) != now.get(part) && !keys.iter().any(|known| known == key) {
+            keys.push(key.to_owned());
+        }
+    }
+    keys
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sources, Store};
+    use crate::config::Sources;
 
     fn recipe(user: &str) -> Recipe {
         let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 //! has changed, is closed when the last process that was made with it is gone. Nothing is accepted
 //! or read here.
 
+mod kept;
 mod open;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::config::{self, Config, Errors, Store};
 use crate::sys::manager::Passed;
 use crate::sys::socket::Place;
 
+pub(super) use kept::KeptSocket;
 pub(super) use open::{Inherited, Open};
 
 /// The sockets of a configuration, by name.

@@ -10,31 +10,35 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::unistd::Gid;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use nix::unistd::{Gid, Pid};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook_tokio::Signals;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
+use super::adopt::{self, Written};
 use super::clock::Clock;
 use super::connection::{Connection, Shared, turn_away};
 use super::descriptors::Budget;
 use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
-use super::homes::{Homes, clear_previous, count_previous};
+use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
+use super::leave::Leaving;
+use super::notify::Manager;
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
-use super::state::{self, State};
-use super::streams::Streams;
+use super::state::{self, Left, Records, State};
+use super::streams::{Loggers, Streams};
 use super::workers::Workers;
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
-use crate::core::{ExitReason, Supervisor};
+use crate::core::ExitReason;
+use crate::sys::manager::{self, Passed};
 use crate::sys::socket::{self, Address, Listening};
-use crate::sys::{abilities, caps, limits, manager, spawn, users};
+use crate::sys::{abilities, caps, limits, reexec, spawn, users};
 
 /// How long nobody is accepted after the table of descriptors was found full, and not even the
 /// reserve helped.
@@ -157,7 +161,9 @@ fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 
 fn start(store: Store) -> Result<Ended, Failure> {
     // What we were given has numbers that whatever is opened here would take.
-    let mut sockets = Sockets::new(manager::take());
+    let mut passed = manager::take();
+    let api = take_api(&mut passed);
+    let mut sockets = Sockets::new(passed);
     // Before anything else opens descriptors: a start then costs the same however many there are.
     spawn::reserve().map_err(because("failed to set up the table of descriptors"))?;
     let circusd = store.config().circusd.clone();
@@ -177,24 +183,87 @@ fn start(store: Store) -> Result<Ended, Failure> {
         state::take_private(&private).map_err(because("cannot start"))?;
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
+    let store = with_wishes(store, &state);
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    if let Some(left) = &state.left {
+        sockets.resume(&store, left);
+    }
     let opened = sockets.open(&store)?;
     sockets.put(opened, store.config());
     // Last of all that can fail here, so that no socket is left behind.
-    let listening = listen(&circusd)?;
+    let listening = match api {
+        Some(api) => resume_listening(api, &circusd)?,
+        None => listen(&circusd)?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(because("failed to set up the loop"))?;
     let Listening { listener, file } = listening;
-    let ended =
-        LocalSet::new().block_on(&runtime, serve(store, state, sockets, listener, reload_log));
+    let ours = listener.try_clone();
+    let ours = ours.map_err(because("failed to set up the table of descriptors"))?;
+    let served = serve(store, state, sockets, listener, reload_log);
+    let mut ended = LocalSet::new().block_on(&runtime, served)?;
+    if let Some(program) = ended.next.take() {
+        let name = match &file {
+            Some(_) => API_OF_OURS,
+            None => API_OF_MANAGER,
+        };
+        ended.passed.push((name.to_owned(), ours.into()));
+        drop(runtime);
+        let failed = reexec::execute(&program, std::env::args_os(), ended.passed);
+        let Err(error) = failed;
+        // Whoever is started next goes on; until then nobody looks after what runs.
+        let what = format!("failed to execute '{}'", program.display());
+        return Err(because(what)(error).into());
+    }
     if let Some(file) = file
         && let Err(error) = file.remove()
     {
         tracing::warn!("failed to remove the socket: {error}");
     }
-    Ok(ended?)
+    Ok(ended)
+}
+
+/// The API socket of an earlier program in this process.
+const API_OF_OURS: &str = "circusd.api";
+
+/// The API socket that the service manager has opened: what it calls one without a name of its own
+/// (`FileDescriptorName=` in systemd.socket(5)).
+const API_OF_MANAGER: &str = "circusd.socket";
+
+/// Takes the API socket out of what we were passed, if it is there.
+fn take_api(passed: &mut Vec<Passed>) -> Option<Passed> {
+    let is_api = |passed: &Passed| [API_OF_OURS, API_OF_MANAGER].contains(&passed.name.as_str());
+    let found = passed.iter().position(is_api)?;
+    Some(passed.remove(found))
+}
+
+/// Answers on a socket that is open already. One that an earlier program of ours has made keeps its
+/// file until we end.
+fn resume_listening(api: Passed, circusd: &Circusd) -> Result<Listening, StartError> {
+    let told = || because("failed to answer on the socket that was passed");
+    let path = match &circusd.socket {
+        SocketPath::Path(path) if api.name == API_OF_OURS => Some(path.as_path()),
+        SocketPath::Path(_) | SocketPath::Abstract(_) => None,
+    };
+    socket::resume_listening(api.fd, path).map_err(told())
+}
+
+/// The configuration with what came over the socket to an earlier daemon.
+fn with_wishes(store: Store, state: &State) -> Store {
+    let wishes = state.left.as_ref().and_then(|left| left.wishes.as_ref());
+    let Some(wishes) = wishes else {
+        return store;
+    };
+    let (store, faults) = store.with_wishes(wishes);
+    for (watcher, errors) in faults {
+        tracing::warn!(
+            "{watcher}: what was set over the socket no longer fits the configuration, and is left \
+             out: {errors}"
+        );
+    }
+    store
 }
 
 fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
@@ -266,12 +335,13 @@ impl Drop for Pidfile {
 
 async fn serve(
     store: Store,
-    state: State,
+    mut state: State,
     sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
     reload_log: journal::Reload,
 ) -> Result<Ended, StartError> {
-    let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2]);
+    // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
+    let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
     let signals = signals.map_err(because("failed to listen to signals"))?;
     listener
         .set_nonblocking(true)
@@ -280,28 +350,37 @@ async fn serve(
     let descriptors =
         limits::raise_descriptors().map_err(because("failed to raise the limit on descriptors"))?;
     let circusd = &store.config().circusd;
+    let (records, history) = state
+        .begin()
+        .map_err(because("failed to write down the state"))?;
+    let past = std::mem::take(&mut state.past);
     let (asks, asked) = mpsc::unbounded_channel();
     let shared = Shared {
         asks,
         budget: Budget::new(descriptors.ours),
-        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize),
+        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize, past),
         connections: Rc::new(Cell::new(0)),
         closed: Rc::new(Notify::new()),
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
         message_bytes_max: Rc::new(Cell::new(circusd.message_bytes_max.0 as usize)),
     };
-    let mut driver = assemble(
+    shared.log.keep_in(Some(history));
+    let left = state.left.take();
+    let driver = assemble(
         store,
         &state,
+        left,
         sockets,
         shared.clone(),
         descriptors,
-        reload_log,
+        (reload_log, records),
     )?;
-    driver.boot()?;
     tracing::info!("answering on {}", driver.surroundings.socket);
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
     let ended = driver.run(signals, asked).await;
+    if ended.next.is_some() {
+        limits::restore_descriptors(&descriptors);
+    }
     accepting.abort();
     // Who does not read is not waited for any longer; all others have their answers by then.
     let _ = tokio::time::timeout(FAREWELL_MAX, shared.farewell()).await;
@@ -311,10 +390,11 @@ async fn serve(
 fn assemble(
     store: Store,
     state: &State,
+    left: Option<Left>,
     sockets: Sockets,
     shared: Shared,
     descriptors: limits::Descriptors,
-    reload_log: journal::Reload,
+    (reload_log, records): (journal::Reload, Records),
 ) -> Result<Driver, StartError> {
     let abilities = abilities::probe();
     for missing in abilities.missing() {
@@ -329,8 +409,15 @@ fn assemble(
         true => abilities.cgroup_base.as_deref().ok(),
         false => None,
     };
-    tell_of_leftovers(base, state.previous.as_deref());
     let clock = Clock::start();
+    let previous = state.previous.as_deref();
+    let mut left = left.or_else(|| {
+        let root = homes::root(base?, previous?);
+        adopt::found(&root, &store, clock.now())
+    });
+    let last_seq = shared.log.with(|log| log.last());
+    let limits = convert::limits(circusd);
+    let core = adopt::supervisor(left.as_mut(), last_seq, clock.now(), limits);
     let surroundings = Rc::new(Surroundings {
         instance: state.instance.clone(),
         socket: socket_text(&circusd.socket),
@@ -338,21 +425,22 @@ fn assemble(
         oom_score_adj: None,
         privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
     });
-    let streams = Streams::new().map_err(because("failed to open /dev/null"))?;
     let homes = Homes::new(base, &state.instance);
-    let for_hooks = homes.for_hooks();
-    let workers = Workers::new(homes, streams, shared.budget);
-    let (ground, left) = Ground::new(
-        for_hooks,
-        shared.budget,
-        Rc::clone(&surroundings),
-        Rc::clone(&workers.known),
-    );
-    Ok(Driver {
-        core: Supervisor::new(clock.now(), convert::limits(circusd), fastrand::u64(..)),
+    let known = Rc::default();
+    let ground = |homes| {
+        let (surroundings, known) = (Rc::clone(&surroundings), Rc::clone(&known));
+        Ground::new(homes, shared.budget, surroundings, known)
+    };
+    let hooks = Hooks::new(ground(homes.for_hooks()));
+    let loggers = Loggers::new(ground(homes.for_loggers()));
+    let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
+    let workers = Workers::new(homes, streams, shared.budget, known);
+    let base = base.map(Path::to_owned);
+    let mut driver = Driver {
+        core,
         clock,
         workers,
-        hooks: Hooks::new(ground, left),
+        hooks,
         watch: driver::watch().map_err(because("failed to set up the loop"))?,
         recipes: Recipes::default(),
         sockets,
@@ -368,47 +456,69 @@ fn assemble(
         interrupted: false,
         ended: None,
         reload_log,
+        records,
+        written: Written::default(),
+        manager: Manager::new(),
+        leaving: Leaving::new(state.directory()),
         store,
-    })
+    };
+    driver.boot(left)?;
+    let taken = |pid| driver.workers.is_known(pid);
+    tell_of_leftovers(base.as_deref(), previous, taken);
+    Ok(driver)
 }
 
-/// Says what an earlier run on the same state has left, which nobody looks after now.
-fn tell_of_leftovers(base: Option<&Path>, previous: Option<&str>) {
+/// Says what an instance before this one has left that nobody looks after now: `taken` are those of
+/// it that were taken over.
+fn tell_of_leftovers(base: Option<&Path>, previous: Option<&str>, taken: impl Fn(Pid) -> bool) {
     let (left, place) = match (base, previous) {
         (_, None) => return,
         (Some(base), Some(previous)) => match clear_previous(base, previous) {
-            Some((path, left)) => (left, format!("in the cgroup '{}'", path.display())),
+            Some((path, left)) => {
+                let left = left.into_iter().filter(|pid| !taken(*pid)).count();
+                (left, format!("in the cgroup '{}'", path.display()))
+            }
             None => return,
         },
-        (None, Some(previous)) => match count_previous(previous) {
-            0 => return,
-            left => (
-                left,
-                format!("with CIRCUS_WORKER={previous}:… in its environment"),
-            ),
-        },
+        (None, Some(previous)) => (
+            count_previous(previous),
+            format!("with CIRCUS_WORKER={previous}:… in its environment"),
+        ),
     };
-    let (left, live) = (
-        journal::processes(left),
-        if left == 1 { "lives" } else { "live" },
-    );
+    let live = match left {
+        0 => return,
+        1 => "lives",
+        _ => "live",
+    };
+    let left = journal::processes(left);
     tracing::warn!(
-        "{left} of an earlier circusd that was killed still {live} {place}; this version does not \
-         take over what was left, and starts others beside it"
+        "{left} of an earlier circusd that was killed still {live} {place}; without its state they \
+         cannot be taken over, and are left alone"
     );
 }
 
 impl Driver {
     /// Tells core of the configuration; the watchers that start with the daemon start.
-    fn boot(&mut self) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    ///
+    /// It asks for more than the limits allow.
+    fn boot(&mut self, left: Option<Left>) -> Result<(), StartError> {
+        let made_from = left.as_ref().map_or(&[][..], |left| &left.made_from);
         let opened = self.sockets.configured();
-        self.recipes
-            .update(&self.store.config().watchers, &[], opened);
-        let command = self.apply_command(&self.store, &[]);
+        let changed = self.recipes.resume(&self.store, opened, made_from);
+        if let Some(left) = &left {
+            self.take_over(left);
+        }
+        let command = self.apply_command(&self.store, changed);
         self.core
             .would_accept(&command)
             .map_err(because("cannot start"))?;
+        for watcher in &self.store.config().watchers {
+            self.workers.homes.resources.want_anyway(watcher);
+        }
         self.ask_core(command);
+        self.write_all();
         Ok(())
     }
 }

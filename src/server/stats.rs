@@ -81,8 +81,11 @@ impl Driver {
             cpu_percent: last.percent(pid, process.cpu_usec),
             memory_rss: process.rss_bytes,
             memory_current: group.as_ref().and_then(|group| group.memory_current),
-            memory_peak: group.as_ref().and_then(|group| group.memory_peak),
-            tasks: process.threads.into(),
+            memory_peak: (self.workers).memory_peak(
+                worker.id(),
+                group.as_ref().and_then(|group| group.memory_peak),
+            ),
+            tasks: (group.and_then(|group| group.tasks)).unwrap_or(process.threads.into()),
             fds: process.fds.map(|fds| fds as u64),
             children: process.children as u64,
             io_read_bytes: process.io.map(|io| io.read_bytes),

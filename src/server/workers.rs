@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use nix::unistd::Pid;
@@ -18,24 +18,24 @@ use super::homes::{Home, Homes, Signals};
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
-use super::streams::Streams;
-use crate::config::{self, Stream};
+use super::state::KeptHome;
+use super::streams::{Lease, Outlet, Streams, Which};
+use super::want::Witness;
+use crate::config;
 use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, SpawnFailure, WorkerId};
-use crate::sys::cgroup::Events;
+use crate::sys::cgroup::{Cgroup, Events};
 use crate::sys::epoll::{Interest, Ready, Watch};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{manager, spawn, tree};
 
-/// What a number in the epoll set stands for: its two highest bits.
-const KIND_SHIFT: u32 = 62;
+/// What a number in the epoll set stands for: its three highest bits.
+const KIND_SHIFT: u32 = 61;
+const KINDS: u64 = 7 << KIND_SHIFT;
 const PROCESS: u64 = 0;
 const GROUP: u64 = 1;
 const PIPE: u64 = 2;
 const DEMAND: u64 = 3;
-
-/// Of lines on standard output and standard error that go to the journal; see syslog(3).
-const PRIORITY_INFO: u8 = 6;
-const PRIORITY_WARNING: u8 = 4;
+const MEMORY: u64 = 4;
 
 /// All processes that core knows.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(super) struct Workers {
     running: HashMap<WorkerId, Running>,
     /// The main processes that have not been waited for.
     pids: HashSet<Pid>,
-    /// The same with those of hooks: who waits for orphans leaves all of them alone.
+    /// The same with those of hooks and loggers: who waits for orphans leaves all of them alone.
     pub(super) known: Rc<RefCell<HashSet<Pid>>>,
     /// Ended, and something of them is left that no group tells of.
     leaving: Vec<WorkerId>,
@@ -65,14 +65,24 @@ struct Running {
     waited: bool,
     home: Home,
     events: Option<Events>,
+    /// By which it may write to loggers.
+    leases: Vec<Rc<Lease>>,
+    /// Where memory is counted.
+    witness: Option<Witness>,
 }
 
 impl Workers {
-    pub(super) fn new(homes: Homes, streams: Streams, budget: Budget) -> Workers {
+    /// `known` is where all who wait for processes look whom to leave alone.
+    pub(super) fn new(
+        homes: Homes,
+        streams: Streams,
+        budget: Budget,
+        known: Rc<RefCell<HashSet<Pid>>>,
+    ) -> Workers {
         Workers {
             running: HashMap::new(),
             pids: HashSet::new(),
-            known: Rc::default(),
+            known,
             leaving: Vec::new(),
             homes,
             streams,
@@ -89,7 +99,7 @@ impl Workers {
     }
 
     /// Whether somebody waits for this process by its pidfd.
-    fn is_known(&self, pid: Pid) -> bool {
+    pub(super) fn is_known(&self, pid: Pid) -> bool {
         self.known.borrow().contains(&pid)
     }
 
@@ -126,39 +136,22 @@ impl Workers {
         worker: WorkerId,
         watcher: &Name,
         wid: u32,
-        recipe: &Recipe,
+        whole: &Recipe,
         surroundings: &program::Surroundings,
         watch: &mut Watch,
     ) -> Result<Pid, SpawnFailure> {
         let room = self.budget.check(self.streams.null());
         room.map_err(|error| program::failure("making room for its descriptors", &error))?;
-        let credentials = recipe.credentials()?;
-        let sockets = inherit(recipe)?;
-        let recipe = &recipe.watcher;
+        let credentials = whole.credentials()?;
+        let sockets = inherit(whole)?;
+        let recipe = &whole.watcher;
         let expanded = recipe.expand(wid);
-        let mut outlet = |stream: &Option<Stream>, priority, what: &str| {
+        let mut outlet = |stream: &Option<config::Stream>, which| {
             let token = |id| PIPE << KIND_SHIFT | id;
-            let opened =
-                self.streams
-                    .open(stream.as_ref(), watcher.as_str(), priority, watch, token);
-            opened.map_err(|error| {
-                let file = match stream {
-                    Some(Stream::File { path, .. }) => Some(path.as_path()),
-                    _ => None,
-                };
-                program::failure_at(what, file, &error)
-            })
+            (self.streams).open(stream.as_ref(), whole, which, watch, token)
         };
-        let stdout = outlet(
-            &expanded.stdout,
-            PRIORITY_INFO,
-            "opening its standard output",
-        )?;
-        let stderr = outlet(
-            &expanded.stderr,
-            PRIORITY_WARNING,
-            "opening its standard error",
-        )?;
+        let out = outlet(&expanded.stdout, Which::Stdout)?;
+        let err = outlet(&expanded.stderr, Which::Stderr)?;
         let stdin = self.streams.input(&recipe.stdin);
         let stdin = stdin.map_err(|error| {
             let file = match &recipe.stdin {
@@ -172,13 +165,20 @@ impl Workers {
         program::name_sockets(&mut command, recipe);
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
+        let limited = self
+            .homes
+            .resources
+            .before_birth(watcher.as_str(), cgroup.as_ref());
+        limited.map_err(|unlimited| program::unlimited(&unlimited))?;
+        let witness = cgroup.as_ref().map_or(Ok(None), Witness::new);
+        let witness = witness.map_err(|error| program::failure("watching its memory", &error))?;
         let null = self.streams.null();
         let (our_in, our_out, our_err) = (io::stdin(), io::stdout(), io::stderr());
-        let stdout = stdout.descriptor(null, our_out.as_fd(), null);
+        let stdout = out.descriptor(null, our_out.as_fd(), null);
         let mut fds = vec![
             (stdin.descriptor(null, our_in.as_fd(), null), 0),
             (stdout, 1),
-            (stderr.descriptor(null, our_err.as_fd(), stdout), 2),
+            (err.descriptor(null, our_err.as_fd(), stdout), 2),
         ];
         fds.extend(sockets.iter().map(AsFd::as_fd).zip(manager::FIRST..));
         let child = spawn::spawn(&command, &fds, cgroup.as_ref())
@@ -190,16 +190,25 @@ impl Workers {
             PROCESS << KIND_SHIFT | worker.0,
             Interest::Read,
         );
-        let home = match watched.and(home) {
+        let listening = witness.as_ref().map_or(Ok(()), |witness| {
+            let token = MEMORY << KIND_SHIFT | worker.0;
+            watch.add(&witness.events, token, Interest::Priority)
+        });
+        let home = match watched.and(listening).and(home) {
             Ok(home) => home,
             Err(error) => {
-                // Nobody would hear of its end: it must not be.
+                // Nobody would hear of its end: it must not be. What is closed leaves the set by itself.
                 end_unheard(&child.pidfd);
                 return Err(program::failure("watching over it", &error));
             }
         };
         self.pids.insert(pid);
         self.known.borrow_mut().insert(pid);
+        for outlet in [&out, &err] {
+            self.streams
+                .belongs_to(outlet, watcher.as_str(), wid, pid.as_raw());
+        }
+        let leases = [&out, &err].into_iter().filter_map(Outlet::lease).collect();
         let (watcher, pidfd) = (watcher.clone(), Some(child.pidfd));
         self.running.insert(
             worker,
@@ -210,9 +219,82 @@ impl Workers {
                 waited: false,
                 home,
                 events: None,
+                leases,
+                witness,
             },
         );
         Ok(pid)
+    }
+
+    /// A main process that runs.
+    pub(super) fn process(&self, worker: WorkerId) -> Option<BorrowedFd<'_>> {
+        Some(self.running.get(&worker)?.pidfd.as_ref()?.as_fd())
+    }
+
+    /// By what a process is found again; `None` for one that is not here.
+    pub(super) fn kept_home(&self, worker: WorkerId) -> Option<KeptHome> {
+        Some(self.running.get(&worker)?.home.keep())
+    }
+
+    /// Looks after a process of an earlier daemon: `process` is that, if it is still there, and
+    /// `runs` whether it was not told to have ended. Says what has become of it meanwhile.
+    #[expect(clippy::too_many_arguments, reason = "all of them say who it is")]
+    pub(super) fn adopt(
+        &mut self,
+        worker: WorkerId,
+        watcher: &Name,
+        pid: Pid,
+        process: Option<Pidfd>,
+        runs: bool,
+        home: Home,
+        watch: &mut Watch,
+    ) -> Vec<Input> {
+        let token = PROCESS << KIND_SHIFT | worker.0;
+        let watched = process.filter(|process| watch.add(process, token, Interest::Read).is_ok());
+        let group = home.path().and_then(|path| Cgroup::open(path).ok());
+        // What was counted before is another daemon's to have told of.
+        let witness = group.and_then(|group| Witness::new(&group).ok().flatten());
+        let witness = witness.filter(|witness| {
+            let token = MEMORY << KIND_SHIFT | worker.0;
+            watch
+                .add(&witness.events, token, Interest::Priority)
+                .is_ok()
+        });
+        let waited = watched.is_none();
+        if !waited {
+            self.pids.insert(pid);
+            self.known.borrow_mut().insert(pid);
+        }
+        self.running.insert(
+            worker,
+            Running {
+                watcher: watcher.clone(),
+                pid,
+                pidfd: watched,
+                waited,
+                home,
+                leases: Vec::new(),
+                witness,
+                events: None,
+            },
+        );
+        if !waited {
+            return Vec::new();
+        }
+        let emptied = self.is_empty(worker);
+        if !emptied {
+            self.await_empty(worker, watch);
+        }
+        let status = ExitStatus::Unknown;
+        match (runs, emptied) {
+            (true, emptied) => vec![Input::Exited {
+                worker,
+                status,
+                emptied,
+            }],
+            (false, true) => vec![Input::Emptied { worker }],
+            (false, false) => Vec::new(),
+        }
     }
 
     /// Waits for the first connection to a socket of a watcher, made as `recipe` says.
@@ -303,6 +385,7 @@ impl Workers {
     pub(super) fn let_go(&mut self, worker: WorkerId, watch: &mut Watch) {
         if let Some(running) = self.running.get(&worker) {
             self.homes.let_go(&running.home);
+            running.leases.iter().for_each(|lease| lease.let_go());
         }
         self.forget(worker, watch);
     }
@@ -321,6 +404,9 @@ impl Workers {
         if let Some(events) = &running.events {
             let _ = watch.remove(events);
         }
+        if let Some(witness) = &running.witness {
+            let _ = watch.remove(&witness.events);
+        }
         self.leaving.retain(|leaving| *leaving != worker);
     }
 
@@ -332,11 +418,12 @@ impl Workers {
         }
         let any = !ready.is_empty();
         for item in &ready {
-            let id = item.token & !(3 << KIND_SHIFT);
+            let id = item.token & !KINDS;
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                PIPE => self.streams.pump(id, watch),
+                PIPE => self.streams.pump(id, watch, |id| PIPE << KIND_SHIFT | id),
+                MEMORY => self.memory_changed(WorkerId(id), watch, inputs),
                 _ => {
                     let watcher = self.demand.watcher(id).cloned();
                     inputs.extend(watcher.map(|watcher| Input::Demanded { watcher }));
@@ -357,8 +444,11 @@ impl Workers {
         let status = match pidfd.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => exit_status(status),
-            // Somebody else has waited for it: it has ended, and nobody can say how.
-            Err(_) => ExitStatus::Unknown,
+            // It is not our child, or somebody else has waited for it.
+            Err(_) => match pidfd.exit_of_stranger() {
+                Ok(Some(status)) => exit_status(status),
+                Ok(None) | Err(_) => ExitStatus::Unknown,
+            },
         };
         let _ = watch.remove(pidfd);
         running.waited = true;
@@ -366,6 +456,8 @@ impl Workers {
         let pid = running.pid;
         self.pids.remove(&pid);
         self.known.borrow_mut().remove(&pid);
+        // Counted before the process could end of it, and the notice may be late.
+        self.memory_changed(worker, watch, inputs);
         let emptied = self.is_empty(worker);
         if !emptied {
             self.await_empty(worker, watch);
@@ -434,6 +526,32 @@ impl Workers {
         }
     }
 
+    /// Looks whether something of a worker was killed for want of memory.
+    fn memory_changed(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        let running = self.running.get_mut(&worker);
+        let Some(witness) = running.and_then(|running| running.witness.as_mut()) else {
+            return;
+        };
+        match witness.look() {
+            Ok(None) => {}
+            Ok(Some(kill)) => inputs.push(Input::OutOfMemory {
+                worker,
+                peak: kill.peak,
+                limit: kill.limit,
+            }),
+            // It would be told again and again.
+            Err(_) => {
+                let _ = watch.remove(&witness.events);
+            }
+        }
+    }
+
+    /// The most memory that a worker has had, given the most that its place has ever had.
+    pub(super) fn memory_peak(&self, worker: WorkerId, of_place: Option<u64>) -> Option<u64> {
+        let witness = self.running.get(&worker)?.witness.as_ref()?;
+        witness.peak(of_place)
+    }
+
     /// A child has ended: orphans are waited for, and what they leave is looked at again.
     pub(super) fn child_ended(&mut self, watch: &mut Watch, inputs: &mut Vec<Input>) {
         // Workers are waited for through their pidfds, and first.
@@ -489,7 +607,8 @@ fn inherit(recipe: &Recipe) -> Result<Vec<Inherited<'_>>, SpawnFailure> {
         .collect()
 }
 
-fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {
+/// How a process has ended, in core's words.
+pub(super) fn exit_status(status: pidfd::ExitStatus) -> ExitStatus {
     match status {
         pidfd::ExitStatus::Exited(code) => ExitStatus::Exited(code),
         pidfd::ExitStatus::Signaled {

@@ -2,12 +2,13 @@
 //!
 //! Decides nothing: the daemon tells what is missing and goes on without it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ::caps::Capability;
 use nix::unistd::Pid;
 
-use super::cgroup::{Cgroup, delegated};
+use super::cgroup::{Cgroup, Controller, delegated};
 use super::spawn::{Method, method};
 use super::{caps, journal, tree};
 
@@ -27,6 +28,8 @@ pub struct Abilities {
     pub cgroup_kill: Ability,
     /// A group can be frozen.
     pub cgroup_freeze: Ability,
+    /// Groups can be limited in what each of [`Controller::ALL`] is for.
+    pub controllers: Ability,
     /// Orphans of our workers come to us.
     pub subreaper: Ability,
     /// Workers may run as another user.
@@ -44,6 +47,7 @@ impl Abilities {
             self.cgroup_base.as_ref().err(),
             self.cgroup_kill.as_ref().err(),
             self.cgroup_freeze.as_ref().err(),
+            self.controllers.as_ref().err(),
             self.subreaper.as_ref().err(),
             self.change_user.as_ref().err(),
             self.journal.as_ref().err(),
@@ -63,6 +67,7 @@ pub fn probe() -> Abilities {
         into_cgroup: into_cgroup(method(), cgroup.is_ok()),
         cgroup_kill: cgroup.as_ref().map_or(Ok(()), |found| found.kill.clone()),
         cgroup_freeze: cgroup.as_ref().map_or(Ok(()), |found| found.freeze.clone()),
+        controllers: (cgroup.as_ref()).map_or(Ok(()), |found| found.controllers.clone()),
         cgroup_base: cgroup.map(|found| found.base),
         subreaper: tree::become_subreaper().map_err(|error| {
             format!("orphans of workers leave us, as we cannot be made their subreaper: {error}")
@@ -94,6 +99,7 @@ struct CgroupAbilities {
     base: PathBuf,
     kill: Ability,
     freeze: Ability,
+    controllers: Ability,
 }
 
 fn probe_cgroup() -> Result<CgroupAbilities, String> {
@@ -113,6 +119,7 @@ fn probe_cgroup() -> Result<CgroupAbilities, String> {
     let parent = Cgroup::open(&base).map_err(refused)?;
     let group =
         Cgroup::create(&parent, format!("circusd-probe-{}", Pid::this())).map_err(refused)?;
+    let controllers = controllers(&parent.controllers().map_err(refused)?);
     // What CLONE_INTO_CGROUP asks permission for, too.
     let enter = group.open_procs().map(drop);
     let (kill, freeze) = (group.has("cgroup.kill"), group.has("cgroup.freeze"));
@@ -136,7 +143,23 @@ fn probe_cgroup() -> Result<CgroupAbilities, String> {
             freeze,
             "cgroups cannot be frozen here, so workers cannot be paused",
         ),
+        controllers,
     })
+}
+
+fn controllers(has: &BTreeSet<Controller>) -> Ability {
+    let lacking = Controller::ALL.into_iter().filter(|one| !has.contains(one));
+    let lacking: Vec<_> = lacking.map(Controller::as_str).collect();
+    match lacking.as_slice() {
+        [] => Ok(()),
+        [one] => Err(format!(
+            "the controller {one} is not delegated to us, so no worker can be held to a limit that needs it"
+        )),
+        _ => Err(format!(
+            "the controllers {} are not delegated to us, so no worker can be held to a limit that needs one of them",
+            lacking.join(", ")
+        )),
+    }
 }
 
 fn change_user() -> Ability {
@@ -192,6 +215,8 @@ mod tests {
             into_cgroup(Method::Clone, true).is_err() && into_cgroup(Method::Clone, false).is_ok()
         );
         assert!(journal(Path::new("/proc/none")).is_err());
+        assert!(controllers(&Controller::ALL.into()).is_ok());
+        assert!(controllers(&BTreeSet::new()).is_err());
     }
 
     #[test]

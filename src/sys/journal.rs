@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::sys::pidfd::ExitStatus;
     use crate::sys::spawn::spawn;
-    use crate::sys::testing::{script, skipped, wait};
+    use crate::sys::testing::{script, wait};
     use std::io::Read;
     use std::os::unix::net::UnixListener;
 
@@ -136,14 +136,6 @@ mod tests {
             .unwrap();
         assert_eq!(text, "web\n\n6\n1\n0\n0\n0\n<3>bad\n");
         assert_eq!(wait(&child), ExitStatus::Exited(0));
-    }
-
-    #[test]
-    fn the_machines_own_journal_takes_a_stream() {
-        match web().open() {
-            Ok(stream) => assert!(!is_stream(OsStr::new("1:2"), &stream)),
-            Err(error) => skipped(format_args!("no journald: {error}")),
-        }
     }
 
     #[test]

@@ -40,6 +40,13 @@ pub fn raise_descriptors() -> io::Result<Descriptors> {
     })
 }
 
+/// Puts our soft limit back to what it was, as another program in this process expects it. Nothing is lost
+/// if that fails: its workers get the higher limit.
+pub fn restore_descriptors(descriptors: &Descriptors) {
+    let (soft, hard) = descriptors.original;
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,35 @@
-//! Giving back memory that is not needed any more.
+//! How much memory there is, and giving back what we do not need any more.
 
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+
+/// How much memory the machine has, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// What the kernel manages: a little less than what is built in.
+    pub memory: u64,
+    /// All swap areas together.
+    pub swap: u64,
+}
+
+/// Reads how much there is now: memory and swap can be added while a machine runs.
+///
+/// # Errors
+///
+/// Those of reading `/proc/meminfo`.
+pub fn installed() -> io::Result<Installed> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let bytes = |key| {
+        let kibibytes = super::stats::value(&text, key);
+        let kibibytes = kibibytes.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADMSG))?;
+        Ok::<u64, io::Error>(kibibytes * 1024)
+    };
+    Ok(Installed {
+        memory: bytes("MemTotal:")?,
+        swap: bytes("SwapTotal:")?,
+    })
+}
 
 /// Unmaps the pages of our own program's code, and says how many bytes they spanned.
 ///
@@ -49,6 +76,12 @@ fn give_back(start: usize, end: usize) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_memory_in_this_machine() {
+        let installed = installed().unwrap();
+        assert!(installed.memory > 1 << 24, "{installed:?}");
+    }
 
     #[test]
     fn what_was_given_back_runs_again() {

@@ -28,6 +28,7 @@ pub mod epoll;
 pub mod inotify;
 
 pub mod process;
+pub mod reexec;
 pub mod stats;
 
 pub mod caps;

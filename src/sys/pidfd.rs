@@ -118,6 +118,23 @@ impl Pidfd {
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
     }
 
+    /// A copy of a descriptor that the process has open under this number (pidfd_getfd(2)).
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if it has none, `ESRCH` if it has ended; `EPERM` if we may not look into it as a debugger
+    /// may (ptrace(2)).
+    pub fn descriptor(&self, number: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: numbers only; on success the descriptor is new and ours, and closed on exec.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), number, 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(OwnedFd::from_raw_fd(fd as RawFd))
+        }
+    }
+
     /// How the process ended, or `None` while it runs. The first answer also releases its pid.
     ///
     /// # Errors
@@ -132,6 +149,53 @@ impl Pidfd {
         .map(|ended| ended.map(|(_, status)| status))
     }
 
+    /// How a process that is not our child has ended, or `None` while nobody can tell: it runs, or has
+    /// ended and was not yet waited for by its parent (and may not be looked at by us).
+    ///
+    /// Who has waited for it does not matter: from Linux 6.15 the kernel keeps the answer for as long as
+    /// somebody holds the process (`PIDFD_GET_INFO` in pidfd_open(2)).
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` or `EINVAL` before Linux 6.13, `ENODATA` before 6.15 for one that was waited for.
+    pub fn exit_of_stranger(&self) -> io::Result<Option<ExitStatus>> {
+        // A zombie is told of by /proc, and after that by the kernel: it may go from the one to the other
+        // in between.
+        for _ in 0..2 {
+            if let Some(status) = self.kept_exit()? {
+                return Ok(Some(status));
+            }
+            if let Some(status) = self.pid().ok().and_then(exit_of_zombie) {
+                return Ok(Some(status));
+            }
+        }
+        match self.signal(0) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                Err(io::Error::from_raw_os_error(libc::ENODATA))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn kept_exit(&self) -> io::Result<Option<ExitStatus>> {
+        let mut info = PidfdInfo {
+            mask: PIDFD_INFO_EXIT,
+            ..PidfdInfo::default()
+        };
+        // SAFETY: the request carries the size of the record, which is ours, aligned, and lives longer than
+        // the call; the kernel writes no more than that size.
+        let r = unsafe { libc::ioctl(self.0.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+        match r {
+            0 if info.mask & PIDFD_INFO_EXIT != 0 => Ok(Some(wait_status(info.exit_code))),
+            0 => Ok(None),
+            _ => match io::Error::last_os_error() {
+                // Older kernels know nothing any more of who was waited for.
+                error if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
     /// As [`Self::try_wait`], but waits for the end.
     pub(super) fn wait(&self) -> io::Result<Option<ExitStatus>> {
         waitid(
@@ -141,6 +205,57 @@ impl Pidfd {
         )
         .map(|ended| ended.map(|(_, status)| status))
     }
+}
+
+/// `struct pidfd_info` of linux/pidfd.h, as far as Linux 6.13 and 6.15 have it (`PIDFD_INFO_SIZE_VER0`):
+/// later kernels take the shorter record and fill in no more than that.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroupid: u64,
+    pids_and_credentials: [u32; 11],
+    exit_code: i32,
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// `_IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info)`.
+const PIDFD_GET_INFO: libc::Ioctl = {
+    const READ_AND_WRITE: u32 = 3;
+    const MAGIC: u32 = 0xff;
+    (READ_AND_WRITE << 30 | (size_of::<PidfdInfo>() as u32) << 16 | MAGIC << 8 | 11) as libc::Ioctl
+};
+
+/// As wait(2) packs it.
+fn wait_status(status: i32) -> ExitStatus {
+    if libc::WIFSIGNALED(status) {
+        ExitStatus::Signaled {
+            signal: libc::WTERMSIG(status),
+            dumped: libc::WCOREDUMP(status),
+        }
+    } else {
+        ExitStatus::Exited(libc::WEXITSTATUS(status))
+    }
+}
+
+/// The last field of /proc/PID/stat (proc_pid_stat(5)), which only root and its own user may read; others
+/// see 0 there, and learn nothing.
+fn exit_of_zombie(pid: Pid) -> Option<ExitStatus> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = &text[text.rfind(')')? + 1..];
+    let mut fields = after_name.split_ascii_whitespace();
+    let dead = fields.next() == Some("Z");
+    let status: i32 = fields.next_back()?.parse().ok()?;
+    (dead && (status != 0 || readable(pid))).then(|| wait_status(status))
+}
+
+/// Whether what stands in /proc of that process is the truth for us: its last field reads 0 for those who
+/// may not know.
+fn readable(pid: Pid) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let us = nix::unistd::geteuid();
+    us.is_root() || std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == us.as_raw())
 }
 
 /// Linux 6.9.
@@ -292,6 +407,43 @@ mod tests {
                 Some(libc::ESRCH)
             );
         }
+    }
+
+    /// A child of our child, who waits for it; and the pipe they hold.
+    fn stranger() -> (Pidfd, Child, File) {
+        let (read, write) = pipe().unwrap();
+        let text = "sleep 1000 & echo $!; wait; exec sleep 1000";
+        let child = spawn(&script(text), &[(write.as_fd(), 1)], None).unwrap();
+        let mut read = File::from(read);
+        let mut digits = Vec::new();
+        let mut byte = [0];
+        while read.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+            digits.push(byte[0]);
+        }
+        let pid: i32 = String::from_utf8(digits).unwrap().parse().unwrap();
+        (Pidfd::open(Pid::from_raw(pid)).unwrap(), child, read)
+    }
+
+    #[test]
+    fn a_strangers_end_is_known_where_the_kernel_tells() {
+        let (process, parent, _pipe) = stranger();
+        assert!(matches!(process.exit_of_stranger(), Ok(None)) || !kernel_tells(&process));
+        process.signal(libc::SIGKILL).unwrap();
+        wait_pidfd(&process);
+        // Its parent waits for it in its own time.
+        while process.signal(0).is_ok() && kernel_tells(&process) {
+            std::thread::yield_now();
+        }
+        match process.exit_of_stranger() {
+            Ok(status) => assert_eq!(status, Some(killed_by(libc::SIGKILL))),
+            Err(error) => assert!(!kernel_tells(&process), "{error}"),
+        }
+        parent.pidfd.signal(libc::SIGKILL).unwrap();
+        wait(&parent);
+    }
+
+    fn kernel_tells(process: &Pidfd) -> bool {
+        process.kept_exit().is_ok()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// The environment of a process is read up to here; the kernel lets a program start with at most 6 MiB of
 /// arguments and environment together (execve(2)).
@@ -56,6 +56,16 @@ impl Process {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    /// When it was started, in microseconds after boot, on the clock that counts the time in which the
+    /// machine sleeps (`CLOCK_BOOTTIME`); as exact as [`Process::start_ticks`], a hundredth of a second.
+    #[must_use]
+    pub fn started_usec(&self) -> u64 {
+        let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+        let per_second = per_second.and_then(|ticks| u64::try_from(ticks).ok());
+        let per_second = per_second.filter(|ticks| *ticks > 0).unwrap_or(100);
+        self.start_ticks.saturating_mul(1_000_000) / per_second
     }
 
     /// Whether it is one of the kernel's own, which have no program: kthreadd and its children.

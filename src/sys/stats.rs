@@ -52,6 +52,8 @@ pub struct CgroupStats {
     pub memory_current: Option<u64>,
     /// The most there has been; Linux 5.19.
     pub memory_peak: Option<u64>,
+    /// Processes and threads now; needs the pids controller.
+    pub tasks: Option<u64>,
 }
 
 /// Reads what the process with this pid uses.
@@ -95,7 +97,8 @@ pub fn cgroup(group: &Cgroup) -> CgroupStats {
             .ok()
             .and_then(|text| value(&text, "usage_usec")),
         memory_current: number("memory.current"),
-        memory_peak: number("memory.peak"),
+        memory_peak: group.memory_peak(),
+        tasks: number("pids.current"),
     }
 }
 
@@ -133,7 +136,7 @@ fn io_of(pid: Pid) -> Option<Io> {
 }
 
 /// The first number on the line that begins with the word `key`.
-fn value(text: &str, key: &str) -> Option<u64> {
+pub(super) fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some(key)).then(|| words.next()?.parse().ok())?

@@ -84,6 +84,25 @@ pub(crate) fn http_worker() -> PathBuf {
     worker
 }
 
+/// The story of a watcher, as `circusctl why` tells it.
+pub(crate) fn why(daemon: &Daemon, watcher: &str) -> String {
+    let reply = daemon.call("Explain", json!({"watcher": watcher}));
+    let reply = reply.expect("a watcher has a story");
+    reply["text"].as_str().expect("it is a text").to_owned()
+}
+
+/// What is in a file; nothing if there is none.
+pub(crate) fn text_of(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Waits until a file holds this text; returns all of it.
+pub(crate) fn wait_for_text(path: &Path, wanted: &str) -> String {
+    eventually(&format!("'{wanted}' in {}", path.display()), || {
+        Some(text_of(path)).filter(|text| text.contains(wanted))
+    })
+}
+
 /// Waits until a worker has written a number there.
 pub(crate) fn number_of(path: &Path) -> u64 {
     let line = line_of(path);

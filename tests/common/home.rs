@@ -107,12 +107,22 @@ impl Home {
 
     /// The same with at most `descriptors` open ones, a limit that the daemon cannot raise.
     pub(crate) fn start_with_descriptors(self: &Arc<Self>, descriptors: u32) -> Daemon {
+        self.start_with_limit("-n", descriptors)
+    }
+
+    /// The same with files that do not grow beyond so many blocks of the shell, which have 512 or
+    /// 1024 bytes: as on a disk that is full.
+    pub(crate) fn start_with_file_blocks(self: &Arc<Self>, blocks: u32) -> Daemon {
+        self.start_with_limit("-f", blocks)
+    }
+
+    fn start_with_limit(self: &Arc<Self>, flag: &str, limit: u32) -> Daemon {
         let circusd = self.circusd();
         // Between fork and exec only the shell can do this without unsafe code.
         let mut shell = self.program("/bin/sh");
         shell
-            .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
-            .arg(descriptors.to_string())
+            .args(["-c", "ulimit \"$0\" \"$1\" && shift && exec \"$@\"", flag])
+            .arg(limit.to_string())
             .arg(circusd.get_program())
             .args(circusd.get_args());
         self.start_command(shell, |_| {})
@@ -121,6 +131,18 @@ impl Home {
     /// The same, after `adjust` has given the command its own arguments or environment.
     pub(crate) fn start_with(self: &Arc<Self>, adjust: impl FnOnce(&mut Command)) -> Daemon {
         self.start_command(self.circusd(), adjust)
+    }
+
+    /// The same in the cgroup at `group`, from its first instruction on.
+    pub(crate) fn start_in(self: &Arc<Self>, group: &Path) -> Daemon {
+        let circusd = self.circusd();
+        let mut shell = self.program("/bin/sh");
+        shell
+            .args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(group)
+            .arg(circusd.get_program())
+            .args(circusd.get_args());
+        self.start_command(shell, |_| {})
     }
 
     fn start_command(

@@ -26,6 +26,8 @@ pub(crate) struct Container {
     script: Child,
     /// Its init, as seen from outside.
     init: u32,
+    /// Whether the script was killed, and cannot end well.
+    killed: bool,
 }
 
 impl Container {
@@ -59,7 +61,17 @@ impl Container {
             .strip_prefix("ready ")
             .and_then(|pid| pid.trim().parse().ok());
         let init = init.expect("the container boots; it has said why not");
-        Some(Self { script, init })
+        Some(Self {
+            script,
+            init,
+            killed: false,
+        })
+    }
+
+    /// Ends the script that runs it by SIGKILL, and nothing else.
+    pub(crate) fn kill_script(mut self) {
+        self.script.kill().expect("our own child can be killed");
+        self.killed = true;
     }
 
     /// A command in the container, to be run as root in a clean environment.
@@ -172,7 +184,7 @@ impl Drop for Container {
         drop(self.script.stdin.take());
         let status = self.script.wait().expect("our own child can be waited for");
         assert!(
-            std::thread::panicking() || status.success(),
+            std::thread::panicking() || self.killed || status.success(),
             "the container has ended with {status}"
         );
     }
@@ -306,6 +318,10 @@ fn tools_for(name: &str) -> Option<PathBuf> {
     let tools = target.join("test-tools");
     if let Ok(reason) = fs::read_to_string(tools.join(format!("{name}.missing"))) {
         skip(reason.trim());
+        return None;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        skip("only root can boot a machine");
         return None;
     }
     if !tools.join("machines").exists() {

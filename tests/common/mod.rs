@@ -12,14 +12,17 @@
 
 mod client;
 mod daemon;
+mod delegated;
 pub(crate) mod facts;
 mod home;
 pub(crate) mod hooks;
+pub(crate) mod load;
 mod machine;
 mod skip;
 
 pub(crate) use client::{CallError, Connection, Events};
 pub(crate) use daemon::Daemon;
+pub(crate) use delegated::Delegated;
 pub(crate) use home::Home;
 pub(crate) use machine::{Container, in_vm};
 pub(crate) use skip::skip;

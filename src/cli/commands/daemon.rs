@@ -6,7 +6,7 @@ use super::super::command::{Call, Command, Example, Form, Kind, Work, WrongUsage
 use super::super::print;
 use super::{NO_WAIT, positional, wait};
 
-pub(super) static COMMANDS: [Command; 2] = [
+pub(super) static COMMANDS: [Command; 3] = [
     Command {
         name: "quit",
         about: "Stop all watchers and the daemon",
@@ -21,6 +21,24 @@ pub(super) static COMMANDS: [Command; 2] = [
         work: Work::Ask {
             methods: &["Quit"],
             calls: quit,
+            print: print::nothing,
+        },
+    },
+    Command {
+        name: "reexec",
+        about: "Replace the running circusd by the program on disk",
+        details: "All processes, sockets and the events go on; connections are closed. The new \
+            program is first asked whether it can go on with the present state and \
+            configuration; if it cannot, the old one goes on and says why. To be used after an \
+            upgrade.",
+        examples: &[Example {
+            line: "reexec",
+            says: "go on with a new version",
+        }],
+        args: &[],
+        work: Work::Ask {
+            methods: &["Reexec"],
+            calls: reexec,
             print: print::nothing,
         },
     },
@@ -54,4 +72,8 @@ pub(super) static COMMANDS: [Command; 2] = [
 
 fn quit(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
     Ok(vec![Call::new("Quit").with_some("wait", wait(matches))])
+}
+
+fn reexec(_: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
+    Ok(vec![Call::new("Reexec")])
 }

@@ -184,6 +184,7 @@ fn what_was_not_given_is_not_sent() {
         json!({"watcher": "web", "keep_processes": true}),
     );
     check("quit", "Quit", json!({}));
+    check("reexec", "Reexec", json!({}));
     check("listen", "Subscribe", json!({}));
     check("kill web", "Kill", json!({"watcher": "web"}));
 }

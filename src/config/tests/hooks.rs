@@ -176,7 +176,7 @@ fn a_mistake_is_told_with_its_place_and_what_was_meant() {
     check(
         "\"check $(circus.wid)\"",
         &[
-            "22: @: '$(circus.wid)' has no value here, only in cmd, args, env, stdout and stderr of a watcher",
+            "22: @: '$(circus.wid)' has no value here, only in cmd, args, env and files of output of a watcher",
         ],
     );
 }

@@ -1,6 +1,9 @@
 //! The room as others see it: files in a fresh directory in, a store or its errors out.
 
+mod dependencies;
 mod hooks;
+mod kept;
+mod resources;
 mod rows;
 mod schema;
 mod sockets;

@@ -71,13 +71,14 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         "\"tcp\"",
     ),
     ("a boolean, or an array of names", "true", "\"web\""),
+    ("an array of names of watchers", "[\"redis\"]", "\"redis\""),
     (
         "'null', 'inherit', or a table with 'file'",
         "{ file = \"/x\" }",
         "{ fiel = \"/x\" }",
     ),
     (
-        "'journal', 'null', 'inherit', or a table with 'file'; 'stdout' for stderr",
+        "'journal', 'null', 'inherit', or a table with 'file' or 'command'; 'stdout' for stderr",
         "{ file = \"/x.log\", max_bytes = \"1M\" }",
         "{ file = \"/x.log\", max_byte = 1 }",
     ),
@@ -86,6 +87,12 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         "{ nofile = 1024, core = \"unlimited\" }",
         "{ nofiles = 1 }",
     ),
+    (
+        "a table of resources",
+        "{ memory_max = \"512M\", each = { cpu_max = \"150%\" } }",
+        "{ memory_maxi = 1 }",
+    ),
+    ("one of 'process', 'group'", "\"group\"", "\"grup\""),
     (
         "a table of hooks",
         "{ before_start = { tcp = \"localhost:6379\" }, after_stop = \"/bin/true\" }",
@@ -118,6 +125,8 @@ fn sample(row: &Row) -> (&'static str, &'static str) {
     (good, bad)
 }
 
+const OTHER: &str = "[watcher.redis]\ncmd = \"true\"\n";
+
 const SOCKET: &str = "[socket.web]\npath = \"@web\"\n";
 
 /// A file that sets only this, with a watcher that is otherwise right; the value is in line 2.
@@ -128,7 +137,7 @@ fn file(row: &Row, value: &str) -> String {
         Section::Watcher if row.key == "on_demand" => {
             format!("[watcher.web]\n{assignment}cmd = \"true\"\nuse_sockets = true\n{SOCKET}")
         }
-        Section::Watcher => format!("[watcher.web]\n{assignment}cmd = \"true\"\n"),
+        Section::Watcher => format!("[watcher.web]\n{assignment}cmd = \"true\"\n{OTHER}"),
         Section::Socket => format!("[socket.web]\n{assignment}{}", company(row.key)),
         Section::Circusd | Section::Access => format!("[{}]\n{assignment}", row.section.as_str()),
     }
@@ -264,7 +273,7 @@ fn set_does_what_the_row_says_it_does() {
         let (good, _) = sample(row);
         let text = match row.key {
             "on_demand" => format!("{SOCKET}[watcher.web]\ncmd = \"true\"\nuse_sockets = true\n"),
-            _ => "[watcher.web]\ncmd = \"true\"\n".to_owned(),
+            _ => format!("[watcher.web]\ncmd = \"true\"\n{OTHER}"),
         };
         let before = Machine::with(&text).load();
         let text = format!("v = {good}");

@@ -34,7 +34,7 @@ fn of_two_options_one_wrong_neither_is_applied() {
     let errors = store
         .set(
             "web",
-            &options(json!({"nice": 5, "niece": 1, "umask": 22, "after": "x"})),
+            &options(json!({"nice": 5, "niece": 1, "umask": 22, "after": "x", "oom": 1})),
         )
         .unwrap_err();
     assert_eq!(
@@ -43,7 +43,8 @@ fn of_two_options_one_wrong_neither_is_applied() {
             "Set: watcher.web.niece: unknown key",
             "Set: watcher.web.umask: expected a string of octal digits, such as \"0022\", found \
              an integer",
-            "Set: watcher.web.after: not available in this version",
+            "Set: watcher.web.after: expected an array of names of watchers, found a string",
+            "Set: watcher.web.oom: not available in this version",
         ]
     );
     assert_eq!(errors.first().suggestion.as_deref(), Some("nice"));
@@ -125,7 +126,7 @@ fn add_and_remove_change_nothing_else() {
     let added = store.add("new", &options(json!({"cmd": "x"}))).unwrap();
     let changes: Vec<_> = store.diff(&added).iter().map(|c| c.change).collect();
     assert_eq!(changes, [Change::Unchanged, Change::Add]);
-    let removed = added.remove("new").remove("web");
+    let removed = added.remove("new").unwrap().remove("web").unwrap();
     assert!(removed.config().watchers.is_empty());
     assert_eq!(added.diff(&removed)[0].change, Change::Remove);
     let errors = removed
@@ -170,7 +171,7 @@ fn reading_again_keeps_what_came_over_the_socket() {
         (Origin::Api, &json!(4))
     );
 
-    let back = reread.remove("web").reread().unwrap();
+    let back = reread.remove("web").unwrap().reread().unwrap();
     assert_eq!(get(&back, "numprocesses"), 9);
     machine.write("etc/circusd/circusd.toml", "");
     let gone = reread.reread().unwrap();

@@ -1,7 +1,7 @@
 //! What a watcher is made of: defaults, variables, environment, paths, commands.
 
 use super::{Machine, errors_of};
-use crate::config::{Stream, Watcher};
+use crate::config::{Keeping, Stream, Watcher};
 
 fn web(text: &str) -> Watcher {
     let store = Machine::with(text).load();
@@ -165,8 +165,13 @@ fn relative_paths_are_relative_to_their_file() {
         expanded.stdout,
         Some(Stream::File {
             path: machine.path("etc/circusd/sub/logs/2.log"),
-            max_bytes: 1 << 20,
-            backup_count: 5,
+            keeping: Keeping {
+                max_bytes: 1 << 20,
+                rotate: None,
+                utc: false,
+                backup_count: 5,
+            },
+            format: None,
         })
     );
 }
@@ -185,12 +190,49 @@ fn keys_that_contradict_each_other_are_errors() {
     );
     assert_eq!(
         errors("stdout = { max_bytes = 1 }\n"),
-        ["3:10: watcher.web.stdout.file: 'file' is missing"]
+        ["3:10: watcher.web.stdout.file: neither 'file' nor 'command' is there"]
     );
+    let file = |rest: &str| errors(&format!("stdout = {{ file = \"/x\", {rest} }}\n"));
+    for (rest, column, told) in [
+        (
+            "command = \"y\"",
+            12,
+            "file: means nothing beside 'command'",
+        ),
+        (
+            "backup_count = 3",
+            25,
+            "backup_count: means nothing without 'max_bytes' or 'rotate'",
+        ),
+        (
+            "utc = true",
+            25,
+            "utc: means nothing without 'rotate' or 'time_format'",
+        ),
+    ] {
+        assert_eq!(
+            file(rest),
+            [format!("3:{column}: watcher.web.stdout.{told}")]
+        );
+    }
     assert_eq!(
-        errors("stdout = { file = \"/x\", command = \"y\" }\n"),
-        ["3:35: watcher.web.stdout.command: 'command' is not available in this version"]
+        errors("stdin = { command = \"y\" }\n"),
+        ["3:11: watcher.web.stdin.command: there is one for output only"]
     );
+    let two = |rest: &str| {
+        errors_of(&format!(
+            "{head}stdout = {{ file = \"/x\", max_bytes = 5 }}\n[watcher.b]\ncmd = \"b\"\n\
+             stderr = {{ file = \"/x\", {rest} }}\n"
+        ))
+    };
+    assert_eq!(
+        two("max_bytes = 6"),
+        ["6:10: watcher.b.stderr: watcher.web.stdout has its file turned over in another way"]
+    );
+    let alike = format!(
+        "{head}stdout = {{ file = \"/x\" }}\nstderr = {{ file = \"/x\", prefix = \"e \" }}\n"
+    );
+    Machine::with(&alike).load();
 }
 
 #[test]

@@ -125,7 +125,8 @@ impl HookTable {
     }
 }
 
-fn problem_at(table: &Table, key: &str, reason: &str) -> Problem {
+/// A problem with one key of a table, which has it.
+pub(super) fn problem_at(table: &Table, key: &str, reason: &str) -> Problem {
     let entry = table.iter().find(|entry| entry.key == key);
     let entry = entry.expect("the caller has found it in the table");
     let mut problem = Problem::new(&entry.node, reason).inside(key);

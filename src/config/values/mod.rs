@@ -4,28 +4,37 @@
 //! whether a user or a directory exists.
 
 mod address;
+mod amounts;
 mod command;
 mod hook;
 mod hooks;
 mod log;
+mod names;
+mod output;
 mod paths;
 mod policy;
 mod principal;
 mod process;
 mod quantity;
+mod resources;
 mod sockets;
 mod stream;
 
 pub use address::{HttpServer, HttpUrl, TcpAddress};
+pub use amounts::{CpuMax, Memory};
 pub use command::{Command, EnvMap, Words};
 pub(crate) use command::{is_variable_name, unclosed_quote, variable};
 pub use hook::{Argv, HOOK_TIMEOUT, Hook, HookForm, HookTable};
 pub use hooks::{HOOKS, HookName, HookRow, Hooks};
 pub use log::{Level, LogLevel, LogTarget};
+pub use names::WatcherNames;
+pub use output::{Prefix, Rotate, TimeFormat};
 pub use paths::{Patterns, SocketPath, TemplatePath};
 pub use policy::{Backoff, Flapping, NumProcesses, Ready, ReloadOrder, Restart, Retries};
 pub use principal::{Identity, Who};
 pub use process::{Capability, IoClass, IoPriority, Mode, Resource, Rlimits, Signal};
 pub use quantity::Bytes;
+use quantity::parse_size;
+pub use resources::{Amounts, Oom, Resources};
 pub use sockets::{Host, Interface, SocketType, UseSockets};
 pub use stream::{FileOutput, Input, Output};

@@ -182,7 +182,7 @@ impl Kind for Bytes {
 }
 
 /// `512M`, `512MB` and `512MiB` are the same, 512 × 1024 × 1024, as elsewhere on Linux.
-fn parse_size(text: &str) -> Option<u64> {
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit())

@@ -12,6 +12,8 @@ mod requests;
 mod rest;
 mod spawns;
 mod telling;
+mod ties;
+mod vitals;
 mod wishes;
 mod workers;
 
@@ -91,6 +93,8 @@ struct Step {
     answered: BTreeMap<HookId, Answered>,
     /// All the hooks that answered.
     heard: BTreeSet<HookId>,
+    /// Who was found unfit and is not told of yet.
+    unfit: BTreeSet<WorkerId>,
     /// Whether nothing was said to the supervisor.
     only_time_passed: bool,
     /// Whether several things were said, of which one may have made another meaningless.
@@ -222,16 +226,14 @@ impl Checker {
             Input::Demanded { watcher } => self.demanded(watcher),
             Input::HookFinished { hook, answer } => self.hook_answered(*hook, answer),
             Input::Shutdown(shutdown) => self.shutdown(*shutdown),
-            Input::NotReady { .. }
-            | Input::Extended { .. }
-            | Input::Alive { .. }
-            | Input::WatchdogSet { .. }
-            | Input::Unfit { .. }
-            | Input::Served { .. }
-            | Input::MainPid { .. }
-            | Input::OutOfMemory { .. }
-            | Input::Announce(_)
-            | Input::Deadline => {}
+            Input::Extended { worker, by } => self.extended(*worker, *by),
+            Input::Alive { worker } => self.alive(*worker),
+            Input::WatchdogSet { worker, interval } => self.watchdog_set(*worker, *interval),
+            Input::Unfit { worker, .. } => self.unfit_heard(*worker),
+            Input::Served { worker, requests } => self.served(*worker, *requests),
+            Input::MainPid { worker, pid } => self.main_pid(*worker, *pid),
+            Input::OutOfMemory { worker, .. } => self.out_of_memory(*worker),
+            Input::NotReady { .. } | Input::Announce(_) | Input::Deadline => {}
         }
         Ok(())
     }
@@ -270,7 +272,8 @@ impl Checker {
                 self.settled = true;
                 Ok(())
             }
-            Action::Probe { .. } | Action::EndProbe { .. } => Ok(()),
+            Action::Probe { worker, probe } => self.probes(*worker, *probe),
+            Action::EndProbe { worker } => self.ends_probe(*worker),
             Action::Removed { watcher } => self.removes(watcher),
             Action::Exit { left, .. } => self.exits(*left),
         }
@@ -287,6 +290,7 @@ impl Checker {
         self.close_telling()?;
         self.close_hooks()?;
         self.close_requests()?;
+        self.close_vitals()?;
         self.close_ending()?;
         self.tidy();
         Ok(())

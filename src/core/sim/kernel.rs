@@ -5,7 +5,8 @@
 
 use super::agenda::{Agenda, Dice, Due};
 use super::process::{Process, Temper, draw};
-use crate::core::{Action, ExitStatus, HookId, Input, Name, SpawnFailure, Time, WorkerId};
+use super::sayings::Said;
+use crate::core::{Action, ExitStatus, Fault, HookId, Input, Name, SpawnFailure, Time, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) enum Happening {
     Dies(WorkerId, ExitStatus, Because),
     /// The last descendant ends.
     Clears(WorkerId),
+    /// It says something of itself.
+    Says(WorkerId, Said),
 }
 
 /// Why a process ends.
@@ -51,8 +54,26 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// From now on spawns succeed, processes run for ever and obey, and hooks say yes.
-    pub(super) fn heal(&mut self) {
+    pub(super) fn heal(&mut self, now: Time, out: &mut Agenda) {
         self.healthy = true;
+        // Who has chosen an interval would have to keep to it for ever.
+        for (worker, process) in self.processes.iter_mut().filter(|(_, p)| p.alive()) {
+            process.told = process.told.max(now);
+            let (worker, interval) = (*worker, Duration::ZERO);
+            out.put(
+                process.told,
+                Due::Tell(Input::WatchdogSet { worker, interval }),
+            );
+        }
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        self.healthy
+    }
+
+    pub(super) fn fresh_pid(&mut self) -> i32 {
+        self.next_pid += 1;
+        1000 + self.next_pid
     }
 
     /// How many processes run, whoever they belong to; the abandoned do not count.
@@ -71,13 +92,16 @@ impl Kernel {
             | Input::Extended { worker, .. }
             | Input::Alive { worker }
             | Input::WatchdogSet { worker, .. }
-            | Input::Unfit { worker, .. }
             | Input::Served { worker, .. }
             | Input::MainPid { worker, .. }
             | Input::OutOfMemory { worker, .. }
             | Input::Exited { worker, .. }
             | Input::Emptied { worker }
             | Input::Signalled { worker, .. } => !self.abandoned.contains(worker),
+            Input::Unfit { worker, fault, .. } => {
+                let heard = |p: &Process| *fault == Fault::Watchdog || !p.unheard && !self.healthy;
+                self.processes.get(worker).is_some_and(heard)
+            }
             Input::HookFinished { hook, .. } => !self.silenced.contains(hook),
             Input::Request(_)
             | Input::Demanded { .. }
@@ -120,6 +144,8 @@ impl Kernel {
                 awaited: true,
             } => super::outside::connect(now, watcher, out, dice),
             Action::Freeze { watcher, frozen } => self.freeze(now, watcher, *frozen, out),
+            Action::Probe { worker, probe } => self.probe(now, *worker, *probe, out, dice),
+            Action::EndProbe { worker } => self.end_probe(*worker, dice),
             Action::RunHook { hook, .. } => {
                 super::outside::ask(now, *hook, self.healthy, out, dice)
             }
@@ -131,8 +157,6 @@ impl Kernel {
             Action::Reply { .. }
             | Action::Progress { .. }
             | Action::Await { .. }
-            | Action::Probe { .. }
-            | Action::EndProbe { .. }
             | Action::Emit(_)
             | Action::Settled
             | Action::Removed { .. }
@@ -148,18 +172,17 @@ impl Kernel {
         out: &mut Agenda,
         dice: &mut Dice,
     ) {
-        self.next_pid += 1;
+        let pid = self.fresh_pid();
         let temper = *self
             .tempers
             .entry(watcher.clone())
             .or_insert_with(|| Temper::any(dice));
         let mut process = draw(temper, self.healthy, dice);
         process.watcher = watcher.clone();
-        process.pid = 1000 + self.next_pid;
+        process.pid = pid;
         process.told = now;
         if !process.descendants.is_empty() {
-            self.next_pid += 1;
-            process.descendants = vec![1000 + self.next_pid];
+            process.descendants = vec![self.fresh_pid()];
         }
         // A spawn that takes no time at all and fails at once would be a world in which a watcher
         // without back-off never lets the clock advance.
@@ -181,6 +204,7 @@ impl Kernel {
                 self.die(now, worker, (status, because), out, dice)
             }
             Happening::Clears(worker) => self.clear(now, worker, out),
+            Happening::Says(worker, said) => self.says(now, worker, said, out, dice),
         }
     }
 
@@ -212,6 +236,7 @@ impl Kernel {
             out.put(at, Due::Kernel(Happening::BecomesReady(worker)));
         }
         self.tell(now, worker, Input::Spawned { worker, pid }, out);
+        self.plan_sayings(now, worker, out, dice);
     }
 
     pub(super) fn die(

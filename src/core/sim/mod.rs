@@ -25,6 +25,7 @@ mod kernel;
 mod operator;
 mod outside;
 mod process;
+mod sayings;
 mod signals;
 mod story;
 mod world;

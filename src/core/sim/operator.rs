@@ -36,6 +36,9 @@ pub(super) struct Operator {
     revisions: u64,
     specs: BTreeMap<Name, WatcherSpec>,
     hooks_percent: u32,
+    ties_percent: u32,
+    /// Whether he names watchers in circles, and those that do not exist.
+    careless: bool,
 }
 
 impl Operator {
@@ -45,6 +48,8 @@ impl Operator {
             revisions: 0,
             specs: BTreeMap::new(),
             hooks_percent: dice.pick(&[0, 8, 30]),
+            ties_percent: dice.pick(&[0, 0, 15, 50]),
+            careless: dice.percent(5),
         }
     }
 
@@ -132,8 +137,18 @@ impl Operator {
             } else {
                 old.revision
             };
+            let (after, requires, ready) = match dice.percent(60) {
+                true => (old.after.clone(), old.requires.clone(), old.ready),
+                false => (spec.after, spec.requires, other_timeout(old.ready, dice)),
+            };
             spec = WatcherSpec {
                 revision,
+                after,
+                requires,
+                ready,
+                watchdog: spec.watchdog,
+                health: spec.health,
+                max_requests: spec.max_requests,
                 graceful_timeout: spec.graceful_timeout,
                 numprocesses: spec.numprocesses,
                 ..old.clone()
@@ -170,12 +185,15 @@ impl Operator {
         let singleton = dice.percent(10);
         let least = u32::from(dice.percent(90));
         let most = if singleton { 1 } else { dice.pick(&[2, 3, 6]) };
+        let (after, requires) = (self.named(&name, dice), self.named(&name, dice));
         WatcherSpec {
             name,
             revision: Revision(self.revisions),
             numprocesses: dice.number(least, most),
             singleton,
             priority: dice.pick(&[-1, 0, 0, 0, 1]),
+            after,
+            requires,
             autostart: dice.percent(85),
             on_demand: dice.percent(15),
             warmup_delay: dice.millis(&[0, 0, 0, 10, 700]),
@@ -204,12 +222,23 @@ impl Operator {
             } else {
                 Readiness::Spawn
             },
-            watchdog: None,
-            health: false,
-            max_requests: None,
+            watchdog: (dice.percent(12)).then(|| dice.millis(&[200, 1000, 20_000])),
+            health: dice.percent(20),
+            max_requests: (dice.percent(15)).then(|| dice.pick(&[1, 100])),
             critical: dice.percent(3),
             hooks: self.hooks(dice),
         }
+    }
+
+    /// Watchers that come before this one: of those before it in the alphabet, unless he is careless.
+    fn named(&self, name: &Name, dice: &mut Dice) -> Vec<Name> {
+        let mut named = Vec::new();
+        for other in NAMES.into_iter().chain(["ghost"]) {
+            if (other < name.as_str() || self.careless) && dice.percent(self.ties_percent) {
+                named.push(Name::from(other));
+            }
+        }
+        named
     }
 
     fn hooks(&self, dice: &mut Dice) -> BTreeMap<Hook, HookSpec> {
@@ -227,6 +256,16 @@ impl Operator {
             }
         }
         hooks
+    }
+}
+
+/// The same, with another patience.
+fn other_timeout(ready: Readiness, dice: &mut Dice) -> Readiness {
+    match ready {
+        Readiness::Spawn => ready,
+        Readiness::Told { .. } => Readiness::Told {
+            timeout: dice.millis(&[1, 500, 3000]),
+        },
     }
 }
 

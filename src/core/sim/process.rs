@@ -19,8 +19,11 @@ pub(super) struct Process {
     pub(super) obeys: Option<Duration>,
     pub(super) life: Option<(Duration, ExitStatus)>,
     pub(super) descendants: Vec<i32>,
-    /// What it will do when it thaws.
+    /// What it will do when it thaws, and what it will say.
     pub(super) held: Option<Happening>,
+    pub(super) unsaid: Vec<Happening>,
+    /// What is found out about its health no longer reaches anybody.
+    pub(super) unheard: bool,
     /// Nothing about it is told before this.
     pub(super) told: Time,
 }
@@ -97,6 +100,8 @@ pub(super) fn draw(temper: Temper, healthy: bool, dice: &mut Dice) -> Process {
             Vec::new()
         },
         held: None,
+        unsaid: Vec::new(),
+        unheard: false,
         told: Time::ZERO,
     }
 }

@@ -6,7 +6,7 @@ use crate::core::{ExitStatus, Input, Name, Recipients, SignalId, Time, WorkerId}
 use std::time::Duration;
 
 /// What ends a process that does not ignore it. The others are handled and survived.
-const FATAL: [i32; 5] = [2, 3, 9, 10, 15];
+const FATAL: [i32; 6] = [2, 3, 6, 9, 10, 15];
 
 impl Kernel {
     pub(super) fn signal(
@@ -66,6 +66,9 @@ impl Kernel {
                     out.put(now + wait, Due::Kernel(Happening::Clears(worker)));
                 }
             }
+        }
+        if FATAL.contains(&signal) && !pids.is_empty() {
+            self.asks_for_time(now, worker, out, dice);
         }
         let heard = if pids.is_empty() {
             now
@@ -129,7 +132,7 @@ impl Kernel {
             .values_mut()
             .filter(|p| p.watcher == *watcher)
         {
-            if let Some(held) = process.held.take() {
+            for held in process.unsaid.drain(..).chain(process.held.take()) {
                 out.put(now, Due::Kernel(held));
             }
         }

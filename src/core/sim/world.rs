@@ -213,29 +213,30 @@ impl World {
         Some(self.operator.whim(self.limits, &mut self.dice))
     }
 
-    /// From here on everything goes well. Growing old is switched off: it never comes to rest.
+    /// From here on everything goes well. What never comes to rest is switched off.
     fn calm_down(&mut self) -> Verdict {
         self.phase = Phase::Calm;
         self.late_percent = 0;
         self.story.says(self.now, "all is well from here on");
-        self.kernel.heal();
+        self.kernel.heal(self.now, &mut self.agenda);
         if self.checker.is_ending() {
             return Ok(());
         }
         let specs = self.checker.specs();
         let names = specs.iter().map(|spec| spec.name.clone()).collect();
         self.ask(Command::Thaw(names))?;
-        for spec in specs.into_iter().filter(|spec| spec.max_age.is_some()) {
-            let spec = Box::new(WatcherSpec {
-                // None of its own, lest the limit of processes refuse it.
-                numprocesses: 0,
-                max_age: None,
-                ..spec
-            });
-            self.ask(Command::Set {
-                spec,
-                keys: vec!["max_age".into()],
-            })?;
+        let there: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
+        for spec in specs {
+            let tamed = tame(&spec, &there);
+            if tamed != spec {
+                let spec = Box::new(WatcherSpec {
+                    // None of its own, lest the limit of processes refuse it.
+                    numprocesses: 0,
+                    ..tamed
+                });
+                let keys = vec!["max_age".into()];
+                self.ask(Command::Set { spec, keys })?;
+            }
         }
         Ok(())
     }
@@ -301,5 +302,20 @@ impl World {
             1 => self.feed(vec![Input::Shutdown(Shutdown::AtOnce)]),
             _ => self.ask(Command::Quit),
         }
+    }
+}
+
+/// The spec without what never comes to rest, and without those that it waits for in vain.
+fn tame(spec: &WatcherSpec, there: &[Name]) -> WatcherSpec {
+    let real = |named: &[Name]| {
+        let comes_before = |name: &&Name| **name < spec.name && there.contains(name);
+        named.iter().filter(comes_before).cloned().collect()
+    };
+    WatcherSpec {
+        max_age: None,
+        watchdog: None,
+        after: real(&spec.after),
+        requires: real(&spec.requires),
+        ..spec.clone()
     }
 }

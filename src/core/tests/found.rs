@@ -1,7 +1,7 @@
 //! What the simulator has found: each was a fault, and is a story that must go well.
 
 use super::script::{check, hooked, spec};
-use crate::core::{Hook, Readiness, ReloadMode, Restart, WatcherSpec};
+use crate::core::{Hook, Name, Readiness, ReloadMode, Restart, WatcherSpec};
 use std::time::Duration;
 
 /// A running watcher `a`, as most stories begin.
@@ -342,6 +342,102 @@ fn one_after_the_other_and_fewer_meanwhile_comes_to_an_end() {
           a: reload
           2: ok
           3: ok
+        ",
+    );
+}
+
+#[test]
+fn what_is_to_be_removed_goes_even_if_its_work_is_done_meanwhile() {
+    let once = WatcherSpec {
+        restart: Restart::Never,
+        ..spec("a", 1)
+    };
+    check(
+        &[
+            once,
+            WatcherSpec {
+                priority: 1,
+                ..spec("b", 1)
+            },
+        ],
+        "
+        0 start a
+          spawn w1 a/1
+        0 start b
+          spawn w2 b/1
+        1 spawned w1, spawned w2
+          a: spawn 1
+          a: ready 1
+          b: spawn 1
+          b: ready 1
+          a: start
+          1: ok
+          b: start
+          2: ok
+        2 remove a, stop a b
+          signal w2 15
+        3 done w1
+          a: reap 1 unexpected
+          a: stop
+          a: remove
+          3: ok
+          removed a
+        4 ended w2
+          b: reap 1
+          b: stop
+          4: ok
+        ",
+    );
+}
+
+#[test]
+fn why_it_stops_is_not_forgotten_over_what_fails_meanwhile() {
+    let web = WatcherSpec {
+        requires: vec![Name::from("a")],
+        ..spec("web", 1)
+    };
+    check(
+        &[spec("a", 1), web],
+        "
+        0 start web
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          a: start
+          spawn w2 web/1
+        2 spawned w2
+          web: spawn 1
+          web: ready 1
+          web: start
+          1: ok
+        3 stop a
+          signal w2 15
+        4 ended w1
+          a: reap 1 unexpected
+        4 why a
+          Stopping, Operator: stopped by an operator
+        ",
+    );
+    check(
+        &[hooked("a", 2, &[Hook::AfterStart])],
+        "
+        0 start a
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          spawn w2 a/2
+        2 spawned w2
+          a: spawn 2
+          a: ready 2
+          ask h1 a after_start
+        3 h1 false, ended w2
+          a: reap 2 unexpected
+          signal w1 15
+          1: hook refused
+        3 why a
+          Stopping, HookRefused: hook after_start said no: no
         ",
     );
 }

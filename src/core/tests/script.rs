@@ -7,6 +7,8 @@
 //!   a: spawn 1
 //! ```
 //!
+//! `5 why a` is answered with its state and the reason.
+//!
 //! Left out of what follows: `Forget`, `Progress`, and the events that go with an answer of a hook.
 
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub(super) fn spec(name: &str, numprocesses: u32) -> WatcherSpec {
         numprocesses,
         singleton: false,
         priority: 0,
+        after: Vec::new(),
+        requires: Vec::new(),
         autostart: false,
         on_demand: false,
         warmup_delay: Duration::ZERO,
@@ -73,7 +77,14 @@ pub(super) fn hooked(name: &str, numprocesses: u32, hooks: &[Hook]) -> WatcherSp
 /// Runs a script, with these watchers configured at 0 ms, and compares.
 #[track_caller]
 pub(super) fn check(specs: &[WatcherSpec], script: &str) {
+    check_changed(specs, specs, script);
+}
+
+/// The same, where a successor finds other watchers configured.
+#[track_caller]
+pub(super) fn check_changed(specs: &[WatcherSpec], later: &[WatcherSpec], script: &str) {
     let mut player = Player::new(specs);
+    player.specs = later.to_vec();
     let told = player.play(script);
     let wanted: Vec<&str> = script
         .lines()
@@ -94,6 +105,31 @@ pub(super) fn check(specs: &[WatcherSpec], script: &str) {
     );
 }
 
+const LIMITS: Limits = Limits {
+    warmup_delay: Duration::ZERO,
+    stop_timeout: Duration::from_secs(1),
+    watchers_max: 10,
+    processes_max: 20,
+};
+
+fn apply(specs: &[WatcherSpec]) -> Command {
+    Command::Apply {
+        changed: BTreeMap::new(),
+        specs: specs.to_vec(),
+        limits: LIMITS,
+    }
+}
+
+/// Whose answer nobody looks at.
+fn request_0(command: Command) -> Input {
+    Input::Request(Request {
+        id: RequestId(0),
+        wait: false,
+        progress: false,
+        command,
+    })
+}
+
 struct Player {
     core: Supervisor,
     specs: Vec<WatcherSpec>,
@@ -106,13 +142,7 @@ struct Player {
 
 impl Player {
     fn new(specs: &[WatcherSpec]) -> Player {
-        let limits = Limits {
-            warmup_delay: Duration::ZERO,
-            stop_timeout: Duration::from_secs(1),
-            watchers_max: 10,
-            processes_max: 20,
-        };
-        let core = Supervisor::new(Time::ZERO, limits, 1);
+        let core = Supervisor::new(Time::ZERO, LIMITS, 1);
         let (workers, hooks) = (Vec::new(), Vec::new());
         let mut player = Player {
             core,
@@ -122,25 +152,38 @@ impl Player {
             hooks,
             signal: None,
         };
-        let command = Command::Apply {
-            changed: BTreeMap::new(),
-            specs: specs.to_vec(),
-            limits,
-        };
-        let id = RequestId(0);
-        let request = Request {
-            id,
-            wait: false,
-            progress: false,
-            command,
-        };
-        let actions = player.core.handle(Time::ZERO, Input::Request(request));
+        let command = apply(specs);
+        let actions = player.core.handle(Time::ZERO, request_0(command));
         assert!(
             actions
                 .iter()
                 .all(|action| !matches!(action, Action::Spawn { .. }))
         );
         player
+    }
+
+    /// Another supervisor goes on with what this one has left, as it stands on the disk; what it is
+    /// told first.
+    fn succeed(&mut self, now: Time) -> Input {
+        let saved = self.core.save();
+        let copied = |text: String| serde_json::from_str(&text).unwrap();
+        let watchers = saved
+            .watchers
+            .iter()
+            .map(|watcher| serde_json::to_string(watcher).unwrap());
+        let workers = saved
+            .workers
+            .iter()
+            .map(|worker| serde_json::to_string(worker).unwrap());
+        let saved = Saved {
+            watchers: watchers.map(copied).collect(),
+            workers: workers
+                .map(|text| serde_json::from_str(&text).unwrap())
+                .collect(),
+            ..saved
+        };
+        self.core = Supervisor::resume(now, LIMITS, 2, saved);
+        request_0(apply(&self.specs))
     }
 
     fn play(&mut self, script: &str) -> String {
@@ -150,13 +193,26 @@ impl Player {
             .map(str::trim)
             .filter(|line| !line.is_empty())
         {
+            // A line without a time tells what follows.
             let Some((at, inputs)) = line.split_once(' ') else {
-                panic!("what is '{line}'?")
+                continue;
             };
             let Ok(at) = at.parse::<u64>() else { continue };
+            if let Some(name) = inputs.strip_prefix("why ") {
+                let _ = writeln!(told, "{line}\n  {}", self.why(&Name::from(name)));
+                continue;
+            }
             let now = Time::from_micros(at * 1000);
+            let mut inputs: Vec<&str> = inputs.split(", ").collect();
+            let succeeded = inputs.first() == Some(&"successor");
+            if succeeded {
+                inputs.remove(0);
+            }
             // What stands on one line, with commas, arrives in one batch.
-            let parsed: Vec<Input> = inputs.split(", ").map(|text| self.input(text)).collect();
+            let mut parsed: Vec<Input> = inputs.iter().map(|text| self.input(text)).collect();
+            if succeeded {
+                parsed.push(self.succeed(now));
+            }
             let _ = writeln!(told, "{line}");
             for action in self.core.handle_all(now, parsed) {
                 if let Some(text) = self.action(&action) {
@@ -170,6 +226,14 @@ impl Player {
             );
         }
         told
+    }
+
+    fn why(&self, name: &Name) -> String {
+        let watcher = self.core.watcher(name).expect("a watcher of the script");
+        match watcher.reason() {
+            Some(why) => format!("{:?}, {:?}: {}", watcher.state(), why.cause, why.text),
+            None => format!("{:?}, simply", watcher.state()),
+        }
     }
 
     fn input(&mut self, text: &str) -> Input {
@@ -195,6 +259,35 @@ impl Player {
                 },
             },
             ["ready", w] => Input::Ready { worker: worker(w) },
+            ["not", "ready", w] => Input::NotReady {
+                worker: worker(w),
+                why: "it loads".into(),
+            },
+            ["extended", w, by] => Input::Extended {
+                worker: worker(w),
+                by: Duration::from_millis(by.parse().unwrap()),
+            },
+            ["alive", w] => Input::Alive { worker: worker(w) },
+            ["watchdog", w, interval] => Input::WatchdogSet {
+                worker: worker(w),
+                interval: Duration::from_millis(interval.parse().unwrap()),
+            },
+            ["unfit", w] => Input::Unfit {
+                worker: worker(w),
+                fault: Fault::Health,
+                error: "answered 500".into(),
+            },
+            ["served", w, requests] => Input::Served {
+                worker: worker(w),
+                requests: requests.parse().unwrap(),
+            },
+            ["oom", w] => Input::OutOfMemory {
+                worker: worker(w),
+                peak: None,
+                limit: None,
+            },
+            ["killed", w] => exited(worker(w), ExitStatus::Signaled(9), true),
+            ["done", w] => exited(worker(w), ExitStatus::Exited(0), true),
             ["ended", w] => ended(worker(w), true),
             ["ended", w, "leaving"] => ended(worker(w), false),
             ["reached", w] => Input::Signalled {
@@ -263,20 +356,30 @@ impl Player {
                 spec: Box::new(demanded(name)),
                 start: false,
             },
-            ["renew", name, number] => {
-                let spec = self
-                    .specs
-                    .iter_mut()
-                    .find(|spec| spec.name == Name::from(*name));
-                let spec = spec.expect("a watcher of the script");
+            ["renew", name, number] => self.set(name, |spec| {
                 spec.revision.0 += 1;
                 spec.numprocesses = number.parse().unwrap();
-                Command::Set {
-                    spec: Box::new(spec.clone()),
-                    keys: vec!["cmd".into()],
-                }
+            }),
+            ["patience", name, millis] => {
+                let timeout = Duration::from_millis(millis.parse().unwrap());
+                self.set(name, |spec| spec.ready = Readiness::Told { timeout })
+            }
+            ["requires", name, rest @ ..] => {
+                let requires = names(rest);
+                self.set(name, |spec| spec.requires = requires)
             }
             _ => panic!("what is {words:?}?"),
+        }
+    }
+
+    fn set(&mut self, name: &str, change: impl FnOnce(&mut WatcherSpec)) -> Command {
+        let name = Name::from(name);
+        let spec = self.specs.iter_mut().find(|spec| spec.name == name);
+        let spec = spec.expect("a watcher of the script");
+        change(spec);
+        Command::Set {
+            spec: Box::new(spec.clone()),
+            keys: vec!["cmd".into()],
         }
     }
 
@@ -350,9 +453,13 @@ impl Player {
 }
 
 fn ended(worker: WorkerId, emptied: bool) -> Input {
+    exited(worker, ExitStatus::Exited(1), emptied)
+}
+
+fn exited(worker: WorkerId, status: ExitStatus, emptied: bool) -> Input {
     Input::Exited {
         worker,
-        status: ExitStatus::Exited(1),
+        status,
         emptied,
     }
 }
@@ -375,8 +482,13 @@ fn event_text(event: &Event) -> Option<String> {
     let what = match &event.kind {
         EventKind::Spawn { wid, .. } => format!("spawn {wid}"),
         EventKind::Ready { wid, .. } => format!("ready {wid}"),
-        EventKind::Reap { wid, exit, .. } if exit.expected => format!("reap {wid}"),
-        EventKind::Reap { wid, .. } => format!("reap {wid} unexpected"),
+        EventKind::Reap { wid, exit, .. } => {
+            let unexpected = if exit.expected { "" } else { " unexpected" };
+            let forced = exit
+                .forced
+                .map_or(String::new(), |forced| format!(" {forced:?}"));
+            format!("reap {wid}{unexpected}{forced}")
+        }
         EventKind::Kill { wid, signal, .. } => format!("kill {wid} {signal}"),
         EventKind::SpawnFailed { wid, .. } => format!("spawn_failed {wid}"),
         EventKind::Start { .. } => "start".into(),
@@ -389,6 +501,7 @@ fn event_text(event: &Event) -> Option<String> {
         EventKind::Flapping { wid, .. } => format!("flapping {wid}"),
         EventKind::GaveUp { wid: Some(wid), .. } => format!("gave_up {wid}"),
         EventKind::GaveUp { wid: None, .. } => "gave_up".into(),
+        EventKind::Adopt { wid, .. } => format!("adopt {wid}"),
         EventKind::Oom { wid, .. } => format!("oom {wid}"),
         EventKind::Unfit { wid, fault, .. } => format!("unfit {wid} {fault:?}"),
         EventKind::Freeze => "freeze".into(),

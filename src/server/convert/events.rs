@@ -138,6 +138,7 @@ pub(super) fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serd
         EventKind::GaveUp { wid, attempts } => {
             ("gave_up", json!({"wid": wid, "attempts": attempts}))
         }
+        EventKind::Adopt { pid, wid } => ("adopt", json!({"process_pid": pid, "wid": wid})),
         EventKind::Oom {
             pid,
             wid,

@@ -101,6 +101,7 @@ fn samples() -> Vec<EventKind> {
             wid: None,
             attempts: 5,
         },
+        EventKind::Adopt { pid: 7, wid: 1 },
         EventKind::Oom {
             pid: 7,
             wid: 1,
@@ -148,6 +149,7 @@ fn of(kind: &EventKind) -> Of {
         | EventKind::HookFailure { .. }
         | EventKind::Flapping { .. }
         | EventKind::GaveUp { .. }
+        | EventKind::Adopt { .. }
         | EventKind::Oom { .. }
         | EventKind::Unfit { .. }
         | EventKind::Freeze

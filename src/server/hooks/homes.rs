@@ -13,28 +13,40 @@ use crate::sys::cgroup::Cgroup;
 pub(in crate::server) struct HookHomes {
     root: Option<PathBuf>,
     instance: String,
+    /// The variable by which they are known where there are no groups.
+    mark: &'static str,
 }
 
 impl HookHomes {
-    /// `root`: the directory for groups, if there may be any.
-    pub(in crate::server) fn new(root: Option<PathBuf>, instance: &str) -> HookHomes {
+    /// `root`: the directory for groups, if there may be any; `mark`: a variable of no other homes.
+    pub(in crate::server) fn new(
+        root: Option<PathBuf>,
+        instance: &str,
+        mark: &'static str,
+    ) -> HookHomes {
         HookHomes {
             root,
+            mark,
             instance: instance.to_owned(),
         }
     }
 
-    /// A new group for a hook of `watcher`.
+    /// A new group for a program of `watcher`: a hook of that name, or the logger of that stream.
     ///
     /// # Errors
     ///
     /// It cannot be made.
-    pub(super) fn cgroup(&self, watcher: &str, hook: &str, run: u64) -> io::Result<Option<Cgroup>> {
+    pub(in crate::server) fn cgroup(
+        &self,
+        watcher: &str,
+        what: &str,
+        run: u64,
+    ) -> io::Result<Option<Cgroup>> {
         let Some(root) = &self.root else {
             return Ok(None);
         };
         std::fs::create_dir_all(root)?;
-        let name = format!("{}.{hook}.{run}", directory_name(watcher));
+        let name = format!("{}.{what}.{run}", directory_name(watcher));
         // One of that name is a killed daemon's: it is not ours, and into one that was killed nobody
         // can be born (see `Homes`).
         let names = std::iter::once(name.clone()).chain((1..).map(|n: u64| format!("{name}.{n}")));
@@ -49,12 +61,12 @@ impl HookHomes {
         unreachable!("there are more numbers than groups")
     }
 
-    /// The variable by which a hook and its children are known where there is no group.
-    pub(super) fn mark(&self, run: u64) -> (String, String) {
-        ("CIRCUS_HOOK_RUN".into(), format!("{}:{run}", self.instance))
+    /// The variable by which a program and its children are known where there is no group.
+    pub(in crate::server) fn mark(&self, run: u64) -> (String, String) {
+        (self.mark.into(), format!("{}:{run}", self.instance))
     }
 
-    /// The home of a hook that has just been started.
+    /// The home of a program that has just been started.
     ///
     /// # Errors
     ///

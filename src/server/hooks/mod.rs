@@ -27,7 +27,7 @@ use crate::core::{Hook, HookAnswer, HookId, HookSpec, Name};
 pub(super) use homes::HookHomes;
 pub(super) use registry::Registration;
 use registry::{Registry, RegistryId, Time};
-pub(super) use tree::Ground;
+pub(super) use tree::{Ground, Tree};
 
 /// Core is told of a hook's time-outs, and this longer: each is kept here, where it is known what
 /// was waited for. Core's own is for a task that is lost.
@@ -86,11 +86,8 @@ struct Scene {
 }
 
 impl Hooks {
-    /// To be made inside the runtime: the trees of hooks are cleared away by a task.
-    pub(super) fn new(ground: Ground, left: tree::LeftBehind) -> Hooks {
+    pub(super) fn new(ground: Rc<Ground>) -> Hooks {
         let (sender, news) = mpsc::unbounded_channel();
-        let ground = Rc::new(ground);
-        tokio::task::spawn_local(tree::clear_all(Rc::downgrade(&ground), left));
         Hooks {
             running: HashMap::new(),
             ground,

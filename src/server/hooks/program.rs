@@ -14,6 +14,7 @@ use super::tree::{Ground, Tree};
 use crate::api::types::Object;
 use crate::config::Expanded;
 use crate::core::{HookAnswer, SpawnFailure};
+use crate::server::said::{Said, drain, read};
 use crate::server::{convert, program};
 use crate::sys::pidfd::ExitStatus;
 use crate::sys::spawn::{self, Command};
@@ -21,15 +22,6 @@ use crate::sys::spawn::{self, Command};
 /// How much of standard output is kept, and of that the end: an answer is a line. The rest is read
 /// and thrown away, so that the program does not wait for us.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-
-/// How much of standard error goes to the log in one run.
-const LOG_BYTES_MAX: usize = 64 * 1024;
-
-/// A longer line is told in pieces.
-const LINE_BYTES_MAX: usize = 4096;
-
-/// How much is read at once.
-const READ_BYTES: usize = 8 * 1024;
 
 /// Runs the program. Dropping the future ends it with all that it has started.
 pub(super) async fn ask(argv: &[String], scene: &Scene, ground: &Rc<Ground>) -> HookAnswer {
@@ -118,7 +110,8 @@ fn command(argv: &[String], scene: &Scene, ground: &Ground, run: u64) -> Result<
 impl Running {
     async fn finish(mut self, scene: &Scene) -> HookAnswer {
         let mut answer = Kept::default();
-        let mut log = Log::new(scene);
+        let (watcher, hook) = (&scene.watcher, scene.point.as_str());
+        let mut log = Said::new(format!("{watcher}: hook {hook}"));
         let mut input = Some(self.input);
         let talk = async {
             tokio::join!(
@@ -153,35 +146,6 @@ async fn feed(input: &mut Option<pipe::Sender>, scene: &Scene) {
     line.push(b'\n');
     // It has closed its end, or is gone: its answer counts all the same.
     let _ = input.write_all(&line).await;
-}
-
-/// Reads until all writers are gone. May be dropped at any point: nothing is lost.
-async fn read(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        if from.readable().await.is_err() {
-            return;
-        }
-        match from.try_read(&mut buffer) {
-            Ok(0) => return,
-            Ok(length) => take(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
-/// Takes what is in the pipe and waits for nothing: all that the program itself has written is
-/// there by now. A pipe holds no more than that (pipe(7), unless root has set it higher).
-fn drain(from: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
-    const PIPE_BYTES: usize = 1 << 20;
-    let mut buffer = vec![0; READ_BYTES];
-    for _ in 0..PIPE_BYTES / READ_BYTES {
-        match from.try_read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(length) => take(&buffer[..length]),
-        }
-    }
 }
 
 /// The end of standard output.
@@ -259,62 +223,5 @@ fn understand(status: ExitStatus, answer: Kept) -> HookAnswer {
         ))),
         (1, _) => said_no("it ended with exit code 1"),
         (code, _) => HookAnswer::Failed(because(format!("it ended with exit code {code}"))),
-    }
-}
-
-/// Standard error on its way to the log.
-struct Log<'a> {
-    scene: &'a Scene,
-    line: Vec<u8>,
-    told: usize,
-    dropped: usize,
-}
-
-impl<'a> Log<'a> {
-    fn new(scene: &'a Scene) -> Log<'a> {
-        Log {
-            scene,
-            line: Vec::new(),
-            told: 0,
-            dropped: 0,
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            match byte {
-                b'\n' => self.end_line(),
-                byte => self.line.push(*byte),
-            }
-            if self.line.len() == LINE_BYTES_MAX {
-                self.end_line();
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if self.told + line.len() > LOG_BYTES_MAX {
-            self.dropped += line.len();
-            return;
-        }
-        // An empty line costs something too.
-        self.told += line.len() + 1;
-        let (watcher, hook) = (&self.scene.watcher, self.scene.point.as_str());
-        tracing::info!("{watcher}: hook {hook}: {}", String::from_utf8_lossy(&line));
-    }
-}
-
-impl Drop for Log<'_> {
-    /// Also where the program was cut short: what it has said last says most.
-    fn drop(&mut self) {
-        if !self.line.is_empty() {
-            self.end_line();
-        }
-        if self.dropped > 0 {
-            let (watcher, hook) = (&self.scene.watcher, self.scene.point.as_str());
-            let dropped = self.dropped;
-            tracing::warn!("{watcher}: hook {hook}: {dropped} more bytes on its standard error");
-        }
     }
 }

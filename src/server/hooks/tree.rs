@@ -1,4 +1,4 @@
-//! Everything that one run of a program as a hook has started, to the last process.
+//! Everything that one run of a program, a hook or a logger, has started, to the last process.
 //!
 //! Whoever drops a [`Tree`] ends it. What is killed takes a moment to go, which nobody waits for
 //! but the end of the daemon.
@@ -22,12 +22,12 @@ use crate::sys::cgroup::Cgroup;
 use crate::sys::pidfd::{ExitStatus, Pidfd};
 use crate::sys::spawn::Child;
 
-/// What all hooks stand on.
+/// What all hooks stand on, or all loggers.
 #[derive(Debug)]
 pub(in crate::server) struct Ground {
-    pub(super) homes: HookHomes,
-    pub(super) budget: Budget,
-    pub(super) surroundings: Rc<Surroundings>,
+    pub(in crate::server) homes: HookHomes,
+    pub(in crate::server) budget: Budget,
+    pub(in crate::server) surroundings: Rc<Surroundings>,
     /// All main processes that somebody waits for, ours and those of workers.
     known: Rc<RefCell<HashSet<Pid>>>,
     runs: Cell<u64>,
@@ -38,11 +38,11 @@ pub(in crate::server) struct Ground {
 }
 
 /// What is left behind, to be given to [`clear_all`].
-pub(in crate::server) type LeftBehind = mpsc::UnboundedReceiver<Left>;
+type LeftBehind = mpsc::UnboundedReceiver<Left>;
 
 /// The program and all it has started.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(in crate::server) struct Tree {
     pid: Pid,
     /// Kept to the end, as its process group is told by it. `None` only while it is dropped.
     main: Option<AsyncFd<Pidfd>>,
@@ -53,7 +53,7 @@ pub(super) struct Tree {
 
 /// What has been killed and is not gone yet.
 #[derive(Debug)]
-pub(in crate::server) struct Left {
+struct Left {
     pid: Pid,
     /// `None` if it was waited for.
     main: Option<AsyncFd<Pidfd>>,
@@ -62,15 +62,16 @@ pub(in crate::server) struct Left {
 }
 
 impl Ground {
-    /// `known` is where all who wait for processes look whom to leave alone.
+    /// To be made inside the runtime: trees are cleared away by a task. `known` is where all who
+    /// wait for processes look whom to leave alone.
     pub(in crate::server) fn new(
         homes: HookHomes,
         budget: Budget,
         surroundings: Rc<Surroundings>,
         known: Rc<RefCell<HashSet<Pid>>>,
-    ) -> (Ground, LeftBehind) {
+    ) -> Rc<Ground> {
         let (left, receiver) = mpsc::unbounded_channel();
-        let ground = Ground {
+        let ground = Rc::new(Ground {
             homes,
             budget,
             surroundings,
@@ -79,18 +80,19 @@ impl Ground {
             trees: Cell::new(0),
             cleared: Notify::new(),
             left,
-        };
-        (ground, receiver)
+        });
+        tokio::task::spawn_local(clear_all(Rc::downgrade(&ground), receiver));
+        ground
     }
 
     /// A number for a run, given to no other.
-    pub(super) fn next_run(&self) -> u64 {
+    pub(in crate::server) fn next_run(&self) -> u64 {
         self.runs.set(self.runs.get() + 1);
         self.runs.get()
     }
 
     /// Waits until nothing is left of any tree.
-    pub(super) async fn cleared(&self) {
+    pub(in crate::server) async fn cleared(&self) {
         while self.trees.get() > 0 {
             self.cleared.notified().await;
         }
@@ -116,7 +118,7 @@ impl Tree {
     /// # Errors
     ///
     /// It cannot be watched over; it has been ended then.
-    pub(super) fn new(
+    pub(in crate::server) fn new(
         ground: &Rc<Ground>,
         child: Child,
         cgroup: Option<Cgroup>,
@@ -155,7 +157,7 @@ impl Tree {
     /// # Errors
     ///
     /// Somebody else has waited for it.
-    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub(in crate::server) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let Some(main) = &self.main else {
             return Err(io::ErrorKind::NotFound.into());
         };
@@ -163,6 +165,18 @@ impl Tree {
         self.waited = true;
         self.ground.forget(self.pid);
         status
+    }
+
+    /// The main process.
+    pub(in crate::server) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Leaves it alone for good; says where it lives.
+    pub(in crate::server) fn let_go(mut self) -> Home {
+        self.ground.forget(self.pid);
+        self.main = None;
+        self.home.clone()
     }
 
     /// Says whether nothing is left, and kills what is.
@@ -192,7 +206,7 @@ impl Drop for Tree {
             Ok(true) => return self.ground.one_less(),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!("failed to kill what a hook has started, going on: {error}");
+                tracing::warn!("failed to kill what a program has started, going on: {error}");
             }
         }
         let others = match &self.home {
@@ -218,7 +232,7 @@ impl Drop for Tree {
 }
 
 /// Waits for the end of what is left behind, each in a task of its own, until the daemon ends.
-pub(super) async fn clear_all(ground: Weak<Ground>, mut left: LeftBehind) {
+async fn clear_all(ground: Weak<Ground>, mut left: LeftBehind) {
     while let Some(left) = left.recv().await {
         let Some(ground) = ground.upgrade() else {
             return;
@@ -244,7 +258,7 @@ async fn clear(left: Left, ground: &Ground) {
     }
     if let Home::Cgroup(path) = left.home {
         if let Err(error) = emptied(&path).await {
-            tracing::warn!("failed to wait for the end of what a hook has started: {error}");
+            tracing::warn!("failed to wait for the end of what a program has started: {error}");
         }
         homes::remove(path);
     }

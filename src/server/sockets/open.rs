@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::SockType;
 use nix::sys::stat::Mode;
@@ -156,6 +156,26 @@ impl Open {
         Ok(Open::of(socket, address, kind, Held::Shared(serving)))
     }
 
+    /// Takes the socket that an earlier daemon had opened as `socket` says.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub(super) fn resumed(socket: &config::Socket, fd: OwnedFd) -> Result<Open, OpenError> {
+        let path = match socket.place() {
+            Where::Unix(SocketPath::Path(path)) => Some(path),
+            _ => None,
+        };
+        let serving = Serving::resumed(fd, path).map_err(OpenError::Useless)?;
+        let address = serving.place().map_err(OpenError::Useless)?;
+        let kind = serving.kind().map_err(OpenError::Useless)?;
+        let held = match socket.reuseport {
+            false => Held::Shared(serving),
+            true => Held::Own(wanted(socket, address.clone())?, Some(serving)),
+        };
+        Ok(Open::of(socket, address, kind, held))
+    }
+
     fn of(socket: &config::Socket, address: Place, kind: SockType, held: Held) -> Open {
         Open {
             settings: socket.clone(),
@@ -197,6 +217,18 @@ impl Open {
         match &self.held {
             Held::Shared(serving) => Some(serving),
             Held::Own(_, keeps) => keeps.as_ref(),
+        }
+    }
+
+    /// Our descriptor of it, if we have one.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.serving().map(Serving::as_fd)
+    }
+
+    /// Leaves its file where it is.
+    pub(super) fn leave_file(&self) {
+        if let Some(serving) = self.serving() {
+            serving.leave_file();
         }
     }
 

@@ -1,9 +1,12 @@
 //! Control groups, version 2: where a worker and all it starts are held together.
 //!
 //! A [`Cgroup`] is a directory held open, so that a group removed and made anew under the same name is not
-//! mistaken for the one that was meant. Limits and controllers are not in here; neither is any idea of which
-//! group belongs to whom. Source: cgroups(7) and the kernel's `admin-guide/cgroup-v2.rst`.
+//! mistaken for the one that was meant. Limits and controllers are in `control`, what comes of a want of memory in
+//! `memory`; nothing in here has any idea of which group belongs to whom. Source: cgroups(7) and the kernel's
+//! `admin-guide/cgroup-v2.rst`.
 
+mod control;
+mod memory;
 mod place;
 
 #[cfg(test)]
@@ -24,7 +27,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::Pid;
 
-pub use place::{NotDelegated, delegated, mount, own};
+pub use control::{Controller, CpuMax, Limit, LimitError, Limits};
+pub use memory::{MemoryEvents, Wants};
+pub use place::{NotDelegated, delegated, mount, of, own};
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
@@ -252,17 +257,21 @@ impl Cgroup {
     }
 
     fn write(&self, file: &str, text: &str) -> io::Result<()> {
-        let fd = openat(
-            &self.dir,
-            file,
-            OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
+        self.write_with(file, text, OFlag::empty())
+    }
+
+    fn write_with(&self, file: &str, text: &str, flags: OFlag) -> io::Result<()> {
+        let flags = flags | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let fd = openat(&self.dir, file, flags, Mode::empty())?;
         File::from(fd).write_all(text.as_bytes())
     }
 
     /// The groups directly below.
-    fn below(&self) -> io::Result<Vec<Self>> {
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` or `ENOENT` if the group has been removed. One below that vanishes meanwhile is no error.
+    pub fn below(&self) -> io::Result<Vec<Self>> {
         let mut dir = Dir::openat(&self.dir, ".", DIRECTORY, Mode::empty())?;
         let mut groups = Vec::new();
         for entry in dir.iter() {

@@ -87,6 +87,19 @@ pub fn own() -> Result<PathBuf, NotDelegated> {
     })
 }
 
+/// The directory of the group that a process is in.
+///
+/// # Errors
+///
+/// `ENOENT` or `ESRCH` if there is no such process, or its group is out of our sight.
+pub fn of(pid: nix::unistd::Pid) -> io::Result<PathBuf> {
+    let mount = find_mount()?;
+    let text = fs::read(format!("/proc/{pid}/cgroup"))?;
+    let missing = || io::Error::from_raw_os_error(libc::ENOENT);
+    let group = parse_own(&text).ok_or_else(missing)?;
+    locate(&mount, &group).ok_or_else(missing)
+}
+
 /// The group below which we may make our own.
 ///
 /// That is our own group, or the one above it when ours is named `supervisor`, as `DelegateSubgroup=` makes

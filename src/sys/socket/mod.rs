@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen as listen_on,
-    socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
+    connect, getsockname, getsockopt, listen as listen_on, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchownat, geteuid};
@@ -112,6 +112,24 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// What is at `path` now.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2); `ENOTSOCK` if it is no socket.
+    fn at(path: &Path) -> io::Result<Self> {
+        // What we hold is the very file, whatever is put in its place meanwhile.
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = fs::File::from(nix::fcntl::open(path, flags, Mode::empty())?);
+        if !file.metadata()?.file_type().is_socket() {
+            return Err(Errno::ENOTSOCK.into());
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
     /// Gives the file another path, where it takes the place of what is there, with no moment in between.
     ///
     /// # Errors
@@ -148,6 +166,24 @@ impl SocketFile {
             false => Ok(()),
         }
     }
+}
+
+/// Goes on with a listening socket that was opened before, with the file at `path`, if that is ours.
+///
+/// # Errors
+///
+/// `EINVAL` if it is no Unix socket that listens; those of opening the file.
+pub fn resume_listening(fd: OwnedFd, path: Option<&Path>) -> io::Result<Listening> {
+    let listens = getsockopt(&fd, sockopt::AcceptConn)?;
+    let kind = getsockopt(&fd, sockopt::SockType)?;
+    let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    if !listens || kind != SockType::Stream || name.family() != Some(AddressFamily::Unix) {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Listening {
+        listener: fd.into(),
+        file: path.map(SocketFile::at).transpose()?,
+    })
 }
 
 /// Listens on `address`.
@@ -285,12 +321,7 @@ fn open_up(
     owner: Option<Uid>,
     group: Option<Gid>,
 ) -> io::Result<SocketFile> {
-    // What we hold is the very file, whatever is put in its place meanwhile.
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = fs::File::from(nix::fcntl::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.file_type().is_socket() {
-        return Err(Errno::ENOTSOCK.into());
-    }
+    let SocketFile { file, .. } = SocketFile::at(path)?;
     if owner.is_some() || group.is_some() {
         fchownat(&file, "", owner, group, AtFlags::AT_EMPTY_PATH)?;
     }

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -105,6 +105,8 @@ pub struct Serving {
     fd: OwnedFd,
     /// Its path changes once, when it lands.
     file: Option<RefCell<SocketFile>>,
+    /// The file stays when we go.
+    stays: Cell<bool>,
     /// Where the file is in the end, if it was made beside that.
     lands: Option<PathBuf>,
 }
@@ -220,6 +222,7 @@ impl Wanted {
             Ok(file) => Ok(Serving {
                 fd,
                 file: Some(RefCell::new(file)),
+                stays: Cell::new(false),
                 lands: None,
             }),
             Err(error) => {
@@ -263,6 +266,7 @@ impl Serving {
         Self {
             fd,
             file: None,
+            stays: Cell::new(false),
             lands: None,
         }
     }
@@ -275,6 +279,19 @@ impl Serving {
     pub fn passed(fd: OwnedFd) -> io::Result<Self> {
         getsockopt(&fd, sockopt::SockType)?;
         Ok(Self::of(fd))
+    }
+
+    /// A socket that an earlier process of ours has made, with the file at `path`, if it has one: it is
+    /// removed when this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSOCK` if it is none; those of opening the file.
+    pub fn resumed(fd: OwnedFd, path: Option<PathBuf>) -> io::Result<Self> {
+        let file = path.map(|path| SocketFile::at(&path)).transpose()?;
+        let mut serving = Self::passed(fd)?;
+        serving.file = file.map(RefCell::new);
+        Ok(serving)
     }
 
     /// Lets connections queue up, at most `backlog` of them; for one that listens already, changes
@@ -312,6 +329,11 @@ impl Serving {
     pub fn can_be_reached(&self) -> bool {
         let file = self.file.as_ref();
         file.is_none_or(|file| file.borrow().is_there().unwrap_or(false))
+    }
+
+    /// Leaves the file where it is when this is dropped: somebody else goes on with the socket.
+    pub fn leave_file(&self) {
+        self.stays.set(true);
     }
 
     /// Where it is, with the port that the kernel has chosen.
@@ -355,7 +377,7 @@ impl AsFd for Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if let Some(file) = &self.file {
+        if let (Some(file), false) = (&self.file, self.stays.get()) {
             // It may be gone, or its directory; nobody is served by a complaint.
             let _ = file.borrow().remove();
         }

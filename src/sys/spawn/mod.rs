@@ -35,7 +35,7 @@ pub use staging::reserve;
 /// What to run, and as what.
 ///
 /// Each `Option` left at `None` means: as the daemon has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// The program. Without a slash it is looked for in the `PATH` of `env`; with one that does not begin
     /// it, it is taken relative to `working_dir`.

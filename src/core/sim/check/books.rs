@@ -13,6 +13,20 @@ pub(super) struct Watch {
     /// All that may be the number of processes asked for.
     pub(super) targets: Vec<u32>,
     pub(super) wanted: Wanted,
+    /// Whether it may have been started because another requires it.
+    pub(super) pulled: bool,
+    /// Whether it has begun to start, or runs.
+    pub(super) begun: bool,
+    /// Whether all its processes have been ready since it was last down.
+    pub(super) started: bool,
+    /// Whether those that it names have changed since it was last down.
+    pub(super) retied: bool,
+    /// Whether it may have older processes than its specs tell of.
+    pub(super) outlived: bool,
+    /// Whether it may have been on its way down when everything began to end.
+    pub(super) early: bool,
+    /// Whether its work may have been done when it was last down.
+    pub(super) done: bool,
     /// Whether it is to start when somebody demands it.
     pub(super) on_demand: bool,
     /// Whether the supervisor asked to be told of that.
@@ -65,6 +79,7 @@ pub(super) struct Worker {
     pub(super) passed_after_spawn: bool,
     /// Whether `after_spawn` said no.
     pub(super) refused: bool,
+    pub(super) vitals: super::vitals::Vitals,
     pub(super) passed_before_reap: bool,
     /// The hooks its watcher has had ever since it was asked for.
     pub(super) steady_hooks: BTreeSet<Hook>,
@@ -72,6 +87,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Whether its main process has, or had, this pid.
+    pub(super) fn is_or_was(&self, pid: i32) -> bool {
+        self.pid == Some(pid) || self.vitals.former.contains(&pid)
+    }
+
     /// Whether its place is free.
     pub(super) fn is_gone(&self) -> bool {
         self.failed || self.abandoned || (self.ended && self.emptied)
@@ -106,6 +126,13 @@ impl Watch {
             specs: vec![spec.clone()],
             targets: vec![spec.numprocesses],
             wanted: if up { Wanted::Up } else { Wanted::Down },
+            pulled: false,
+            begun: false,
+            started: false,
+            retied: false,
+            early: false,
+            outlived: false,
+            done: false,
             on_demand: !up && spec.autostart && spec.on_demand,
             awaited: false,
             told: false,
@@ -125,6 +152,30 @@ impl Watch {
         self.wanted != Wanted::Gone
     }
 
+    /// Whether its processes may end and not be replaced.
+    pub(super) fn may_finish(&self) -> bool {
+        let all = |spec: &WatcherSpec| spec.restart == crate::core::Restart::Always;
+        !self.specs.iter().all(all)
+    }
+
+    /// Whether it may run.
+    pub(super) fn may_run(&self) -> bool {
+        self.wanted == Wanted::Up || self.pulled && self.wanted == Wanted::Down
+    }
+
+    /// Those that it certainly requires, and with `after`, those that come before it too.
+    pub(super) fn names(&self, after: bool) -> Vec<&Name> {
+        let named = |spec: &'_ WatcherSpec, name: &Name| {
+            spec.requires.contains(name) || after && spec.after.contains(name)
+        };
+        let newest = self.specs.last();
+        let all = newest
+            .into_iter()
+            .flat_map(|spec| spec.requires.iter().chain(&spec.after));
+        all.filter(|name| self.specs.iter().all(|spec| named(spec, name)))
+            .collect()
+    }
+
     /// Whether any spec that may be in force has this hook.
     pub(super) fn may_have(&self, hook: Hook) -> bool {
         self.specs.iter().any(|spec| spec.hooks.contains_key(&hook))
@@ -132,7 +183,8 @@ impl Watch {
 
     /// Whether places may change hands: a replacement takes another place than what it replaces.
     pub(super) fn may_shift(&self) -> bool {
-        let ages = self.specs.iter().any(|spec| spec.max_age.is_some());
+        let replaced = |spec: &WatcherSpec| spec.max_age.is_some() || spec.max_requests.is_some();
+        let ages = self.specs.iter().any(replaced);
         self.waved || self.reloads > 0 || ages
     }
 
@@ -162,8 +214,9 @@ impl Watch {
         if !any(|s| !s.singleton) {
             return target.min(1);
         }
-        let replaces = (self.reloads > 0 || older) && any(|s| s.reload == ReloadMode::NewFirst);
-        if replaces || any(|s| s.max_age.is_some()) {
+        let replaces = (self.reloads > 0 || older || self.outlived)
+            && any(|s| s.reload == ReloadMode::NewFirst);
+        if replaces || any(|s| s.max_age.is_some() || s.max_requests.is_some()) {
             2 * target
         } else {
             target
@@ -174,6 +227,11 @@ impl Watch {
     pub(super) fn is_down(&mut self) {
         self.start_passed = false;
         self.stirred = false;
+        self.begun = false;
+        self.started = false;
+        self.retied = false;
+        self.outlived = false;
+        self.done = self.may_finish();
         self.given_up.clear();
         self.spawn_passes.clear();
         self.signal_passes.clear();
@@ -189,6 +247,8 @@ impl Watch {
         self.steady_hooks
             .retain(|hook| spec.hooks.contains_key(hook));
         self.on_demand &= spec.autostart && spec.on_demand;
+        let named = |spec: &WatcherSpec| (spec.after.clone(), spec.requires.clone());
+        self.retied |= self.specs.iter().any(|old| named(old) != named(spec));
         self.specs.push(spec.clone());
         self.given_up.clear();
         self.waved = true;
@@ -201,6 +261,8 @@ impl Watch {
             spec.graceful_timeout + 2 * hooks
         };
         let spec = self.specs.iter().map(longest).max().unwrap_or_default();
-        spec + 4 * SLOWEST + crate::core::sim::operator::GRACE_MAX
+        // One that wants more time may say so until its time is over.
+        let extended = 2 * crate::core::sim::sayings::EXTENSION_MAX;
+        spec + 4 * SLOWEST + crate::core::sim::operator::GRACE_MAX + extended
     }
 }

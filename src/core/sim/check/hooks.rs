@@ -47,12 +47,11 @@ impl Checker {
             Hook::BeforeStart | Hook::BeforeSpawn | Hook::AfterStart
         ) {
             watch.stirred = true;
+            self.begins(name)?;
         }
         let (worker, signal) = about;
-        if let (Hook::BeforeSignal, Some(worker)) =
-            (point, worker.and_then(|id| self.workers.get_mut(&id)))
-        {
-            worker.touched = true;
+        if let (Hook::BeforeSignal, Some(id), Some(signal)) = (point, worker, signal) {
+            self.farewell(id, signal);
         }
         self.fits(name, point, worker, signal)?;
         let hook = Running {
@@ -118,6 +117,9 @@ impl Checker {
             ensure!(false, "only running hooks are cancelled", "{id:?}");
             return Ok(());
         };
+        if hook.point == Hook::BeforeStart {
+            self.has_not_begun(&hook.watcher);
+        }
         let bounds = self
             .watchers
             .get(&hook.watcher)
@@ -170,7 +172,10 @@ impl Checker {
         let passes = result.unwrap_or(watch.may_ignore(hook.point));
         let worker = hook.worker.and_then(|id| self.workers.get_mut(&id));
         match (hook.point, worker) {
-            (Hook::BeforeStart, _) => watch.start_passed |= passes,
+            (Hook::BeforeStart, _) => {
+                watch.start_passed |= passes;
+                watch.begun = passes;
+            }
             (Hook::BeforeSpawn, _) if passes => watch.spawn_passes.push(hook.worker),
             (Hook::BeforeSpawn, _) => self.step.refused_spawns += 1,
             (Hook::AfterSpawn, Some(worker)) => {

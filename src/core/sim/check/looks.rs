@@ -8,6 +8,8 @@ impl Checker {
     pub(in crate::core::sim) fn looks(&self, supervisor: &Supervisor) -> Verdict {
         for watcher in supervisor.watchers() {
             self.look_at(watcher)?;
+            self.waits_rightly(watcher, supervisor)?;
+            self.was_started(watcher)?;
         }
         Ok(())
     }
@@ -16,17 +18,8 @@ impl Checker {
         let (name, state) = (&watcher.spec().name, watcher.state());
         let there = self.workers.values().filter(|w| w.watcher == *name);
         let runs = there.filter(|w| w.born.is_some() && !w.ended).count();
-        let quiet = match state {
-            WatcherState::Stopped | WatcherState::Waiting | WatcherState::Failed => {
-                watcher.reason().is_some()
-            }
-            WatcherState::Starting
-            | WatcherState::Active
-            | WatcherState::Reloading
-            | WatcherState::Stopping => true,
-        };
         ensure!(
-            quiet,
+            state == WatcherState::Active || watcher.reason().is_some(),
             "what does not simply run says why",
             "{name} is {state:?}"
         );

@@ -54,12 +54,12 @@ impl Checker {
             _ => None,
         });
         self.refused_rightly(&request.command, refusal)?;
-        for asked in self.requests.values_mut() {
-            if let Command::Stop(stopped) = &asked.request.command {
-                asked.contradicted |= refusal.is_none() && contradicts(&request.command, stopped);
-            }
-        }
         if refusal.is_none_or(|refusal| !self.is_refusal(&request.command, refusal)) {
+            for asked in self.requests.values_mut() {
+                if let Command::Stop(stopped) = &asked.request.command {
+                    asked.contradicted |= contradicts(&request.command, stopped);
+                }
+            }
             self.accept(&request.command);
         }
         let stops = matches!(request.command, Command::Stop(_)) && request.wait;

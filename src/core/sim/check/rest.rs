@@ -37,13 +37,13 @@ impl Checker {
         for (name, watch) in &self.watchers {
             ensure!(watch.is_there(), "what is removed goes", "{name}");
             ensure!(
-                watch.awaited == watch.on_demand,
+                watch.pulled || watch.awaited == watch.on_demand,
                 "who starts on demand is awaited",
                 "{name}: {watch:?}"
             );
             let many = self.count(name);
             let most = watch.targets.iter().copied().max().unwrap_or(0) as usize;
-            let most = if watch.wanted == Wanted::Up { most } else { 0 };
+            let most = if watch.may_run() { most } else { 0 };
             ensure!(
                 many <= most,
                 "at rest no more than asked",
@@ -58,6 +58,7 @@ impl Checker {
     /// Everything was asked to run, nothing is in its way, and nothing is due any more.
     pub(in crate::core::sim) fn all_up(&self) -> Verdict {
         self.at_rest()?;
+        self.all_fresh()?;
         for (name, watch) in &self.watchers {
             let (many, wanted) = (self.count(name), wanted(watch));
             ensure!(

@@ -1,6 +1,6 @@
 //! Spawns: never more than asked, only where wanted, each in its place and with its hooks.
 
-use super::books::{Wanted, Worker};
+use super::books::Worker;
 use super::{Checker, Verdict, ensure};
 use crate::core::{Hook, Name, Revision, WorkerId};
 
@@ -28,7 +28,7 @@ impl Checker {
                 .filter(|w| w.watcher == *name && !w.is_gone())
         };
         ensure!(
-            watch.wanted == Wanted::Up,
+            watch.may_run(),
             "no spawn unless wanted up",
             "{id:?} of {name}, which is wanted {:?}",
             watch.wanted
@@ -79,6 +79,7 @@ impl Checker {
             "{id:?} of {name}"
         );
         self.stirs(name);
+        self.begins(name)?;
         self.pass_before_spawn(id, name)?;
         let watch = &self.watchers[name];
         if !watch.may_shift() {
@@ -168,6 +169,7 @@ fn worker(
         reap_told: false,
         passed_after_spawn: false,
         refused: false,
+        vitals: super::vitals::Vitals::default(),
         passed_before_reap: false,
         steady_hooks,
         reached: std::collections::BTreeSet::new(),

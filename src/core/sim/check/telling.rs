@@ -1,7 +1,7 @@
 //! Events: numbered without gaps, each fact told once, in its order, at its time.
 
 use super::{Checker, Verdict, ensure};
-use crate::core::{Event, EventKind, Hook, Name, Readiness, Shutdown, WorkerId};
+use crate::core::{By, Event, EventKind, Exit, Hook, Name, Readiness, Shutdown, WorkerId};
 
 impl Checker {
     pub(super) fn tells(&mut self, event: &Event) -> Verdict {
@@ -46,11 +46,26 @@ impl Checker {
             EventKind::Spawn { pid, wid, .. } => return self.tells_spawn(name, *pid, *wid),
             EventKind::Ready { pid, wid, .. } => return self.tells_ready(name, *pid, *wid),
             EventKind::Reap { pid, wid, exit } => {
-                return self.tells_reap(name, *pid, *wid, exit.expected);
+                return self.tells_reap(name, *pid, *wid, exit);
             }
             EventKind::Kill {
-                pid, wid, signal, ..
-            } => return self.tells_kill(*pid, *wid, *signal),
+                pid,
+                wid,
+                signal,
+                by,
+            } => {
+                let late = self.find(name, *pid, *wid);
+                if let Some(late) = late.filter(|_| *by == By::StartTimeout) {
+                    self.tells_too_late(late)?;
+                }
+                return self.tells_kill(*pid, *wid, *signal);
+            }
+            EventKind::Unfit {
+                pid, wid, fault, ..
+            } => {
+                let id = self.find(name, *pid, *wid);
+                return self.tells_unfit(id, *fault);
+            }
             EventKind::SpawnFailed { wid, .. } => return self.tells_spawn_failed(name, *wid),
             EventKind::Start { pids, .. } => return self.tells_start(name, pids),
             EventKind::Stop { .. } => return self.tells_stop(name),
@@ -78,8 +93,8 @@ impl Checker {
                 );
             }
             EventKind::Updated { .. }
+            | EventKind::Adopt { .. }
             | EventKind::Oom { .. }
-            | EventKind::Unfit { .. }
             | EventKind::Freeze
             | EventKind::Thaw => {}
             EventKind::DaemonReady | EventKind::DaemonStopping | EventKind::Announced(_) => {
@@ -122,7 +137,7 @@ impl Checker {
         let mut all = self
             .workers
             .iter()
-            .filter(|(_, w)| w.watcher == *name && w.pid == Some(pid) && w.wid == wid);
+            .filter(|(_, w)| w.watcher == *name && w.is_or_was(pid) && w.wid == wid);
         all.next().map(|(id, _)| *id)
     }
 
@@ -174,11 +189,14 @@ impl Checker {
         ensure!(asked, "after_spawn comes before ready", "{worker:?}");
         worker.ready_told = true;
         self.pace.was(name);
+        if let Some(id) = self.find(name, pid, wid) {
+            self.is_ready_now(id);
+        }
         Ok(())
     }
 
-    fn tells_reap(&mut self, name: &Name, pid: i32, wid: u32, expected: bool) -> Verdict {
-        let ending = self.ending.is_some();
+    fn tells_reap(&mut self, name: &Name, pid: i32, wid: u32, exit: &Exit) -> Verdict {
+        let (expected, ending) = (exit.expected, self.ending.is_some());
         let worker = self
             .find(name, pid, wid)
             .and_then(|id| self.workers.get_mut(&id));
@@ -211,7 +229,10 @@ impl Checker {
             self.pace.fresh(name, wid);
         }
         worker.reap_told = true;
-        Ok(())
+        match self.find(name, pid, wid) {
+            Some(id) => self.tells_end(id, exit),
+            None => Ok(()),
+        }
     }
 
     fn tells_kill(&mut self, pid: i32, wid: u32, signal: i32) -> Verdict {
@@ -250,11 +271,15 @@ impl Checker {
 
     fn tells_start(&mut self, name: &Name, pids: &[i32]) -> Verdict {
         self.stirs(name);
+        self.begins(name)?;
+        if let Some(watch) = self.watchers.get_mut(name) {
+            watch.started = true;
+        }
         for pid in pids {
             let mut mine = self
                 .workers
                 .values()
-                .filter(|w| w.watcher == *name && w.pid == Some(*pid));
+                .filter(|w| w.watcher == *name && w.is_or_was(*pid));
             ensure!(
                 mine.any(|w| w.spawn_told),
                 "start tells of its own",
@@ -280,6 +305,7 @@ impl Checker {
             .expect("the caller has looked it up");
         ensure!(watch.stirred, "no stop event of what was stopped", "{name}");
         watch.is_down();
+        self.outlasts(name)?;
         self.pace.touched(name);
         Ok(())
     }

@@ -21,6 +21,7 @@ impl Checker {
             Command::Set { spec, .. } => {
                 self.touch(&spec.name);
                 self.retain_hooks(spec);
+                self.may_give_time(&spec.name);
                 if let Some(watch) = self.watchers.get_mut(&spec.name) {
                     watch.takes(spec);
                     watch.targets = vec![spec.numprocesses];
@@ -30,11 +31,17 @@ impl Checker {
                 self.limits = *limits;
                 self.apply(specs);
             }
-            Command::Kill { watcher, .. } => self.touch(watcher),
+            Command::Kill { watcher, .. } => {
+                self.touch(watcher);
+                self.hurries(watcher);
+            }
             Command::Thaw(names) | Command::Freeze(names) => {
                 names.iter().for_each(|name| self.touch(name))
             }
-            Command::Signal { watcher, .. } => self.touch(watcher),
+            Command::Signal { watcher, .. } => {
+                self.touch(watcher);
+                self.hurries(watcher);
+            }
             Command::Quit => self.shutdown(Shutdown::Graceful),
         }
     }
@@ -44,6 +51,7 @@ impl Checker {
             self.touch(name);
             if let Some(watch) = self.watchers.get_mut(name).filter(|w| w.is_there()) {
                 watch.wanted = wanted;
+                watch.pulled = false;
                 watch.on_demand = false;
                 watch.waved |= names.len() > 1;
                 watch.reloads += u32::from(reload);
@@ -51,15 +59,24 @@ impl Checker {
                 watch.given_up.clear();
             }
         }
+        if wanted == Wanted::Up {
+            self.pulls(names);
+        }
     }
 
     /// Somebody wants to be served. It is started if that is what is waited for, and left alone
     /// otherwise.
     pub(super) fn demanded(&mut self, name: &Name) {
-        let on_demand = self.watchers.get(name).is_some_and(|w| w.on_demand);
-        if on_demand && self.ending.is_none() {
-            self.want(std::slice::from_ref(name), Wanted::Up, false);
+        let watch = self.watchers.get_mut(name).filter(|w| w.on_demand);
+        let Some(watch) = watch.filter(|_| self.ending.is_none()) else {
+            return;
+        };
+        // One that another has started already, or that is not down yet, is not waited for.
+        watch.pulled |= !watch.awaited;
+        if watch.pulled {
+            return self.may_pull(std::slice::from_ref(name));
         }
+        self.want(std::slice::from_ref(name), Wanted::Up, false);
     }
 
     /// The supervisor wants to be told when somebody wants to be served, or no longer.
@@ -114,6 +131,7 @@ impl Checker {
                 watch.takes(spec);
                 watch.targets.push(spec.numprocesses);
                 watch.wanted = if up { Wanted::Up } else { Wanted::Down };
+                watch.pulled = false;
                 watch.on_demand = !up && spec.autostart && spec.on_demand;
                 watch.stirred |= up;
             }
@@ -121,6 +139,9 @@ impl Checker {
                 self.watchers
                     .insert(spec.name.clone(), Watch::new(spec, up));
             }
+        }
+        if up {
+            self.pulls(std::slice::from_ref(&spec.name));
         }
     }
 
@@ -131,9 +152,11 @@ impl Checker {
                 self.want(&[name], Wanted::Gone, false);
             }
         }
+        let mut new = Vec::new();
         for spec in specs {
             self.touch(&spec.name);
             self.retain_hooks(spec);
+            self.may_give_time(&spec.name);
             match self.watchers.get_mut(&spec.name).filter(|w| w.is_there()) {
                 Some(watch) => {
                     if !watch.targets.contains(&spec.numprocesses) {
@@ -141,9 +164,14 @@ impl Checker {
                     }
                     watch.takes(spec);
                 }
-                None => self.add(spec, spec.autostart && !spec.on_demand),
+                None => {
+                    let up = spec.autostart && !spec.on_demand;
+                    self.add(spec, up);
+                    new.extend(up.then(|| spec.name.clone()));
+                }
             }
         }
+        self.pulls(&new);
     }
 
     /// The longest that stopping these watchers, or all, may take.
@@ -152,6 +180,13 @@ impl Checker {
     }
 
     pub(super) fn shutdown(&mut self, how: Shutdown) {
+        if self.ending.is_none() {
+            for (name, watch) in &mut self.watchers {
+                let mut mine = self.workers.values().filter(|w| w.watcher == *name);
+                let asks = self.hooks.values().any(|hook| hook.watcher == *name);
+                watch.early = !watch.may_run() || asks || mine.any(|w| w.touched);
+            }
+        }
         let limit = match how {
             Shutdown::Graceful => self.limits.stop_timeout,
             Shutdown::AtOnce => Duration::ZERO,
@@ -180,6 +215,8 @@ impl Checker {
                 .any(|w| w.watcher == *name && !w.is_gone());
             let asks = self.hooks.values().any(|hook| hook.watcher == *name);
             if watch.specs.len() > 1 && !pending && !works && !asks {
+                let newest = watch.specs.last().map(|spec| spec.revision);
+                watch.outlived |= watch.specs.iter().any(|s| Some(s.revision) != newest);
                 watch.specs.drain(..watch.specs.len() - 1);
             }
         }

@@ -61,6 +61,7 @@ impl Checker {
 
     pub(super) fn kills_tree(&mut self, id: WorkerId, signal_id: SignalId) -> Verdict {
         self.step.leftovers.remove(&id);
+        self.no_longer_spared(id)?;
         self.sends(id, signal_id, 9)
     }
 
@@ -70,7 +71,7 @@ impl Checker {
             "signal ids are new",
             "{signal_id:?}"
         );
-        let Some(worker) = self.workers.get_mut(&id) else {
+        let Some(worker) = self.workers.get(&id) else {
             ensure!(
                 false,
                 "only known workers are signalled",
@@ -83,8 +84,8 @@ impl Checker {
             "the dead are not signalled",
             "{signal} to {id:?}: {worker:?}"
         );
-        worker.touched = true;
         self.signals.insert(signal_id, Sent { worker: id, signal });
+        self.farewell(id, signal);
         Ok(())
     }
 
@@ -115,6 +116,9 @@ impl Checker {
             "{id:?}: {worker:?}"
         );
         worker.abandoned = true;
+        // What was heard of it in the same moment is told of no more.
+        let (wid, pid) = (worker.wid, worker.pid.unwrap_or_default());
+        (self.step.kills_due).retain(|due| (due.0, due.1) != (pid, wid));
         Ok(())
     }
 
@@ -148,6 +152,7 @@ impl Checker {
             return Ok(());
         };
         watch.frozen = frozen;
+        self.gives_time(name, frozen);
         Ok(())
     }
 

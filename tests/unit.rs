@@ -1,0 +1,232 @@
+//! circusd as a service that is killed, restarted, stopped: in a container with a real systemd.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::facts::pids;
+use common::{Container, Events, eventually};
+use serde_json::{Value, json};
+
+const SOCKET: &str = "/run/circusd/circusd.sock";
+
+/// As the packaged unit has it, but for the sandbox and with shorter times.
+const SERVICE: &str = "
+Type=notify-reload
+ExecStart=/usr/local/bin/circusd --config /etc/circusd/circusd.toml
+ExecStopPost=/usr/local/bin/circusd --config /etc/circusd/circusd.toml --stop-post
+Restart=on-failure
+RestartSec=1ms
+StartLimitInterval=0
+KillMode=process
+Delegate=yes
+DelegateSubgroup=supervisor
+FileDescriptorStoreMax=1024
+FileDescriptorStorePreserve=yes
+RuntimeDirectory=circusd
+RuntimeDirectoryPreserve=yes
+TimeoutStopSec=5s
+TimeoutAbortSec=1s
+";
+
+const UNIT: &str = "circusd.service";
+
+const POOL: &str = r#"
+    [watcher.web]
+    cmd = ["sleep", "12345"]
+    numprocesses = 3
+"#;
+
+/// A container where circusd runs with this configuration, or `None` where there is none.
+fn started(config: &str, service: &str) -> Option<Container> {
+    let container = Container::boot()?;
+    container.write("/etc/circusd/circusd.toml", config);
+    container.start_service(UNIT, &format!("{SERVICE}{service}"));
+    Some(container)
+}
+
+fn status(container: &Container, watcher: &str) -> Option<Value> {
+    let mut connection = container.connect(SOCKET);
+    let status = connection
+        .call("Status", json!({"watchers": watcher}))
+        .ok()?;
+    Some(status["watchers"][0].clone())
+}
+
+/// Waits until the daemon with another pid than `before` answers, and returns that.
+fn next_daemon(container: &Container, before: &str) -> String {
+    eventually("the next circusd answers", || {
+        let pid = container.property(UNIT, "MainPID");
+        let active = container.property(UNIT, "ActiveState") == "active";
+        (pid != before && pid != "0" && active).then_some(pid)
+    })
+}
+
+fn kill_daemon(container: &Container, signal: &str) {
+    let signal = format!("--signal={signal}");
+    container.succeed(&["systemctl", "kill", &signal, "--kill-whom=main", UNIT]);
+}
+
+/// The cgroups of the service, but for the one systemd has made in it.
+fn groups(container: &Container) -> BTreeSet<String> {
+    let root = container.path("/sys/fs/cgroup/system.slice/circusd.service");
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let groups = entries.filter(|entry| entry.path().is_dir());
+    let names = groups.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| name != "supervisor" && name != ".control")
+        .collect()
+}
+
+fn since(container: &Container, cursor: &Value) -> Events {
+    Events::subscribe(container.connect(SOCKET), json!({"since": cursor}))
+}
+
+fn cursor(container: &Container) -> Value {
+    let events = Events::subscribe(container.connect(SOCKET), json!({}));
+    events.opening["cursor"].clone()
+}
+
+#[test]
+fn no_worker_notices_that_circusd_is_killed_twenty_times() {
+    let Some(container) = started(POOL, "") else {
+        return;
+    };
+    let before = pids(&status(&container, "web").expect("it answers"));
+    assert_eq!(before.len(), 3);
+    let begin = cursor(&container);
+    let mut daemon = container.property(UNIT, "MainPID");
+    for _ in 0..20 {
+        kill_daemon(&container, "KILL");
+        daemon = next_daemon(&container, &daemon);
+    }
+    let after = pids(&status(&container, "web").expect("it answers"));
+    assert_eq!(before, after);
+    let mut events = since(&container, &begin);
+    for _ in 0..20 * 3 {
+        let event = events.wait("watcher.web.*");
+        assert_eq!(event["action"], "adopt", "{event}");
+    }
+    container.succeed(&["systemctl", "stop", UNIT]);
+    assert_eq!(groups(&container), BTreeSet::new());
+}
+
+#[test]
+fn who_ends_while_circusd_is_away_is_told_of_with_the_cause() {
+    let config = r#"
+        [watcher.web]
+        cmd = ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"]"#;
+    // Systemd makes up for a pause of this length.
+    let Some(container) = started(config, "RestartSec=1s\n") else {
+        return;
+    };
+    let web = status(&container, "web").expect("it answers");
+    let worker = pids(&web).first().copied().expect("it runs").to_string();
+    let begin = cursor(&container);
+    let daemon = container.property(UNIT, "MainPID");
+    kill_daemon(&container, "KILL");
+    container.succeed(&["sh", "-c", &format!("kill -TERM {worker}")]);
+    eventually("it has gone", || {
+        let gone = container.run(&["sh", "-c", &format!("kill -0 {worker}")]);
+        (!gone.status.success()).then_some(())
+    });
+    next_daemon(&container, &daemon);
+    let reap = since(&container, &begin).wait("watcher.web.reap");
+    // The kernel keeps how a process ended from Linux 6.15 on.
+    let exit = &reap["data"]["exit"];
+    if exit["cause"] != "unknown" {
+        assert_eq!(
+            (&exit["cause"], &exit["status"]),
+            (&json!("exited"), &json!(7)),
+            "{reap}"
+        );
+    }
+    eventually("it is replaced", || {
+        let web = status(&container, "web")?;
+        (web["state"] == "active" && !pids(&web).contains(&worker.parse().ok()?)).then_some(())
+    });
+}
+
+#[test]
+fn a_restart_hands_over_and_a_stop_stops() {
+    let Some(container) = started(POOL, "") else {
+        return;
+    };
+    let before = pids(&status(&container, "web").expect("it answers"));
+    for _ in 0..3 {
+        let daemon = container.property(UNIT, "MainPID");
+        container.succeed(&["systemctl", "restart", UNIT]);
+        next_daemon(&container, &daemon);
+        let after = pids(&status(&container, "web").expect("it answers"));
+        assert_eq!(before, after);
+    }
+    container.succeed(&["systemctl", "stop", UNIT]);
+    assert_eq!(container.property(UNIT, "Result"), "success");
+    assert_eq!(groups(&container), BTreeSet::new());
+    container.succeed(&["systemctl", "start", UNIT]);
+    let fresh = pids(&status(&container, "web").expect("it answers"));
+    assert!(fresh.is_disjoint(&before));
+}
+
+#[test]
+fn a_loop_that_is_stuck_is_found_out_by_the_watchdog() {
+    let Some(container) = started(POOL, "WatchdogSec=2s\n") else {
+        return;
+    };
+    let before = pids(&status(&container, "web").expect("it answers"));
+    let daemon = container.property(UNIT, "MainPID");
+    kill_daemon(&container, "STOP");
+    next_daemon(&container, &daemon);
+    let after = pids(&status(&container, "web").expect("it answers"));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_stop_leaves_nothing_even_if_circusd_cannot_take_part() {
+    let config = r#"
+        [watcher.web]
+        cmd = ["sh", "-c", "trap 'sleep 0.2; touch /tmp/graceful; exit' TERM; while :; do sleep 0.05; done"]
+        graceful_timeout = "20s""#;
+    let Some(container) = started(config, "TimeoutStopSec=2s\n") else {
+        return;
+    };
+    kill_daemon(&container, "STOP");
+    container.run(&["systemctl", "stop", UNIT]);
+    assert_eq!(groups(&container), BTreeSet::new());
+    assert!(container.path("/tmp/graceful").exists(), "it had its grace");
+
+    container.succeed(&["rm", "/tmp/graceful"]);
+    container.succeed(&["systemctl", "start", UNIT]);
+    container.succeed(&["systemctl", "stop", "--no-block", UNIT]);
+    kill_daemon(&container, "KILL");
+    eventually("the unit is down", || {
+        let state = container.property(UNIT, "ActiveState");
+        matches!(state.as_str(), "inactive" | "failed").then_some(())
+    });
+    assert_eq!(groups(&container), BTreeSet::new());
+    assert!(container.path("/tmp/graceful").exists(), "it had its grace");
+}
+
+#[test]
+fn systemd_hears_how_all_is_and_when_a_reload_is_done() {
+    let Some(container) = started(POOL, "") else {
+        return;
+    };
+    let text = |wanted: &str| {
+        eventually(wanted, || {
+            (container.property(UNIT, "StatusText") == wanted).then_some(())
+        });
+    };
+    text("3 of 3 processes of 1 watchers");
+    container.write("/etc/circusd/circusd.toml", &POOL.replace("= 3", "= 2"));
+    container.succeed(&["systemctl", "reload", UNIT]);
+    text("2 of 2 processes of 1 watchers");
+    container.write("/etc/circusd/circusd.toml", "nonsense");
+    container.succeed(&["systemctl", "reload", UNIT]);
+    let told = container.property(UNIT, "StatusText");
+    assert!(
+        told.starts_with("the new configuration is refused"),
+        "{told}"
+    );
+    assert_eq!(container.property(UNIT, "ActiveState"), "active");
+}
