@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 use built::{ARCH, DEB, RPM, checkout, has, newer, run};
-use common::{Container, facts, skip};
+use common::{Container, Home, facts, skip};
 use serde_json::{Value, json};
 
 const SOCKET: &str = "/run/circusd/circusd.sock";
@@ -106,6 +106,25 @@ fn the_debian_package_is_clean() {
         "lintian",
         &[&arguments[..], &[changes[0].as_os_str()]].concat(),
     );
+}
+
+/// Every setting in it is commented out: in force they are right, too.
+#[test]
+fn the_examples_in_the_configuration_are_good() {
+    let text = fs::read_to_string(checkout("packaging/circusd.toml")).expect("it is there");
+    let set = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    let config: Vec<String> = text.lines().map(set).collect();
+    assert!(
+        config.iter().filter(|line| line.starts_with('[')).count() > 4,
+        "{config:#?}"
+    );
+    let home = Home::new(&config.join("\n"));
+    let output = home.run_to_end(&["--check"]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
 }
 
 /// What is in a package, under the one name that all of them could have for it: completions and

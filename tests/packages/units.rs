@@ -3,10 +3,11 @@
 
 use std::fs;
 
+use crate::built::checkout;
 use crate::common::{Container, eventually};
 use crate::{configure, install, machine, status};
 
-/// What `systemd-analyze security` of systemd 257 says, of 10; circusd(8) tells it, too.
+/// What `systemd-analyze security` of systemd 257 says, of 10; circusd(8) tells it too.
 const EXPOSURE: &str = "5.8";
 
 /// The same with the drop-in that closes all that circusd can do without.
@@ -34,9 +35,9 @@ fn exposure(container: &Container) -> String {
 }
 
 /// Without a word, as a warning is no error for it.
-fn verify(container: &Container, options: &[&str], units: &[&str]) {
+fn verify(container: &Container, units: &[&str]) {
     let analyze = ["systemd-analyze", "verify", "--man=no"];
-    let output = container.run(&[&analyze, options, units].concat());
+    let output = container.run(&[&analyze[..], units].concat());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() && text.is_empty(),
@@ -50,11 +51,68 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         return;
     };
     install(&container, &package);
-    verify(&container, &[], &["circusd.service", "circusd.socket"]);
+    verify(&container, &["circusd.service", "circusd.socket"]);
     assert_eq!(exposure(&container), EXPOSURE);
     close(&container);
-    verify(&container, &[], &["circusd.service"]);
+    verify(&container, &["circusd.service"]);
     assert_eq!(exposure(&container), EXPOSURE_CLOSED);
+    let page = fs::read_to_string(checkout("man/circusd.8")).expect("it is there");
+    for told in [
+        format!("says {EXPOSURE} of 10"),
+        format!("says {EXPOSURE_CLOSED}."),
+    ] {
+        assert!(page.contains(&told), "circusd(8) does not say '{told}'");
+    }
+}
+
+#[test]
+fn a_user_runs_one_of_his_own() {
+    let Some((container, package)) = machine() else {
+        return;
+    };
+    install(&container, &package);
+    container.succeed(&["useradd", "--create-home", "--uid=1234", "alice"]);
+    container.succeed(&["systemctl", "start", "user@1234.service"]);
+    let alice = |command: &[&str]| {
+        let alice = [
+            "setpriv",
+            "--reuid=alice",
+            "--regid=alice",
+            "--init-groups",
+            "env",
+        ];
+        let home = ["HOME=/home/alice", "XDG_RUNTIME_DIR=/run/user/1234"];
+        container.succeed(&[&alice[..], &home, command].concat())
+    };
+    container.write(
+        "/home/alice/.config/circusd/circusd.toml",
+        "[watcher.web]\ncmd = [\"sleep\", \"1000\"]\n",
+    );
+    container.succeed(&["chown", "--recursive", "alice:", "/home/alice"]);
+    let units = ["service", "socket"].map(|kind| format!("/usr/lib/systemd/user/circusd.{kind}"));
+    let verify = ["systemd-analyze", "verify", "--man=no", "--user"];
+    alice(&[&verify[..], &[&units[0], &units[1]]].concat());
+    alice(&["systemctl", "--user", "enable", "--now", "circusd"]);
+    let socket = container.succeed(&[
+        "stat",
+        "--format=%A %U",
+        "/run/user/1234/circusd/circusd.sock",
+    ]);
+    assert_eq!(socket.trim(), "srw------- alice");
+    let pid = alice(&["circusctl", "list", "web"]);
+    alice(&["systemctl", "--user", "restart", "circusd"]);
+    assert_eq!(alice(&["circusctl", "list", "web"]), pid);
+    alice(&["systemctl", "--user", "stop", "circusd.socket"]);
+    let state = alice(&[
+        "systemctl",
+        "--user",
+        "show",
+        "--property=ActiveState",
+        "circusd",
+    ]);
+    assert_eq!(state.trim(), "ActiveState=inactive");
+    let exe = container.run(&["test", "-e", &format!("/proc/{}/exe", pid.trim())]);
+    assert!(!exe.status.success(), "the worker runs on");
 }
 
 /// What takes privileges to be set, of all that a watcher can be told.

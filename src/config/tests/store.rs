@@ -44,7 +44,7 @@ fn of_two_options_one_wrong_neither_is_applied() {
             "Set: watcher.web.umask: expected a string of octal digits, such as \"0022\", found \
              an integer",
             "Set: watcher.web.after: expected an array of names of watchers, found a string",
-            "Set: watcher.web.oom: not available in this version",
+            "Set: watcher.web.oom: expected one of 'process', 'group', found an integer",
         ]
     );
     assert_eq!(errors.first().suggestion.as_deref(), Some("nice"));
