@@ -230,3 +230,43 @@ fn systemd_hears_how_all_is_and_when_a_reload_is_done() {
     );
     assert_eq!(container.property(UNIT, "ActiveState"), "active");
 }
+
+#[test]
+fn sockets_are_kept_over_a_kill_and_free_after_a_stop() {
+    let config = r#"
+        [socket.web]
+        path = "/run/web.sock"
+        [socket.port]
+        host = "127.0.0.1"
+        port = 8099
+        [watcher.web]
+        cmd = ["sleep", "12345"]
+        use_sockets = true"#;
+    let Some(container) = started(config, "") else {
+        return;
+    };
+    let stored = || container.property(UNIT, "NFileDescriptorStore");
+    let inode = || {
+        let file = std::fs::metadata(container.path("/run/web.sock")).expect("it is there");
+        std::os::unix::fs::MetadataExt::ino(&file)
+    };
+    eventually("two sockets and a process are kept", || {
+        (stored() == "3").then_some(())
+    });
+    let before = inode();
+    let daemon = container.property(UNIT, "MainPID");
+    kill_daemon(&container, "KILL");
+    next_daemon(&container, &daemon);
+    assert_eq!(before, inode());
+    container.succeed(&["systemctl", "stop", UNIT]);
+    assert_eq!(stored(), "0");
+    container.succeed(&["systemctl", "start", UNIT]);
+
+    // A stop that circusd does not live to see leaves them with systemd; the next start does not mind.
+    kill_daemon(&container, "STOP");
+    container.run(&["systemctl", "stop", UNIT]);
+    container.succeed(&["systemctl", "start", UNIT]);
+    eventually("no more than what is used is kept", || {
+        (stored() == "3").then_some(())
+    });
+}

@@ -186,6 +186,7 @@ impl Driver {
                 self.workers.homes.remove_all();
                 self.records.remove();
                 self.log.keep_in(None);
+                self.manager.end();
                 return ended;
             }
             let wake = self.sleep(&mut signals, &mut asks).await;

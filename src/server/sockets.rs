@@ -28,6 +28,8 @@ pub(super) struct Sockets {
     /// What the service manager has given us; kept, as a later configuration may want it.
     passed: Vec<Passed>,
     configured: Opened,
+    /// The names of what it has kept for us in vain.
+    unclaimed: Vec<String>,
     /// Those that are no longer configured, while processes use them.
     leaving: Vec<Weak<Open>>,
 }

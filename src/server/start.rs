@@ -190,6 +190,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     if let Some(left) = &state.left {
         sockets.resume(&store, left);
     }
+    sockets.close_unclaimed();
     let opened = sockets.open(&store)?;
     sockets.put(opened, store.config());
     // Last of all that can fail here, so that no socket is left behind.
@@ -537,6 +538,8 @@ impl Driver {
         if let Some(left) = &left {
             self.take_over(left);
         }
+        let unclaimed = self.sockets.take_unclaimed();
+        self.manager.forget(&unclaimed);
         let command = self.apply_command(&self.store, changed);
         self.core
             .would_accept(&command)

@@ -21,6 +21,9 @@ const STATUS_PAUSE: Duration = Duration::from_millis(250);
 /// How soon it is tried again to send what the manager had no room for.
 const OUTBOX_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long the end of the daemon waits for a manager that is busy.
+const END_MAX: Duration = Duration::from_secs(1);
+
 /// What is asked for beyond the limit of a shutdown: the kernel's time to clear away what was killed,
 /// and ours to say goodbye.
 const STOP_SPARE: Duration = Duration::from_secs(15);
@@ -191,6 +194,27 @@ impl Manager {
         }
     }
 
+    /// Has the manager keep these no longer.
+    pub(super) fn forget(&mut self, names: &[String]) {
+        for name in names {
+            self.tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+        }
+    }
+
+    /// Nothing is left to go on with: the manager keeps nothing for us any more. What it has no room
+    /// to hear of now is waited for, a second at most.
+    pub(super) fn end(&mut self) {
+        self.keep([]);
+        let Some(outbox) = &mut self.outbox else {
+            return;
+        };
+        let end = Instant::now() + END_MAX;
+        while outbox.is_waiting() && Instant::now() < end {
+            std::thread::sleep(OUTBOX_PAUSE);
+            outbox.flush();
+        }
+    }
+
     /// Others go on with what is here.
     pub(super) fn handing_over(&mut self) {
         self.stopping = true;
@@ -204,9 +228,12 @@ fn text(states: &[NotifyState<'_>]) -> String {
     states.iter().map(|state| format!("{state}\n")).collect()
 }
 
+/// What the names of processes begin with that the manager keeps for us.
+pub(super) const IN_STORE_OF_PROCESSES: &str = "process/";
+
 /// What the manager is told to call a process.
 pub(super) fn process_name(worker: WorkerId) -> String {
-    format!("process/{}", worker.0)
+    format!("{IN_STORE_OF_PROCESSES}{}", worker.0)
 }
 
 /// One sentence: `12 of 12 processes of 3 watchers; web reloading`.

@@ -11,7 +11,9 @@ use serde_json::Value as Json;
 use super::{Open, Sockets};
 use crate::config::{FIRST_SOCKET, Store};
 use crate::core::Revision;
+use crate::server::notify::IN_STORE_OF_PROCESSES;
 use crate::server::state::Left;
+use crate::sys::manager::Passed;
 use crate::sys::pidfd::Pidfd;
 
 /// What the names of those begin with that the manager keeps for us.
@@ -82,6 +84,24 @@ impl Sockets {
         for open in self.configured.values() {
             open.leave_file();
         }
+    }
+
+    /// Closes the sockets that the service manager has kept for us and nobody goes on with.
+    pub(in crate::server) fn close_unclaimed(&mut self) {
+        let stale = |passed: &mut Passed| passed.name.starts_with(IN_STORE);
+        let names = self.passed.extract_if(.., stale).map(|passed| passed.name);
+        let names: Vec<String> = names.collect();
+        self.unclaimed.extend(names);
+    }
+
+    /// The names of all that the service manager has kept for us and nobody goes on with.
+    pub(in crate::server) fn take_unclaimed(&mut self) -> Vec<String> {
+        let stale = |passed: &mut Passed| passed.name.starts_with(IN_STORE_OF_PROCESSES);
+        let names = self.passed.extract_if(.., stale).map(|passed| passed.name);
+        let names: Vec<String> = names.collect();
+        let mut unclaimed = std::mem::take(&mut self.unclaimed);
+        unclaimed.extend(names);
+        unclaimed
     }
 
     /// What the service manager has kept of a process.
