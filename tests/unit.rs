@@ -107,6 +107,8 @@ fn no_worker_notices_that_circusd_is_killed_twenty_times() {
         let event = events.wait("watcher.web.*");
         assert_eq!(event["action"], "adopt", "{event}");
     }
+    let records = container.wait_for_journal(&["CIRCUS_ACTION=adopt"], 20 * 3);
+    assert_eq!(records[0]["CIRCUS_WATCHER"], "web", "{}", records[0]);
     container.succeed(&["systemctl", "stop", UNIT]);
     assert_eq!(groups(&container), BTreeSet::new());
 }

@@ -549,6 +549,7 @@ impl Driver {
         }
         self.ask_core(command);
         self.write_all();
+        self.manager.keep(self.sockets.to_keep());
         Ok(())
     }
 }
