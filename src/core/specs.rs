@@ -188,16 +188,17 @@ impl Supervisor {
         if !replaced.is_empty() {
             self.in_order(&replaced, self.upwards());
         }
-        let resumed = self.unstarted();
-        if boot {
-            // They have their turns with the others.
-            new.extend(resumed);
-        }
         for name in &new {
             self.with_watcher(name, |watcher, ctx| watcher.want_up(ctx));
             tickets.push((name.clone(), Goal::Up("start")));
         }
-        let all = self.pull_in(&new);
+        let mut all = self.pull_in(&new);
+        if boot {
+            // They have their turns with the others; what was wanted of those that they require is known.
+            let waiting = self.unstarted();
+            let resumed = waiting.into_iter().filter(|name| !all.contains(name));
+            all.extend(resumed.collect::<Vec<_>>());
+        }
         self.refresh_links();
         let (watchers, now) = (&mut self.watchers, self.ctx.now);
         let direction = Direction::Up(limits.warmup_delay);

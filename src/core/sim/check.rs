@@ -157,6 +157,20 @@ impl Checker {
         self.exited
     }
 
+    /// Whether nothing is under way that is lost with the supervisor.
+    pub(super) fn is_quiet(&self) -> bool {
+        let asked = self.requests.values().any(|asked| !asked.answered);
+        !asked && self.hooks.is_empty() && self.signals.is_empty() && self.ending.is_none()
+    }
+
+    /// Another supervisor goes on: what each says once it may say, too.
+    pub(super) fn succeeded(&mut self) {
+        (self.settled, self.ready_told) = (false, false);
+        for watch in self.watchers.values_mut() {
+            watch.awaited = false;
+        }
+    }
+
     /// Whether the supervisor is on its way out.
     pub(super) fn is_ending(&self) -> bool {
         self.ending.is_some()

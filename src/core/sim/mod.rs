@@ -30,7 +30,10 @@ mod signals;
 mod story;
 mod world;
 
+use super::Saved;
 use check::Violation;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -60,6 +63,19 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without words")
         .to_owned()
+}
+
+/// What a supervisor has left, as it comes back from the disk.
+fn copied(saved: Saved) -> Saved {
+    fn copy<T: Serialize + DeserializeOwned>(of: &T) -> T {
+        let text = serde_json::to_string(of).expect("it can be written");
+        serde_json::from_str(&text).expect("it can be read again")
+    }
+    Saved {
+        watchers: saved.watchers.iter().map(copy).collect(),
+        workers: saved.workers.iter().map(copy).collect(),
+        ..saved
+    }
 }
 
 /// A number from the environment.

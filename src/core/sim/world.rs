@@ -254,6 +254,12 @@ impl World {
 
     /// Nothing is due: everything must be at rest, and the operator goes on.
     fn next_phase(&mut self) -> Verdict {
+        if matches!(self.phase, Phase::Calm | Phase::Up) && self.dice.percent(30) {
+            self.succeed()?;
+            if self.agenda.first().is_some() || self.supervisor.next_deadline().is_some() {
+                return Ok(());
+            }
+        }
         match self.phase {
             // The operator's next idea is always due, so the world cannot stand still before.
             Phase::Chaos(_) | Phase::Spent => self.calm_down(),
@@ -268,6 +274,27 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// Another supervisor goes on with what this one has left, as it stands on the disk, and is given
+    /// the configuration that was in force. Nobody is to notice.
+    fn succeed(&mut self) -> Verdict {
+        if !self.checker.is_quiet() {
+            return Ok(());
+        }
+        self.story.says(self.now, "another supervisor goes on");
+        let saved = self.supervisor.save();
+        let specs = self.supervisor.watchers_in_order();
+        let specs: Vec<WatcherSpec> = specs.map(|watcher| watcher.spec().clone()).collect();
+        let saved = super::copied(saved);
+        let seed = self.dice.any();
+        self.supervisor = Supervisor::resume(self.now, self.limits, seed, saved);
+        self.checker.succeeded();
+        self.ask(Command::Apply {
+            specs,
+            changed: Default::default(),
+            limits: self.limits,
+        })
     }
 
     fn ask_all_up(&mut self) -> Verdict {

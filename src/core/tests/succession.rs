@@ -140,3 +140,42 @@ fn what_was_changed_meanwhile_is_replaced() {
         ",
     );
 }
+
+#[test]
+fn who_waits_for_what_an_operator_has_stopped_does_not_start_it() {
+    let requires = WatcherSpec {
+        requires: vec!["a".into()],
+        ..spec("b", 1)
+    };
+    check(
+        &[spec("a", 1), requires],
+        "
+        0 start b
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          a: start
+          spawn w2 b/1
+        2 spawned w2
+          b: spawn 1
+          b: ready 1
+          b: start
+          1: ok
+        3 stop a
+          signal w2 15
+        4 ended w2
+          b: reap 1
+          b: stop
+          signal w1 15
+        5 ended w1
+          a: reap 1
+          a: stop
+          2: ok
+        6 successor
+          0: ok
+          circusd: ready
+          settled
+        ",
+    );
+}
