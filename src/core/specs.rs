@@ -188,16 +188,18 @@ impl Supervisor {
         if !replaced.is_empty() {
             self.in_order(&replaced, self.upwards());
         }
-        let resumed = self.unstarted();
-        if boot {
-            // They have their turns with the others.
-            new.extend(resumed);
-        }
-        for name in &new {
+        let resumed = match boot {
+            true => self.unstarted(),
+            false => Vec::new(),
+        };
+        for name in new.iter().chain(&resumed) {
             self.with_watcher(name, |watcher, ctx| watcher.want_up(ctx));
             tickets.push((name.clone(), Goal::Up("start")));
         }
-        let all = self.pull_in(&new);
+        let mut all = self.pull_in(&new);
+        // They have their turns with the others. What they require was wanted when they were; who is
+        // down by now was stopped since, or has failed, and stays so.
+        all.extend(resumed);
         self.refresh_links();
         let (watchers, now) = (&mut self.watchers, self.ctx.now);
         let direction = Direction::Up(limits.warmup_delay);

@@ -140,3 +140,44 @@ fn what_was_changed_meanwhile_is_replaced() {
         ",
     );
 }
+
+#[test]
+fn who_was_stopped_stays_so_whoever_requires_it() {
+    let requiring = WatcherSpec {
+        requires: vec!["a".into()],
+        ..spec("b", 1)
+    };
+    check(
+        &[spec("a", 1), requiring],
+        "
+        0 start b
+          spawn w1 a/1
+        1 spawned w1
+          a: spawn 1
+          a: ready 1
+          a: start
+          spawn w2 b/1
+        1 spawned w2
+          b: spawn 1
+          b: ready 1
+          b: start
+          1: ok
+        2 stop a
+          signal w2 15
+        3 ended w2
+          b: reap 1
+          b: stop
+          signal w1 15
+        4 ended w1
+          a: reap 1
+          a: stop
+          2: ok
+        5 successor
+          0: ok
+          circusd: ready
+          settled
+        6 start b
+          spawn w3 a/1
+        ",
+    );
+}
