@@ -182,6 +182,46 @@ fn what_an_operator_wanted_is_still_wanted() {
 }
 
 #[test]
+fn what_was_asked_for_last_is_written_down_before_it_is_answered() {
+    let home = Home::new(THREE);
+    let mut daemon = home.start();
+    let mut killed = Vec::new();
+    daemon.wait_until("web", |web| web["state"] == "active");
+    for (method, parameters, wanted) in [
+        ("Scale", json!({"watcher": "web", "numprocesses": 4}), 4),
+        (
+            "Set",
+            json!({"watcher": "web", "options": {"numprocesses": 2}}),
+            2,
+        ),
+        (
+            "Set",
+            json!({"watcher": "web", "options": {"numprocesses": null}}),
+            3,
+        ),
+        // Nothing changes by it but where the number comes from.
+        (
+            "Set",
+            json!({"watcher": "web", "options": {"numprocesses": 3}}),
+            3,
+        ),
+    ] {
+        daemon.call(method, parameters).expect("it can be had");
+        daemon.kill();
+        killed.push(daemon);
+        daemon = home.start();
+        let options = daemon.call("Get", json!({"watcher": "web"}));
+        let options = options.expect("everyone may look");
+        assert_eq!(options["options"]["numprocesses"], wanted);
+        assert_eq!(pids(&daemon.status("web")).len(), wanted);
+    }
+    home.configure("[watcher.web]\ncmd = ['sleep', '1000']\nnumprocesses = 5\n");
+    daemon.call("ReloadConfig", json!({})).expect("it is right");
+    assert_eq!(pids(&daemon.status("web")).len(), 3);
+    drop(daemon);
+}
+
+#[test]
 fn what_the_files_say_by_now_is_put_in_force_as_by_a_reload() {
     let home = Home::new(&format!(
         "{THREE}[watcher.old]\ncmd = 'sleep 1000'\n[watcher.same]\ncmd = 'sleep 1000'\n"

@@ -79,6 +79,11 @@ impl Driver {
                 pause,
             }) => self.answer_extended(ask, processes, wanted, pause),
         }
+        // Not all that changes the configuration is told to core, or not before it is answered.
+        // Who asked shares our thread, and hears of it when it is written down.
+        if self.written.store_changed {
+            self.write_down();
+        }
     }
 
     fn outcome(&mut self, ask: &Ask) -> Result<Outcome, Error> {

@@ -13,6 +13,9 @@ use serde::Deserialize;
 
 const NAMES: [&str; 2] = ["events.0", "events.1"];
 
+/// What is written anew, until it takes the place of the first.
+const NEW: &str = "events.new";
+
 /// Whatever is larger was not written by us: a file holds as many events as are kept, and no event is
 /// larger than a message.
 const BYTES_MAX: u64 = 1 << 32;
@@ -104,7 +107,7 @@ impl History {
         let mut history = History {
             directory: directory.to_owned(),
             present: (0, past.len() as u64),
-            file: create(&directory.join(NAMES[0]))?,
+            file: create(&directory.join(NEW))?,
             buffer: Vec::new(),
             broken: false,
         };
@@ -113,6 +116,8 @@ impl History {
             history.buffer.push(b'\n');
         }
         history.flush();
+        // At every moment the past is in what is read: whoever is killed in here loses none of it.
+        std::fs::rename(directory.join(NEW), directory.join(NAMES[0]))?;
         remove(&directory.join(NAMES[1]))?;
         Ok(history)
     }
@@ -163,9 +168,9 @@ impl History {
         }
     }
 
-    /// Removes both: nobody goes on from here.
+    /// Removes them: nobody goes on from here.
     pub(in crate::server) fn remove(&self) {
-        for name in NAMES {
+        for name in [NAMES[0], NAMES[1], NEW] {
             // It may be gone already, and nobody is served by a complaint.
             let _ = std::fs::remove_file(self.directory.join(name));
         }
@@ -220,6 +225,24 @@ mod tests {
         history.push(&message(26), 10);
         history.flush();
         assert_eq!(numbers(dir.path()).last(), Some(&26));
+    }
+
+    #[test]
+    fn who_is_killed_before_all_is_written_anew_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::begin(dir.path(), &[]).unwrap();
+        for seq in 1..=25 {
+            history.push(&message(seq), 10);
+        }
+        history.flush();
+        let all = numbers(dir.path());
+        // As it is left in the middle of the beginning.
+        std::fs::write(dir.path().join(NEW), &message(11)[..20]).unwrap();
+        assert_eq!(numbers(dir.path()), all);
+        let past = read(dir.path());
+        History::begin(dir.path(), &past).unwrap();
+        assert_eq!(numbers(dir.path()), all);
+        assert!(!dir.path().join(NEW).exists());
     }
 
     #[test]

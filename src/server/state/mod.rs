@@ -1,4 +1,5 @@
-//! What is the daemon's own beside its socket: a lock, and the name of this instance.
+//! What is the daemon's own beside its socket: a lock, the name of this instance, and what the next
+//! daemon goes on with.
 
 mod history;
 mod records;
@@ -181,7 +182,7 @@ pub(super) fn left_in(directory: &Path) -> Result<Option<Left>, String> {
 
 /// Removes what was left, as nothing of it lives.
 pub(super) fn forget(directory: &Path) {
-    for name in ["state", "state.new", "events.0", "events.1"] {
+    for name in ["state", "state.new", "events.0", "events.1", "events.new"] {
         // It may be gone already.
         let _ = std::fs::remove_file(directory.join(name));
     }
