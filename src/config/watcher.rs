@@ -147,8 +147,8 @@ section! {
     critical: bool = false, Live;
     /// Programs and probes that are asked at turning points, as circusd-hooks(7) tells: a table
     /// with any of before_start, after_start, before_spawn, after_spawn, before_stop, after_stop,
-    /// before_signal, after_signal, before_reap and after_reap. Each is a table as below, an array
-    /// of such tables, or a command, which is short for { exec = COMMAND }.
+    /// before_signal, after_signal, before_reap, after_reap and extended_stats. Each is a table as
+    /// below, an array of such tables, or a command, which is short for { exec = COMMAND }.
     hooks: Hooks = Hooks::default() => "none", Live;
     later {
     }

@@ -118,9 +118,11 @@ impl Watcher {
             return;
         };
         let (wid, pid) = (worker.wid, worker.pid);
-        self.change(id, |worker| {
-            worker.vitals.fault = Some(error.as_str().into())
-        });
+        let told = match fault {
+            Fault::Health => format!("was not healthy: {error}"),
+            Fault::Watchdog => error.clone(),
+        };
+        self.change(id, |worker| worker.vitals.fault = Some(told.into()));
         if let Some(pid) = pid {
             self.emit(
                 EventKind::Unfit {

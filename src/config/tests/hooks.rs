@@ -159,6 +159,10 @@ fn a_mistake_is_told_with_its_place_and_what_was_meant() {
         &["47: @.expect: 99 is no status code, which are 100 to 599"],
     );
     check(
+        "{ http = \"http://[::1]\", expect = [] }",
+        &["47: @.expect: names no status code"],
+    );
+    check(
         "{ http = \"https://127.0.0.1\" }",
         &["31: @.http: 'https' is not available, only http"],
     );

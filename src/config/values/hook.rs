@@ -121,6 +121,9 @@ impl HookTable {
 
 /// Checks the status codes of a probe; `http` says whether it asks for a page.
 pub(super) fn check_expect(expect: &[u16], http: bool, table: &Table) -> Result<(), Problem> {
+    if expect.is_empty() {
+        return Err(problem_at(table, "expect", "names no status code"));
+    }
     if let Some(wrong) = expect.iter().find(|code| !(100..600).contains(*code)) {
         let reason = format!("{wrong} is no status code, which are 100 to 599");
         return Err(problem_at(table, "expect", &reason));

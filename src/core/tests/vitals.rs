@@ -293,7 +293,7 @@ fn who_is_ill_is_replaced_and_flaps_if_it_is_ill_again() {
           a: reap 1 unexpected Health
           a: flapping 1
         7 why a
-          Waiting, Flapping: process 1 answered 500, 2 times within 10 s
+          Waiting, Flapping: process 1 was not healthy: answered 500, 2 times within 10 s
         ",
     );
 }
