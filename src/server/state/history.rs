@@ -16,6 +16,9 @@ const NAMES: [&str; 2] = ["events.0", "events.1"];
 /// What is written anew, until it takes the place of the first.
 const NEW: &str = "events.new";
 
+/// What is kept for the next lines: enough for those of a moment.
+const BUFFER_BYTES: usize = 4096;
+
 /// Whatever is larger was not written by us: a file holds as many events as are kept, and no event is
 /// larger than a message.
 const BYTES_MAX: u64 = 1 << 32;
@@ -140,6 +143,8 @@ impl History {
         }
         let written = self.file.write_all(&self.buffer);
         self.buffer.clear();
+        // After much at once it does not stay as large as it was.
+        self.buffer.shrink_to(BUFFER_BYTES);
         if let Err(error) = &written
             && !self.broken
         {

@@ -39,6 +39,9 @@ const LINES_MORE: usize = 1000;
 /// After so many lines more it is tried again where writing has failed.
 const LINES_BROKEN: usize = 64;
 
+/// What is kept for the next lines: enough for those of a moment.
+const BUFFER_BYTES: usize = 4096;
+
 /// No daemon leaves more; whatever is larger is not ours.
 const BYTES_MAX: u64 = 1 << 30;
 
@@ -374,7 +377,13 @@ impl Records {
             let written = self.file.write_all(&self.buffer);
             self.tell(written);
         }
+        self.empty_buffer();
+    }
+
+    /// After much at once it does not stay as large as it was.
+    fn empty_buffer(&mut self) {
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES);
     }
 
     /// Whether so much has changed that it is better to begin anew.
@@ -421,7 +430,7 @@ impl Records {
         let new = self.path.with_extension("new");
         self.file = create(&new)?;
         let written = self.file.write_all(&self.buffer);
-        self.buffer.clear();
+        self.empty_buffer();
         written?;
         std::fs::rename(new, &self.path)
     }
