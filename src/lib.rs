@@ -196,7 +196,7 @@ pub mod api;
 pub mod client;
 pub mod core;
 
-#[cfg(feature = "server")]
+#[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod sys;

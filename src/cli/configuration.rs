@@ -69,7 +69,7 @@ fn fault(diagnostic: &Diagnostic) -> Fault {
 pub(super) fn keys() -> String {
     let mut text = String::new();
     for chapter in manual() {
-        push(&mut text, chapter.title);
+        push(&mut text, &chapter.title);
         for row in chapter.rows {
             push(&mut text, &format!("  {:26}{}", row.key, row.description()));
         }

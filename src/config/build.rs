@@ -10,6 +10,7 @@ use super::document::{Declared, Document, diagnose};
 use super::environment;
 use super::kind::{Kind, Problem};
 use super::node::{Node, Place, Table};
+use super::plugins;
 use super::table::Settings;
 use super::values::{
     Command, FileOutput, HOOK_TIMEOUT, Hook, NumProcesses, Output, UseSockets, unclosed_quote,
@@ -123,13 +124,6 @@ pub(crate) fn excess(config: &Config) -> Option<Diagnostic> {
     Some(Diagnostic::of("", reason))
 }
 
-/// A watcher's keys with those of `[defaults]` that it does not set itself.
-pub(crate) fn effective(defaults: &Table, own: &Table) -> Table {
-    let mut table = defaults.clone();
-    own.iter().for_each(|entry| table.insert(entry.clone()));
-    table
-}
-
 struct Builder<'a> {
     document: &'a Document,
     env_files: &'a EnvFiles,
@@ -195,8 +189,8 @@ impl Builder<'_> {
     }
 
     fn watcher(&mut self, name: &str, declared: &Declared, proxy: Option<&str>) -> Option<Watcher> {
-        let title = format!("watcher.{name}");
-        let table = effective(&self.document.defaults, &declared.table);
+        let title = plugins::title_of(name);
+        let table = self.document.effective(name).unwrap_or_default();
         if table.get("cmd").is_none() {
             self.fault(
                 &declared.at,
@@ -208,6 +202,7 @@ impl Builder<'_> {
         let mut watcher: Watcher = self.section(&title, &table)?;
         watcher.name = name.to_owned();
         watcher.sockets = sockets;
+        watcher.plugin = self.document.settled.get(name).cloned();
         for (key, problem) in contradictions(&watcher, &table) {
             let fault = diagnose(&format!("{title}.{key}"), problem);
             self.errors.push(fault);
@@ -314,6 +309,11 @@ fn contradictions(watcher: &Watcher, table: &Table) -> Vec<(&'static str, Proble
         }),
         (Command::Line { words: None, .. }, false) => report("cmd", &unclosed_quote),
         _ => {}
+    }
+    if watcher.plugin.is_some() && !watcher.singleton {
+        report("singleton", &|node| {
+            Problem::new(node, "a plugin is a singleton, and has one process")
+        });
     }
     let many = match watcher.numprocesses {
         NumProcesses::Count(count) => count > 1,

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::build;
 use super::diagnostic::{Diagnostic, nearest};
 use super::document::{Document, diagnose};
 use super::kind::Problem;
 use super::node::{Node, Value};
+use super::plugins;
 use super::watcher::Watcher;
 
 /// One watcher named by another.
@@ -60,14 +60,13 @@ pub(crate) fn uses(document: &Document, watchers: &[Watcher], name: &str) -> Vec
 }
 
 fn title(watcher: &str, key: &str) -> String {
-    format!("watcher.{watcher}.{key}")
+    format!("{}.{key}", plugins::title_of(watcher))
 }
 
 fn named<'a>(document: &Document, watcher: &'a Watcher) -> Vec<Named<'a>> {
-    let Some(declared) = document.watchers.get(&watcher.name) else {
+    let Some(table) = document.effective(&watcher.name) else {
         return Vec::new();
     };
-    let table = build::effective(&document.defaults, &declared.table);
     let keys = [
         ("after", &watcher.after.0),
         ("requires", &watcher.requires.0),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::diagnostic::{Diagnostic, nearest};
 use super::kind::Problem;
 use super::node::{Entry, Node, Place, Table, Value};
+use super::plugins::{self, Plugin};
 use super::table::{Section, USER_PREFIX};
 use super::values;
 use super::variables::Context;
@@ -24,6 +25,10 @@ pub(crate) struct Document {
     pub(crate) env_patterns: Vec<(String, Table)>,
     pub(crate) watchers: Named,
     pub(crate) sockets: Named,
+    /// `[plugin.NAME]` without what is below `watcher`, which is in `watchers`.
+    pub(crate) plugins: Named,
+    /// What the watchers of plugins are made from, by watcher; when all sources are together.
+    pub(crate) settled: BTreeMap<String, Plugin>,
 }
 
 /// One watcher or socket as written.
@@ -105,10 +110,9 @@ impl Named {
     }
 }
 
-const SECTIONS: [&str; 7] = [
-    "circusd", "defaults", "env", "watcher", "socket", "hooks", "access",
+const SECTIONS: [&str; 8] = [
+    "circusd", "defaults", "env", "watcher", "socket", "plugin", "hooks", "access",
 ];
-const LATER_SECTIONS: [&str; 1] = ["plugin"];
 
 impl Document {
     /// Sorts a parsed file into its sections; every fault of it is added to `errors`.
@@ -125,13 +129,6 @@ impl Document {
         if key.starts_with(USER_PREFIX) {
             return;
         }
-        if LATER_SECTIONS.contains(&key.as_str()) {
-            return checker.fault(
-                &key_at,
-                &key,
-                "this section is not available in this version",
-            );
-        }
         if !SECTIONS.contains(&key.as_str()) {
             return checker.unknown(&key_at, &key, "unknown section", &SECTIONS);
         }
@@ -145,8 +142,48 @@ impl Document {
             "access" => self.access = checker.section(Section::Access, "access.", table),
             "watcher" => self.watchers.read(Section::Watcher, table, checker),
             "socket" => self.sockets.read(Section::Socket, table, checker),
+            "plugin" => self.read_plugins(table, checker),
             _ => self.read_env(table, checker),
         }
+    }
+
+    /// What stands below `watcher` is that of the watcher that the plugin is.
+    fn read_plugins(&mut self, mut tables: Table, checker: &mut Checker<'_>) {
+        for Entry { key, key_at, node } in tables.iter_mut() {
+            let Value::Table(table) = &mut node.value else {
+                continue;
+            };
+            let Some(Node { value, at }) = table.get("watcher").cloned() else {
+                continue;
+            };
+            table.remove("watcher");
+            let prefix = format!("plugin.{key}.watcher");
+            match value {
+                Value::Table(options) => {
+                    let options = checker.section(Section::Watcher, &format!("{prefix}."), options);
+                    *self
+                        .watchers
+                        .entry(&format!("{}{key}", plugins::PREFIX), key_at) = options;
+                }
+                value => {
+                    let problem = Problem::expected("a table", &Node { at, value });
+                    checker.problem(&prefix, problem);
+                }
+            }
+        }
+        self.plugins.read(Section::Plugin, tables, checker);
+    }
+
+    /// A watcher's keys, with those of `[defaults]` that it does not set itself. Plugins take
+    /// nothing from there: what is right for the pools of a machine seldom is for them.
+    pub(crate) fn effective(&self, watcher: &str) -> Option<Table> {
+        let own = &self.watchers.get(watcher)?.table;
+        if plugins::plugin_of(watcher).is_some() {
+            return Some(own.clone());
+        }
+        let mut table = self.defaults.clone();
+        own.iter().for_each(|entry| table.insert(entry.clone()));
+        Some(table)
     }
 
     fn read_env(&mut self, table: Table, checker: &mut Checker<'_>) {
@@ -184,6 +221,7 @@ impl Document {
         }
         self.watchers.overlay(Section::Watcher, &later.watchers);
         self.sockets.overlay(Section::Socket, &later.sockets);
+        self.plugins.overlay(Section::Plugin, &later.plugins);
     }
 
     /// The variables of `[env."pattern"]`, at the end if they are new.
@@ -260,9 +298,12 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The same for a watcher or a socket.
+/// The same for a watcher, a socket or a plugin.
 pub(crate) fn check_name_of(section: Section, name: &str) -> Result<(), &'static str> {
     check_name(name)?;
+    if section == Section::Watcher && name.starts_with(plugins::PREFIX) {
+        return Err("watchers whose names begin with 'plugin:' are made by [plugin.NAME]");
+    }
     if section == Section::Socket && name.contains(':') {
         return Err(
             "the name of a socket has no ':', which stands between names in LISTEN_FDNAMES",
@@ -292,6 +333,10 @@ impl Checker<'_> {
         }
         let name = format!("{prefix}{}", entry.key);
         let Some(row) = section.row(&entry.key) else {
+            if section == Section::Plugin {
+                // Which keys it has is known when all sources are together.
+                return;
+            }
             let known: Vec<_> = section.keys().collect();
             return self.unknown(&entry.key_at, &name, "unknown key", &known);
         };

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::diagnostic::Diagnostic;
 use super::document::Document;
 use super::node::{Place, Source, Table};
+use super::plugins;
 use super::values;
 use super::variables::{Context, Filling, Template};
 use super::watcher::Watcher;
@@ -37,6 +40,16 @@ impl Environment {
         variables
     }
 
+    /// Whether both are the same but for what a plugin is told of itself.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let others = |of: &Self| {
+            let mut variables = of.configured.clone();
+            variables.remove(plugins::CONFIG_VARIABLE);
+            variables
+        };
+        self.inherited == other.inherited && others(self) == others(other)
+    }
+
     /// Whether the configuration says what `name` is. One that is only inherited (HOME, USER,
     /// SHELL) may be set to what suits the user the process runs as.
     pub fn is_configured(&self, name: &str) -> bool {
@@ -63,6 +76,14 @@ pub(crate) fn gather(
     let file = env_file.iter().cloned();
     configured.extend(file.map(|(name, value)| (name, Template::literal(value))));
     configured.extend(watcher.env.0.clone());
+    if let Some(plugin) = &watcher.plugin {
+        let settings = Json::Object(plugin.settings.clone()).to_string();
+        let told = [
+            (plugins::NAME_VARIABLE, plugin.name.clone()),
+            (plugins::CONFIG_VARIABLE, settings),
+        ];
+        configured.extend(told.map(|(name, value)| (name.to_owned(), Template::literal(value))));
+    }
     Environment {
         inherited: inherited(watcher, cx),
         configured,

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::plugins::BuiltIn;
 use super::readiness::{NOTICES, NOTICES_TAKEN, READINESS};
 use super::table::{OnChange, Row, Section};
 
@@ -13,9 +14,9 @@ pub struct Chapter {
     /// The section.
     pub section: Section,
     /// As it stands in a file: `[watcher.NAME]`.
-    pub title: &'static str,
+    pub title: String,
     /// Paragraphs before the settings.
-    pub prose: &'static [&'static str],
+    pub prose: Vec<&'static str>,
     /// The settings that this version has, in the order of the table.
     pub rows: Vec<&'static Row>,
 }
@@ -24,15 +25,22 @@ pub struct Chapter {
 pub fn manual() -> Vec<Chapter> {
     let chapter = |section: Section| Chapter {
         section,
-        title: title(section),
-        prose: prose(section),
+        title: title(section).to_owned(),
+        prose: prose(section).to_vec(),
         rows: section
             .rows()
             .iter()
             .filter(|row| row.available())
             .collect(),
     };
-    Section::ALL.into_iter().map(chapter).collect()
+    let built_in = |built_in: &BuiltIn| Chapter {
+        section: Section::Plugin,
+        title: format!("[plugin.NAME] with use = \"{}\"", built_in.as_str()),
+        prose: vec![built_in.description()],
+        rows: built_in.rows().iter().collect(),
+    };
+    let sections = Section::ALL.into_iter().map(chapter);
+    sections.chain(BuiltIn::ALL.iter().map(built_in)).collect()
 }
 
 /// Every setting of the daemon as `--set` takes it, and what it means: for `circusd --help`.
@@ -51,6 +59,7 @@ fn title(section: Section) -> &'static str {
         Section::Circusd => "[circusd]",
         Section::Watcher => "[watcher.NAME]",
         Section::Socket => "[socket.NAME]",
+        Section::Plugin => "[plugin.NAME]",
         Section::Hooks => "[hooks]",
         Section::Access => "[access]",
     }
@@ -81,6 +90,21 @@ fn prose(section: Section) -> &'static [&'static str] {
              has gone. If one cannot be opened, nothing changes. An Internet socket keeps its \
              address and port until it is closed, so one that is to differ in anything else \
              needs another port.",
+        ],
+        Section::Plugin => &[
+            "A program that hears what happens and acts on it. It is a watcher called plugin:NAME \
+             with one process, which is shown, started and stopped as any other; it starts before \
+             the watchers and stops after them, unless its priority says otherwise. It needs use, \
+             for one of those that come with circusd, or cmd.",
+            "[plugin.NAME.watcher] takes every key of [watcher.NAME] but cmd, args and singleton: \
+             restart, flapping, critical, hooks, uid, stderr and so on. [defaults] has no effect \
+             on plugins; [env] does.",
+            "Every other key is the plugin's own. They reach it as one JSON object in \
+             CIRCUS_PLUGIN_CONFIG, with those that were not set at their defaults where it is one \
+             of ours; CIRCUS_PLUGIN_NAME is NAME, CIRCUS_SOCKET says where to connect. A change \
+             replaces the plugin and nothing else.",
+            "A plugin runs as the user that circusd runs as, and so may do everything; with uid of \
+             its watcher it may do what [access] grants that user.",
         ],
         Section::Hooks => &[
             "What circusd asks at the turning points of its own life. Each is a command, a table, or \
@@ -192,8 +216,8 @@ pub fn manual_roff() -> String {
         item(&mut page, form, meaning);
     }
     for chapter in manual() {
-        push(&mut page, &format!(".SH {}", escape(chapter.title)));
-        paragraphs(&mut page, chapter.prose);
+        push(&mut page, &format!(".SH {}", escape(&chapter.title)));
+        paragraphs(&mut page, &chapter.prose);
         for (index, row) in chapter.rows.iter().enumerate() {
             item(&mut page, row.key, row.description());
             push(&mut page, ".br");
@@ -288,6 +312,7 @@ memory_max = "768M"
 pids_max = 64
 .EE
 .SH SEE ALSO
+.BR circus\-plugin (1),
 .BR circusctl (1),
 .BR circusd\-hooks (7),
 .BR circusd (8)

@@ -1,6 +1,6 @@
 //! Files and flags in, checked settings out: what circusd.toml(5) promises.
 //!
-//! The rows in `circusd`, `watcher`, `socket`, `hooks` and `access` are the only list of settings;
+//! The rows in `circusd`, `watcher`, `socket`, `plugins`, `hooks` and `access` are the only list of settings;
 //! parser, `Get`, `Set`, the manual and the JSON Schema all read them. A [`Store`] holds where every value came
 //! from and is never changed: whoever wants a change gets another store, or all the reasons why
 //! not.
@@ -24,6 +24,7 @@ mod manual;
 mod node;
 mod overrides;
 mod plain;
+pub mod plugins;
 mod readiness;
 mod schema;
 mod shapes;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, nearest};
 use super::document::{self, Checker, Document};
 use super::node::{Entry, Node, Origin, Path, Place, Source, Table, Value};
+use super::plugins;
 use super::syntax;
 use super::table::{Section, USER_PREFIX};
 use super::variables::Context;
@@ -25,6 +26,8 @@ pub(crate) enum Target {
     EnvPattern(String),
     Watcher(String),
     Socket(String),
+    /// What every plugin has, and its own keys; those below `watcher` are its watcher's.
+    Plugin(String),
 }
 
 /// One value, laid over the files.
@@ -46,6 +49,7 @@ impl Target {
             Self::Access => Some(Section::Access),
             Self::Defaults | Self::Watcher(_) => Some(Section::Watcher),
             Self::Socket(_) => Some(Section::Socket),
+            Self::Plugin(_) => Some(Section::Plugin),
             Self::Env | Self::EnvPattern(_) => None,
         }
     }
@@ -59,15 +63,17 @@ impl Target {
             Self::Access => "access.".into(),
             Self::Env => "env.".into(),
             Self::EnvPattern(pattern) => format!("env.{pattern}."),
-            Self::Watcher(name) => format!("watcher.{name}."),
+            Self::Watcher(name) => format!("{}.", plugins::title_of(name)),
             Self::Socket(name) => format!("socket.{name}."),
+            Self::Plugin(name) => format!("plugin.{name}."),
         }
     }
 
     /// Splits `section.…`; what is left is key and entry.
     fn parse(mut parts: Vec<String>) -> Result<(Self, String, Option<String>), String> {
         let depth = match parts.first().map(String::as_str) {
-            Some("watcher" | "socket") => 2,
+            Some("plugin") if parts.get(2).is_some_and(|key| key == "watcher") => 3,
+            Some("watcher" | "socket" | "plugin") => 2,
             Some("env") if parts.len() == 3 => 2,
             Some("circusd" | "defaults" | "hooks" | "access" | "env") => 1,
             Some(other) => return Err(format!("unknown section '{other}'")),
@@ -75,7 +81,8 @@ impl Target {
         };
         if parts.len() <= depth {
             return Err(
-                "names no setting: expected SECTION.KEY, watcher.NAME.KEY or socket.NAME.KEY"
+                "names no setting: expected SECTION.KEY, watcher.NAME.KEY, socket.NAME.KEY or \
+                 plugin.NAME.KEY"
                     .into(),
             );
         }
@@ -83,6 +90,8 @@ impl Target {
         let target = match parts.as_slice() {
             [section, name] if section == "watcher" => Self::Watcher(name.clone()),
             [section, name] if section == "socket" => Self::Socket(name.clone()),
+            [section, name] if section == "plugin" => Self::Plugin(name.clone()),
+            [_, name, _] => Self::Watcher(format!("{}{name}", plugins::PREFIX)),
             [_, pattern] => Self::EnvPattern(pattern.clone()),
             [section] if section == "env" => Self::Env,
             [section] if section == "defaults" => Self::Defaults,
@@ -214,7 +223,9 @@ impl Override {
     /// the table that is in force, from `[defaults]` if the watcher has none.
     pub(crate) fn apply(&self, document: &mut Document) {
         let inherited = match self.target {
-            Target::Watcher(_) => document.defaults.get(&self.key).cloned(),
+            Target::Watcher(ref name) if plugins::plugin_of(name).is_none() => {
+                document.defaults.get(&self.key).cloned()
+            }
             _ => None,
         };
         let table = match &self.target {
@@ -226,6 +237,7 @@ impl Override {
             Target::EnvPattern(pattern) => document.env_pattern(pattern),
             Target::Watcher(name) => document.watchers.entry(name, &self.node.at),
             Target::Socket(name) => document.sockets.entry(name, &self.node.at),
+            Target::Plugin(name) => document.plugins.entry(name, &self.node.at),
         };
         let Some(entry) = &self.entry else {
             return table.set(&self.key, self.node.clone());
@@ -320,7 +332,13 @@ impl Reader<'_> {
         text: &str,
         source: &Arc<Source>,
     ) -> Option<Override> {
-        if let Target::Watcher(name) | Target::Socket(name) = &target
+        let name = match &target {
+            // Whether there is such a plugin is found out when all is together.
+            Target::Watcher(name) => Some(plugins::plugin_of(name).unwrap_or(name)),
+            Target::Socket(name) | Target::Plugin(name) => Some(name.as_str()),
+            _ => None,
+        };
+        if let Some(name) = name
             && let Some(section) = target.section()
             && let Err(reason) = document::check_name_of(section, name)
         {
@@ -358,7 +376,7 @@ pub(crate) fn check_key(watcher: &str, option: &str, at: &Place) -> Option<Diagn
     if key.starts_with(USER_PREFIX) || known.is_some_and(|row| row.available()) {
         return None;
     }
-    let name = Some(format!("watcher.{watcher}.{option}"));
+    let name = Some(format!("{}.{option}", plugins::title_of(watcher)));
     Some(match known {
         Some(_) => Diagnostic::at(at, name, "not available in this version"),
         None => Diagnostic::at(at, name, "unknown key")

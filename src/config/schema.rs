@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::plugins::BuiltIn;
 use super::table::{Row, Section, USER_PREFIX};
 use super::variables::Context;
 
@@ -33,13 +34,38 @@ pub fn schema() -> Json {
                 "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:@-]*$", "maxLength": 128},
                 "additionalProperties": section(Section::Socket),
             },
+            "plugin": {
+                "type": "object",
+                "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:@-]*$", "maxLength": 121},
+                "additionalProperties": {"$ref": "#/$defs/plugin"},
+            },
             "hooks": section(Section::Hooks),
             "access": section(Section::Access),
         },
         "patternProperties": user_keys(),
         "additionalProperties": false,
-        "$defs": {"watcher": section(Section::Watcher)},
+        "$defs": {"watcher": section(Section::Watcher), "plugin": plugin()},
     })
+}
+
+/// One of the built-in plugins with its own keys, or any program with any keys.
+fn plugin() -> Json {
+    let built_in = |built_in: &BuiltIn| {
+        let mut schema = keys(built_in.rows());
+        schema["description"] = Json::from(built_in.description());
+        schema["properties"]["use"] = json!({"const": built_in.as_str()});
+        schema["properties"]["watcher"] = json!({"$ref": "#/$defs/watcher"});
+        schema["required"] = json!(["use"]);
+        schema
+    };
+    let mut forms: Vec<Json> = BuiltIn::ALL.iter().map(built_in).collect();
+    let mut program = keys(Section::Plugin.rows());
+    program["properties"]["use"] = Json::Bool(false);
+    program["properties"]["watcher"] = json!({"$ref": "#/$defs/watcher"});
+    program["additionalProperties"] = Json::Bool(true);
+    program["required"] = json!(["cmd"]);
+    forms.push(program);
+    json!({"anyOf": forms})
 }
 
 fn user_keys() -> Json {
@@ -49,7 +75,11 @@ fn user_keys() -> Json {
 }
 
 fn section(section: Section) -> Json {
-    let rows = section.rows().iter().filter(|row| row.available());
+    keys(section.rows())
+}
+
+fn keys(rows: &[Row]) -> Json {
+    let rows = rows.iter().filter(|row| row.available());
     let properties: Map<String, Json> = rows
         .map(|row| (row.key.to_owned(), property(row)))
         .collect();

@@ -10,6 +10,7 @@ use super::files;
 use super::kind::Kind;
 use super::node::{Node, Origin, Place, Source, Value};
 use super::overrides::{self, Override};
+use super::plugins;
 use super::syntax;
 use super::values::Patterns;
 use super::variables::Context;
@@ -79,7 +80,9 @@ pub(crate) fn gather(sources: &Sources, cx: &Context) -> Gathered {
     for change in &overrides {
         change.apply(&mut gatherer.gathered.document);
     }
-    gatherer.gathered
+    let mut gathered = gatherer.gathered;
+    plugins::settle::settle(&mut gathered.document, cx, &mut gathered.errors);
+    gathered
 }
 
 /// A list of files to read, where it was written, and the files that led to it.

@@ -19,6 +19,7 @@ use super::kind::Kind;
 use super::node::{Node, Origin, Place, Source, Value};
 use super::overrides::{self, Override};
 use super::sources::{self, Gathered, Sources};
+use super::table::Section;
 use super::variables::Context;
 
 /// No watcher has that many options and variables; each that is wrong would be looked up and
@@ -125,7 +126,7 @@ impl Store {
             fault.key = Some(format!("watcher.{watcher}"));
             Err(Errors::new(vec![fault]))
         };
-        if let Err(reason) = document::check_name(watcher) {
+        if let Err(reason) = document::check_name_of(Section::Watcher, watcher) {
             return refuse(reason);
         }
         if self.document.watchers.contains(watcher) {
@@ -374,9 +375,11 @@ impl Parts {
     }
 
     fn read_env_files(&mut self, document: &Document, errors: &mut Vec<Diagnostic>) {
-        for (name, declared) in document.watchers.in_order() {
-            let own = declared.table.get("env_file");
-            let Some(node) = own.or_else(|| document.defaults.get("env_file")) else {
+        for (name, _) in document.watchers.in_order() {
+            let Some(table) = document.effective(name) else {
+                continue;
+            };
+            let Some(node) = table.get("env_file") else {
                 continue;
             };
             // One that is no path has been told of already.

@@ -4,7 +4,7 @@
 //! unit, range, what a change does, since which version, one sentence. Nothing in here knows a
 //! particular key.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::kind::{Problem, Range, Read};
 use super::node::{Node, Table};
@@ -41,6 +41,8 @@ pub enum Section {
     Watcher,
     /// `[socket.NAME]`: a socket that workers inherit.
     Socket,
+    /// `[plugin.NAME]`: a program that hears what happens.
+    Plugin,
     /// `[hooks]`: what the daemon asks.
     Hooks,
     /// `[access]`: who may do what.
@@ -49,10 +51,11 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order of the manual.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Circusd,
         Self::Watcher,
         Self::Socket,
+        Self::Plugin,
         Self::Hooks,
         Self::Access,
     ];
@@ -63,6 +66,7 @@ impl Section {
             Self::Circusd => "circusd",
             Self::Watcher => "watcher",
             Self::Socket => "socket",
+            Self::Plugin => "plugin",
             Self::Hooks => "hooks",
             Self::Access => "access",
         }
@@ -74,6 +78,7 @@ impl Section {
             Self::Circusd => <super::Circusd as Settings>::ROWS,
             Self::Watcher => <super::Watcher as Settings>::ROWS,
             Self::Socket => <super::Socket as Settings>::ROWS,
+            Self::Plugin => <super::plugins::PluginSection as Settings>::ROWS,
             Self::Hooks => <super::DaemonHooks as Settings>::ROWS,
             Self::Access => <super::Access as Settings>::ROWS,
         }
@@ -131,6 +136,11 @@ impl Row {
     /// Whether this version has it.
     pub fn available(&self) -> bool {
         self.typed.is_some()
+    }
+
+    /// Whether there is no default: it must be set.
+    pub fn is_required(&self) -> bool {
+        self.default_text == Some("required")
     }
 
     /// What it means: one sentence or two.
@@ -229,6 +239,8 @@ pub(crate) trait Settings: Sized {
     const ROWS: &'static [Row];
     /// Reads the keys that have a row; the others are the affair of `document::check`.
     fn read(table: &Table, cx: &Context) -> Read<Self>;
+    /// All values as they would stand in a file.
+    fn to_json(&self) -> Map<String, Json>;
     /// The keys whose values differ.
     fn changed(&self, other: &Self) -> Vec<&'static Row>;
 }
@@ -350,6 +362,15 @@ macro_rules! section {
                     $( $also: Default::default(), )*
                     $( $key, )*
                 })
+            }
+
+            fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+                [ $( (
+                    $crate::config::table::key_of(stringify!($key)).to_owned(),
+                    $crate::config::kind::Kind::json(&self.$key),
+                ), )* ]
+                .into_iter()
+                .collect()
             }
 
             fn changed(&self, other: &Self) -> Vec<&'static $crate::config::table::Row> {

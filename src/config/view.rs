@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json};
 
-use super::build;
 use super::diagnostic::{Diagnostic, Errors, nearest};
-use super::node::{Node, Origin, Path, Table, Value};
+use super::node::{Entry, Node, Origin, Path, Table, Value};
+use super::plugins::{self, BuiltIn};
 use super::socket::Socket;
 use super::store::{OPTIONS_MAX, Store};
 use super::table::{OnChange, Row, Section, Settings, USER_PREFIX};
@@ -20,7 +20,7 @@ const NAMES_MAX: usize = 64;
 pub struct SettingView {
     /// `circusd.log_level`, `watcher.web.cmd`; one entry of a collection: `watcher.web.env.LANG`.
     pub name: String,
-    /// `circusd`, `watcher.web`, `socket.web`, `hooks`, `access`.
+    /// `circusd`, `watcher.web`, `socket.web`, `plugin.log`, `hooks`, `access`.
     pub section: String,
     /// As written, or the default; null if there is neither.
     pub value: Json,
@@ -72,8 +72,9 @@ pub struct WatcherChange {
     /// The strongest effect of all its keys that differ.
     pub change: Change,
     /// The keys whose values differ, in the order of the table; empty for `Add` and `Remove`.
-    /// `env` stands for all that makes up the environment, `use_sockets` for the sockets too.
-    pub keys: Vec<&'static str>,
+    /// `env` stands for all that makes up the environment, `use_sockets` for the sockets too. Those
+    /// of a plugin itself come last.
+    pub keys: Vec<String>,
 }
 
 impl Store {
@@ -165,8 +166,7 @@ impl Store {
     }
 
     pub(crate) fn effective(&self, watcher: &str) -> Option<Table> {
-        let declared = self.document().watchers.get(watcher)?;
-        Some(build::effective(&self.document().defaults, &declared.table))
+        self.document().effective(watcher)
     }
 
     fn all_options(&self, table: &Table) -> Map<String, Json> {
@@ -185,7 +185,7 @@ impl Store {
     fn option(&self, watcher: &str, table: &Table, option: &str) -> Result<Json, Errors> {
         let fault = |reason: &str| {
             let mut fault = Diagnostic::of("", reason);
-            fault.key = Some(format!("watcher.{watcher}.{option}"));
+            fault.key = Some(format!("{}.{option}", plugins::title_of(watcher)));
             let known = nearest(option, Section::Watcher.keys());
             Errors::new(vec![fault.suggesting(known)])
         };
@@ -242,16 +242,57 @@ impl Store {
             }
         };
         collect(Section::Circusd, "circusd", &document.circusd);
-        for (name, declared) in document.watchers.in_order() {
-            let table = build::effective(&document.defaults, &declared.table);
+        for (name, _) in document.watchers.in_order() {
+            let table = document.effective(name).unwrap_or_default();
             collect(Section::Watcher, &format!("watcher.{name}"), &table);
         }
         for (name, declared) in document.sockets.in_order() {
             collect(Section::Socket, &format!("socket.{name}"), &declared.table);
         }
+        for (name, declared) in document.plugins.in_order() {
+            collect(Section::Plugin, &format!("plugin.{name}"), &declared.table);
+        }
         collect(Section::Hooks, "hooks", &document.hooks);
         collect(Section::Access, "access", &document.access);
+        for (name, declared) in document.plugins.in_order() {
+            self.collect_own(name, &declared.table, wanted, &mut views);
+        }
         views
+    }
+
+    /// The keys that only this plugin has.
+    fn collect_own(
+        &self,
+        plugin: &str,
+        table: &Table,
+        wanted: &dyn Fn(&str) -> bool,
+        views: &mut Vec<SettingView>,
+    ) {
+        let title = format!("plugin.{plugin}");
+        let used = table.get("use").map(|node| node.to_json());
+        let built_in = used.and_then(|name| BuiltIn::named(name.as_str()?));
+        for row in built_in.into_iter().flat_map(BuiltIn::rows) {
+            self.collect_setting(row, &title, table.get(row.key), wanted, views);
+        }
+        let is_free = |entry: &&Entry| {
+            let key = entry.key.as_str();
+            built_in.is_none() && Section::Plugin.row(key).is_none()
+        };
+        for entry in table.iter().filter(is_free) {
+            let name = format!("{title}.{}", entry.key);
+            if wanted(&name) {
+                views.push(SettingView {
+                    name,
+                    section: title.clone(),
+                    value: entry.node.to_json(),
+                    default: Json::Null,
+                    origin: entry.node.at.source.origin,
+                    source: Some(entry.node.at.describe()),
+                    on_change: OnChange::Reload,
+                    description: "What it means is known to the plugin.",
+                });
+            }
+        }
     }
 
     /// The setting and, of a collection, its entries.
@@ -344,7 +385,7 @@ fn same_sockets(old: &[Socket], new: &[Socket]) -> bool {
 fn compare(old: &Watcher, new: &Watcher) -> WatcherChange {
     let mut rows = old.changed(new);
     let env = Section::Watcher.row("env").expect("env is in the table");
-    if old.environment != new.environment && !rows.iter().any(|row| row.key == env.key) {
+    if !old.environment.is_same(&new.environment) && !rows.iter().any(|row| row.key == env.key) {
         rows.push(env);
     }
     let sockets = Section::Watcher
@@ -353,7 +394,12 @@ fn compare(old: &Watcher, new: &Watcher) -> WatcherChange {
     if !same_sockets(&old.sockets, &new.sockets) && !rows.iter().any(|r| r.key == sockets.key) {
         rows.push(sockets);
     }
+    let own = match (&old.plugin, &new.plugin) {
+        (Some(old), Some(new)) => old.changed(new),
+        _ => Vec::new(),
+    };
     let change = match rows.iter().map(|row| row.on_change).max() {
+        _ if !own.is_empty() => Change::Reload,
         None => Change::Unchanged,
         Some(OnChange::Live) => Change::Live,
         Some(OnChange::Reload | OnChange::RestartDaemon) => Change::Reload,
@@ -361,6 +407,10 @@ fn compare(old: &Watcher, new: &Watcher) -> WatcherChange {
     WatcherChange {
         watcher: new.name.clone(),
         change,
-        keys: rows.into_iter().map(|row| row.key).collect(),
+        keys: rows
+            .into_iter()
+            .map(|row| row.key.to_owned())
+            .chain(own)
+            .collect(),
     }
 }

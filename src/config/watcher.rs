@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Environment;
+use super::plugins::Plugin;
 use super::socket::Socket;
 use super::table::section;
 use super::values::{
@@ -22,6 +23,8 @@ section! {
         environment: Environment,
         /// The sockets that use_sockets stands for, in the order of their descriptors.
         sockets: Vec<Socket>,
+        /// What it is made from beside its options, if it is a plugin.
+        plugin: Option<Plugin>,
     }
     /// Program and arguments: an array, or a string that is split as a shell would, without a
     /// shell; a program with a slash is looked up from working_dir, another in PATH.

@@ -57,9 +57,7 @@ impl Driver {
             .iter()
             .find(|change| change.watcher == params.watcher);
         let keys: Vec<String> = match change {
-            Some(change) if change.change != Change::Unchanged => {
-                change.keys.iter().map(ToString::to_string).collect()
-            }
+            Some(change) if change.change != Change::Unchanged => change.keys.clone(),
             _ => Vec::new(),
         };
         if keys.is_empty() {
@@ -336,7 +334,7 @@ impl Driver {
             .update(&store.config().watchers, &changes, &opened);
         let words = changes
             .iter()
-            .map(|change| (change.watcher.clone(), words(&change.keys)));
+            .map(|change| (change.watcher.clone(), change.keys.clone()));
         let command = self.apply_command(&store, words);
         if let Err(error) = self.keep_if_accepted(store, &command) {
             self.inputs.push(Input::Announce(Announcement::ConfigError {
@@ -425,10 +423,6 @@ impl Driver {
     }
 }
 
-fn words(keys: &[&str]) -> Vec<String> {
-    keys.iter().map(ToString::to_string).collect()
-}
-
 fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
     changes
         .iter()
@@ -441,7 +435,7 @@ fn config_changes(changes: &[WatcherChange]) -> Vec<types::ConfigChange> {
                 Change::Reload => types::ConfigChangeKind::Reload,
                 Change::Unchanged => types::ConfigChangeKind::Unchanged,
             },
-            keys: words(&change.keys),
+            keys: change.keys.clone(),
         })
         .collect()
 }

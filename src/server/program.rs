@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::RawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
 use super::resources::Unlimited;
+use crate::config::plugins;
 use crate::config::{self, Expanded, Identity, Watcher};
 use crate::core::SpawnFailure;
 use crate::sys::spawn::{Command, IoClass, Ioprio, SpawnError, Stage};
@@ -46,6 +47,16 @@ pub(super) struct Surroundings {
     pub(super) oom_score_adj: Option<i32>,
     /// Whether we hold capabilities that a worker would inherit.
     pub(super) privileged: bool,
+    /// The program with the built-in plugins, if it lies beside circusd.
+    pub(super) plugins: Option<PathBuf>,
+}
+
+/// The program with the built-in plugins beside that of circusd: the one of the same version, also
+/// where nothing was installed.
+pub(super) fn plugins_beside_us() -> Option<PathBuf> {
+    let us = std::env::current_exe().ok()?;
+    let program = us.parent()?.join(plugins::PROGRAM);
+    program.is_file().then_some(program)
 }
 
 impl Surroundings {
@@ -128,8 +139,10 @@ pub(super) fn command(
         let error = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(failure("preparing its arguments", &error));
     };
+    let is_built_in = (recipe.plugin.as_ref()).is_some_and(|plugin| plugin.built_in.is_some());
+    let beside_us = surroundings.plugins.as_ref().filter(|_| is_built_in);
     Ok(Command {
-        program: program.into(),
+        program: beside_us.map_or_else(|| program.into(), Clone::clone),
         env: env
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))

@@ -28,7 +28,7 @@ use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
 use super::leave::Leaving;
 use super::notify::Manager;
-use super::program::Surroundings;
+use super::program::{self, Surroundings};
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
@@ -438,6 +438,7 @@ fn assemble(
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
         privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
+        plugins: program::plugins_beside_us(),
     });
     let homes = Homes::new(base, &state.instance);
     let known = Rc::default();

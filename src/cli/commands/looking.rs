@@ -382,7 +382,11 @@ fn get(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
 fn options(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
     let name = text(matches, "name").unwrap_or_default();
     Ok(vec![if matches.get_flag("origin") {
-        Call::new("GetSettings").with("names", vec![format!("watcher.{name}.*")])
+        let mut names = vec![format!("watcher.{name}.*")];
+        // What a plugin has beside the options of its watcher.
+        let plugin = name.strip_prefix("plugin:");
+        names.extend(plugin.map(|plugin| format!("plugin.{plugin}.*")));
+        Call::new("GetSettings").with("names", names)
     } else {
         Call::new("Get").with("watcher", name)
     }])

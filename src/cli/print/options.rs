@@ -26,7 +26,12 @@ pub fn settings(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
     let mut settings = read::<reply::GetSettings>(reply)?.settings;
     if let Some(watcher) = view.text("name") {
         // The pattern that we asked for takes in the watcher `web.old` with `web`.
-        settings.retain(|setting| setting.section == format!("watcher.{watcher}"));
+        let plugin = watcher.strip_prefix("plugin:");
+        let sections = [
+            Some(format!("watcher.{watcher}")),
+            plugin.map(|plugin| format!("plugin.{plugin}")),
+        ];
+        settings.retain(|setting| sections.iter().flatten().any(|of| *of == setting.section));
     }
     if !view.given("origin") {
         let line = |setting: &Setting| format!("{} = {}", key(setting), value(setting));

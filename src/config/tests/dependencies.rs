@@ -100,7 +100,7 @@ fn a_change_is_checked_against_all_others_and_is_live() {
     let changes = store.diff(&changed);
     assert_eq!(
         (changes[0].change, &changes[0].keys[..]),
-        (Change::Live, &["after"][..])
+        (Change::Live, &["after".to_owned()][..])
     );
 }
 

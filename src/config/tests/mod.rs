@@ -3,6 +3,7 @@
 mod dependencies;
 mod hooks;
 mod kept;
+mod plugins;
 mod ready;
 mod resources;
 mod rows;

@@ -14,7 +14,10 @@ fn accepts(schema: &Json, root: &Json, value: &Json) -> bool {
         return schema != &Json::Bool(false);
     };
     rules.iter().all(|(rule, arg)| match rule.as_str() {
-        "$ref" => accepts(&root["$defs"]["watcher"], root, value),
+        "$ref" => {
+            let name = arg.as_str().unwrap().trim_start_matches("#/$defs/");
+            accepts(&root["$defs"][name], root, value)
+        }
         "anyOf" => arg
             .as_array()
             .unwrap()
@@ -90,6 +93,8 @@ fn the_schema_takes_every_default() {
             let document = match section {
                 Section::Watcher => json!({"watcher": {"web": {row.key: default}}}),
                 Section::Socket => json!({"socket": {"web": {row.key: default}}}),
+                // Neither use nor cmd has one, and without them there is no plugin.
+                Section::Plugin => json!({"plugin": {"log": {"cmd": "true", row.key: default}}}),
                 Section::Circusd | Section::Hooks | Section::Access => {
                     json!({section.as_str(): {row.key: default}})
                 }
@@ -121,6 +126,10 @@ fn the_schema_takes_what_get_shows_and_refuses_what_the_parser_refuses() {
         json!({"env": {"PORT": 80}}),
         json!({"socket": {"web": {"port": -1}}}),
         json!({"socket": {"web": {"prot": 80}}}),
+        json!({"plugin": {"log": {}}}),
+        json!({"plugin": {"log": {"use": "loger"}}}),
+        json!({"plugin": {"log": {"use": "statsd", "filename": "/x"}}}),
+        json!({"plugin": {"log": {"use": "statsd", "watcher": {"numproceses": 1}}}}),
     ] {
         assert!(!accepts(&schema, &schema, &wrong), "{wrong}");
     }

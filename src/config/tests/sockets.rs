@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Machine, errors_of};
 use crate::config::{Change, Socket, Where};
 
-fn change(old: &str, new: &str) -> Vec<(String, Change, Vec<&'static str>)> {
+fn change(old: &str, new: &str) -> Vec<(String, Change, Vec<String>)> {
     let (old, new) = (Machine::with(old).load(), Machine::with(new).load());
     let changes = old.diff(&new).into_iter();
     changes.map(|c| (c.watcher, c.change, c.keys)).collect()
@@ -203,7 +203,11 @@ fn a_changed_socket_replaces_its_users_and_nothing_else() {
         )
     };
     let unchanged = |name: &str| (name.to_owned(), Change::Unchanged, vec![]);
-    let replaced = ("a".to_owned(), Change::Reload, vec!["use_sockets"]);
+    let replaced = (
+        "a".to_owned(),
+        Change::Reload,
+        vec!["use_sockets".to_owned()],
+    );
     assert_eq!(
         change(&with(""), &with("ipv6_only = true")),
         [replaced, unchanged("b"), unchanged("n")]
@@ -219,7 +223,10 @@ fn who_uses_all_sockets_is_replaced_when_there_is_another() {
         &format!("[socket.a]\npath = '@a'\n{watcher}"),
         &format!("{TWO}{watcher}"),
     );
-    assert_eq!(changes, [("w".into(), Change::Reload, vec!["use_sockets"])]);
+    assert_eq!(
+        changes,
+        [("w".into(), Change::Reload, vec!["use_sockets".to_owned()])]
+    );
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn only_what_differs_is_a_change() {
     let changes = store.diff(&env);
     assert_eq!(
         (changes[0].change, &changes[0].keys[..]),
-        (Change::Reload, &["env"][..])
+        (Change::Reload, &["env".to_owned()][..])
     );
     let live = load(&base.replace("30", "31"));
     assert_eq!(store.diff(&live)[0].change, Change::Live);
