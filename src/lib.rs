@@ -203,6 +203,8 @@ pub mod sys;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "plugin")]
+pub mod plugin;
 #[cfg(feature = "server")]
 pub mod server;
 

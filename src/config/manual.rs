@@ -94,8 +94,9 @@ fn prose(section: Section) -> &'static [&'static str] {
         Section::Plugin => &[
             "A program that hears what happens and acts on it. It is a watcher called plugin:NAME \
              with one process, which is shown, started and stopped as any other; it starts before \
-             the watchers and stops after them, unless its priority says otherwise. It needs use, \
-             for one of those that come with circusd, or cmd.",
+             the watchers and stops after them, unless its priority says otherwise. Those that come \
+             with circusd are ready when they hear what happens (ready = \"notify\"), so that none of \
+             what the watchers do escapes them. It needs use, for one of these, or cmd.",
             "[plugin.NAME.watcher] takes every key of [watcher.NAME] but cmd, args and singleton: \
              restart, flapping, critical, hooks, uid, stderr and so on. [defaults] has no effect \
              on plugins; [env] does.",

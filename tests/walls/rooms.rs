@@ -37,7 +37,7 @@ const WALLS: [(&str, &[&str], &str); 9] = [
     ),
     (
         "plugin",
-        &["api", "client"],
+        &["api", "client", "config"],
         "a plugin is a client like any other",
     ),
     (
@@ -52,7 +52,7 @@ const WALLS: [(&str, &[&str], &str); 9] = [
     ),
     (
         "bin",
-        &["cli", "config", "server"],
+        &["cli", "config", "plugin", "server"],
         "a program is flags in, exit code out",
     ),
 ];

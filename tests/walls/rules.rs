@@ -14,30 +14,34 @@ const SAFETY_DISTANCE_MAX: usize = 12;
 
 /// Crates and names that belong to some rooms only, and why.
 const OUTSIDE: [(&str, &[&str], &str); 8] = [
-    ("tokio", &["server", "bin"], "only the server is async"),
+    (
+        "tokio",
+        &["plugin", "server", "bin"],
+        "only the server and plugins are async",
+    ),
     (
         "signal_hook_tokio",
-        &["server", "bin"],
-        "only the server is async",
+        &["plugin", "server", "bin"],
+        "only the server and plugins are async",
     ),
     (
         "futures_core",
-        &["server", "bin"],
-        "only the server is async",
+        &["plugin", "server", "bin"],
+        "only the server and plugins are async",
     ),
     (
         "Instant",
-        &["client", "cli", "server", "sys", "bin"],
+        &["client", "cli", "plugin", "server", "sys", "bin"],
         "a decision takes the time as a parameter",
     ),
     (
         "SystemTime",
-        &["client", "cli", "server", "sys", "bin"],
+        &["client", "cli", "plugin", "server", "sys", "bin"],
         "a decision takes the time as a parameter",
     ),
     (
         "nix",
-        &["client", "cli", "config", "server", "sys", "bin"],
+        &["client", "cli", "config", "plugin", "server", "sys", "bin"],
         "no system calls here",
     ),
     (

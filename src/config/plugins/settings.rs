@@ -72,9 +72,9 @@ macro_rules! built_ins {
 }
 
 built_ins! {
-    /// Writes every event to a file. When it is started again it goes on behind the last event in
-    /// the file, as far as circusd still has what follows (event_buffer); so nothing is missing or
-    /// there twice.
+    /// Writes every event to a file. With format = \"json\" it goes on behind the last event in the
+    /// file when it is started again, as far as circusd still has what follows (event_buffer), and a
+    /// line with gap tells of what it has not; so nothing is missing unsaid, or there twice.
     Logger(LoggerSettings) = "logger";
     /// Has no process: its keys are flapping of every watcher that has none of its own.
     Flapping(FlappingSettings) = "flapping";
@@ -109,7 +109,7 @@ section! {
     /// The file. It is made with mode 0640 if there is none, and made anew when it was moved or
     /// removed.
     filename: PathBuf = PathBuf::new() => "required", Reload;
-    /// How: "json", one object per line, as circusctl --json listen prints it; or "text".
+    /// How: "json", an Event of io.circusd(7) per line; or "text": the time, the topic and the data.
     format: Form = Form::Json, Reload;
     /// Which events, as Subscribe of io.circusd(7) has it: "watcher.web.*", "*.spawn", "circusd.*".
     topics: Vec<String> = vec!["*".into()], Reload;

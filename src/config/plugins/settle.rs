@@ -186,6 +186,10 @@ impl Settling<'_> {
         if table.get("priority").is_none() {
             table.set("priority", value(Value::Integer(PRIORITY.into())));
         }
+        if built_in.is_some() && table.get("ready").is_none() {
+            // It says so when it hears what happens; only then the watchers are to start.
+            table.set("ready", value(Value::String("notify".to_owned())));
+        }
         table.set("singleton", value(Value::Boolean(true)));
         table.set("cmd", cmd);
         if let Some(args) = args {

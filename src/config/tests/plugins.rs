@@ -167,7 +167,9 @@ fn what_is_wrong_with_a_plugin_is_told_where_it_stands() {
     );
     check(
         "[plugin.w]\nuse = \"watchdog\"\nwatchers_regex = \"(\"\n",
-        &["3:18: plugin.w.watchers_regex: '(' is no regular expression: found open group without closing ')'"],
+        &[
+            "3:18: plugin.w.watchers_regex: '(' is no regular expression: found open group without closing ')'",
+        ],
     );
 }
 
