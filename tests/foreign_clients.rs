@@ -8,12 +8,12 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use common::{DEADLINE, Daemon, output, skip};
+use common::{DEADLINE, Daemon, output, tool};
 use serde_json::{Value, json};
 
 const CONFIG: &str = r#"
@@ -23,26 +23,6 @@ cmd = ["sleep", "infinity"]
 
 /// The interface as it was written, to compare with what goes over the socket.
 const IDL: &str = include_str!("../src/api/io.circusd.varlink");
-
-/// The client `name` that `tests/setup` left, or `None` after telling that the test is skipped.
-fn client(name: &str) -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("cargo's target directory holds it");
-    let tools = target.join("test-tools");
-    let program = tools.join(name);
-    if program.exists() {
-        return Some(program);
-    }
-    let reason = std::fs::read_to_string(tools.join(format!("{name}.missing")));
-    skip(
-        reason
-            .as_deref()
-            .unwrap_or("tests/setup has not fetched it yet")
-            .trim(),
-    );
-    None
-}
 
 /// Runs varlinkctl with `arguments`; `ADDRESS` among them is the daemon's.
 fn varlinkctl(program: &Path, daemon: &Daemon, arguments: &[&str]) -> Command {
@@ -119,7 +99,7 @@ impl Drop for Listener {
 
 #[test]
 fn varlinkctl_is_told_who_answers() {
-    let Some(program) = client("varlinkctl") else {
+    let Some(program) = tool("varlinkctl") else {
         return;
     };
     let daemon = Daemon::start(CONFIG);
@@ -137,7 +117,7 @@ fn varlinkctl_is_told_who_answers() {
 
 #[test]
 fn varlinkctl_reads_the_interface() {
-    let Some(program) = client("varlinkctl") else {
+    let Some(program) = tool("varlinkctl") else {
         return;
     };
     let daemon = Daemon::start(CONFIG);
@@ -164,7 +144,7 @@ fn varlinkctl_reads_the_interface() {
 
 #[test]
 fn varlinkctl_calls_and_is_refused() {
-    let Some(program) = client("varlinkctl") else {
+    let Some(program) = tool("varlinkctl") else {
         return;
     };
     let daemon = Daemon::start(CONFIG);
@@ -221,7 +201,7 @@ fn varlinkctl_calls_and_is_refused() {
 
 #[test]
 fn varlinkctl_follows_a_verb_to_its_end() {
-    let Some(program) = client("varlinkctl") else {
+    let Some(program) = tool("varlinkctl") else {
         return;
     };
     let daemon = Daemon::start(CONFIG);
@@ -249,7 +229,7 @@ fn varlinkctl_follows_a_verb_to_its_end() {
 
 #[test]
 fn varlinkctl_hears_events() {
-    let Some(program) = client("varlinkctl") else {
+    let Some(program) = tool("varlinkctl") else {
         return;
     };
     let daemon = Daemon::start(CONFIG);
@@ -282,7 +262,7 @@ fn varlinkctl_hears_events() {
 
 #[test]
 fn the_python_package_understands_us() {
-    let Some(python) = client("python-varlink") else {
+    let Some(python) = tool("python-varlink") else {
         return;
     };
     let daemon = Daemon::start(CONFIG);

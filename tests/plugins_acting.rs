@@ -3,11 +3,13 @@
 mod common;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use common::facts::pids;
-use common::{Events, Home};
+use common::facts::{pids, wait_for_text};
+use common::{Daemon, Events, Home, skip};
 use serde_json::json;
 
 /// Puts a program there as an installer does: whole, and with one move.
@@ -102,4 +104,147 @@ fn a_watcher_can_be_reloaded_instead() {
     let reload = events.wait_where("watcher.web.reload", |data| data["pids"] != json!([]));
     let after = pids(&daemon.status("web"));
     assert!(before.is_disjoint(&after), "{reload}");
+}
+
+/// The plugin that looks after `web`, with these limits.
+fn resource_watcher(watcher: &str, limits: &str) -> String {
+    format!(
+        "{watcher}[plugin.limits]\nuse = \"resource_watcher\"\nwatchers = \"web\"\n\
+         loop_rate = \"100ms\"\nmax_count = 2\n{limits}"
+    )
+}
+
+/// Two processes of which the second does something that the first does not.
+fn pair(second: &str) -> String {
+    format!(
+        "[watcher.web]\nnumprocesses = 2\n\
+         cmd = ['sh', '-c', 'test $(circus.wid) != 2 || {{ {second}; }}; exec sleep 1000']\n"
+    )
+}
+
+fn killed(events: &mut Events) -> serde_json::Value {
+    events.wait_where("watcher.web.kill", |data| data["by"] == "operator")["data"]["wid"].clone()
+}
+
+#[test]
+fn only_the_process_that_burns_cpu_is_replaced() {
+    let config = resource_watcher(&pair("while :; do :; done"), "max_cpu = 15\n");
+    let daemon = Daemon::start(&config);
+    let idle = daemon.status("web")["processes"][0]["pid"].clone();
+    let mut events = daemon.subscribe();
+    // It burns again, and is replaced again.
+    for _ in 0..2 {
+        assert_eq!(killed(&mut events), 2);
+        events.wait_where("watcher.web.spawn", |data| data["wid"] == 2);
+    }
+    assert_eq!(daemon.status("web")["processes"][0]["pid"], idle);
+}
+
+#[test]
+fn a_process_that_holds_too_much_memory_is_replaced() {
+    // 32 MB in a variable of the shell; what one of them has by itself is about one.
+    let second =
+        "x=$(head -c 32000000 /dev/zero | tr \"\\\\0\" x); while :; do sleep 1; done; echo $x";
+    let config = resource_watcher(
+        &pair(second),
+        "max_mem = \"16M\"\nmax_cpu = 0\nhealth_threshold = 0\n",
+    );
+    let daemon = Daemon::start(&config);
+    let mut events = daemon.subscribe();
+    assert_eq!(killed(&mut events), 2);
+}
+
+#[test]
+fn the_whole_watcher_can_be_restarted_instead() {
+    let config = resource_watcher(
+        &pair("while :; do :; done"),
+        "max_cpu = 15\nrestart = \"watcher\"\n",
+    );
+    let daemon = Daemon::start(&config);
+    let before = pids(&daemon.status("web"));
+    let mut events = daemon.subscribe();
+    events.wait("watcher.web.stop");
+    started(&mut events, "web");
+    assert!(before.is_disjoint(&pids(&daemon.status("web"))));
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket.local_addr().expect("it is bound").port()
+}
+
+/// A worker that says that it lives, until a file is there; the first of several lets another speak
+/// for it instead.
+fn heartbeats(port: u16, home: &Home) -> String {
+    let script = format!(
+        "import os, socket, time\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+         while not os.path.exists('{}'):\n\
+         \x20   s.sendto(b'%d;%f' % (os.getpid(), time.time()), ('127.0.0.1', {port}))\n\
+         \x20   time.sleep(0.05)\n\
+         time.sleep(1000)\n",
+        home.path("silent").display()
+    );
+    fs::write(home.path("worker.py"), script).expect("a file can be written");
+    let worker = home.path("worker.py").display().to_string();
+    format!(
+        "[watcher.web]\ncmd = \"python3 {worker}\"\n[watcher.other]\ncmd = \"sleep 1000\"\n\
+         [plugin.dog]\nuse = \"watchdog\"\nport = {port}\nloop_rate = \"200ms\"\nmax_count = 10\n\
+         watchers_regex = \"we.\"\nstop_signal = \"SIGKILL\"\n"
+    )
+}
+
+#[test]
+fn a_worker_that_goes_silent_is_replaced_and_nobody_else_can_speak_for_it() {
+    if std::process::Command::new("python3")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return skip("no python3");
+    }
+    let home = Home::new("");
+    let port = free_port();
+    home.configure(&heartbeats(port, &home));
+    let daemon = home.start();
+    let mut events = daemon.subscribe();
+    let pid = *pids(&daemon.status("web")).first().expect("it runs");
+    // Longer than it may be silent: so its heartbeats are what keeps it.
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let lie = |pid: u64| {
+        let message = format!("{pid};0");
+        stranger
+            .send_to(message.as_bytes(), ("127.0.0.1", port))
+            .expect("it can be sent");
+    };
+    wait_for_text(&home.path("circusd.log"), "plugin:dog: started");
+    let until = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < until {
+        lie(pid);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(
+        pids(&daemon.status("web")).contains(&pid),
+        "it spoke, and was replaced"
+    );
+    fs::write(home.path("silent"), "").expect("a file can be written");
+    let killed = common::eventually("it is replaced, though somebody else speaks for it", || {
+        lie(pid);
+        let status = daemon.status("web");
+        (!pids(&status).contains(&pid)).then_some(status)
+    });
+    let killed = killed["last_exit"].clone();
+    assert_eq!(
+        (&killed["pid"], &killed["status"]),
+        (&json!(pid), &json!(9))
+    );
+    let kill = events.wait("watcher.web.kill");
+    assert_eq!(kill["data"]["process_pid"], pid);
+    assert_eq!(daemon.status("other")["restarts"], 0);
+    assert!(
+        daemon.log().contains("came from somebody else"),
+        "{}",
+        daemon.log()
+    );
 }

@@ -3,9 +3,15 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::thread;
 
-use common::{DEADLINE, Daemon, eventually};
+use common::facts::pids;
+use common::{DEADLINE, Daemon, Home, eventually, skip, tool};
+use serde_json::json;
 
 /// A statsd server.
 struct Server {
@@ -92,7 +98,7 @@ fn statsd_tells_the_server_what_it_leaves_out() {
         "[plugin.stats]\nuse = \"statsd\"\nport = {port}\nsample_rate = 0.5\n\
          [watcher.web]\ncmd = \"true\"\nautostart = false\nrespawn = false\n"
     ));
-    let start = || daemon.call("Start", serde_json::json!({"watchers": "web"}));
+    let start = || daemon.call("Start", json!({"watchers": "web"}));
     // Each is six events or so: that none of so many is told does not happen.
     for _ in 0..30 {
         start().expect("it can be started");
@@ -145,4 +151,214 @@ fn gauges(lines: Vec<(String, f64, String)>) -> BTreeMap<String, f64> {
         Some((name.to_owned(), value))
     });
     gauges.collect()
+}
+
+/// Answers every request with the next of `answers`, and then with the last one again.
+fn http_server(answers: &'static [&'static str]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    // Ends with the test; who asks until then is answered.
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.expect("it is accepted");
+            let mut request = [0; 1024];
+            let size = stream.read(&mut request).unwrap_or_default();
+            assert!(request[..size].starts_with(b"GET /health HTTP/1.1\r\n"));
+            let answer = answers[number.min(answers.len() - 1)];
+            // Who asked may have gone.
+            let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    port
+}
+
+#[test]
+fn http_observer_tells_how_long_a_page_takes_and_restarts_who_does_not_serve_it() {
+    let server = Server::new();
+    let (port, page) = (server.port(), http_server(&["200 OK", "503 Busy"]));
+    let daemon = Daemon::start(&format!(
+        "[watcher.web]\ncmd = \"sleep 1000\"\n\
+         [watcher.off]\ncmd = \"sleep 1000\"\nautostart = false\n\
+         [plugin.page]\nuse = \"http_observer\"\nport = {port}\nloop_rate = \"100ms\"\n\
+         check_url = \"http://127.0.0.1:{page}/health\"\nrestart_on_error = \"web\"\n"
+    ));
+    let mut events = daemon.subscribe();
+    let (name, _, kind) = server.line();
+    let prefix = "circus.http_observer.watcher.http_stats";
+    assert_eq!(
+        (name, kind),
+        (format!("{prefix}.request_time"), "ms".to_owned())
+    );
+    let told: Vec<_> = [(); 3].iter().map(|()| server.line().0).collect();
+    let expected = ["error", "error.503", "restart_on_error"];
+    assert_eq!(told, expected.map(|name| format!("{prefix}.{name}")));
+    events.wait("watcher.web.start");
+}
+
+#[test]
+fn http_observer_does_not_start_what_somebody_has_stopped() {
+    let server = Server::new();
+    let (port, page) = (server.port(), http_server(&["500 Broken"]));
+    let daemon = Daemon::start(&format!(
+        "[watcher.web]\ncmd = \"sleep 1000\"\nautostart = false\n\
+         [plugin.page]\nuse = \"http_observer\"\nport = {port}\nloop_rate = \"50ms\"\n\
+         check_url = \"http://127.0.0.1:{page}/health\"\nrestart_on_error = \"web\"\n"
+    ));
+    // Twice, so that the first round is over.
+    for _ in 0..2 {
+        server.until("circus.http_observer.watcher.http_stats.error.500");
+    }
+    assert_eq!(daemon.status("web")["state"], "stopped");
+}
+
+#[test]
+fn redis_observer_tells_how_a_real_redis_is_and_restarts_one_that_does_not_answer() {
+    if Command::new("redis-server")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return skip("no redis-server");
+    }
+    let home = Home::new("");
+    let server = Server::new();
+    let (port, root) = (server.port(), home.root().display().to_string());
+    home.configure(&format!(
+        "[watcher.redis]\ncmd = \"redis-server --port 0 --unixsocket {root}/redis.sock --save '' \
+         --dir {root} --requirepass secret\"\nready = {{ file = \"{root}/redis.sock\" }}\n\
+         [plugin.redis]\nuse = \"redis_observer\"\nport = {port}\nloop_rate = \"100ms\"\n\
+         redis_url = \"unix://{root}/redis.sock\"\ntimeout = \"500ms\"\n\
+         restart_on_timeout = \"redis\"\n"
+    ));
+    // It wants a password, which a URL of that kind has not: an answer, and not the one hoped for.
+    let daemon = home.start();
+    let told = server.until("circus.redis_observer.watcher.redis_restarted");
+    assert!(
+        told.iter().any(|(name, ..)| name.ends_with(".redis_error")),
+        "{told:?}"
+    );
+    drop(daemon);
+
+    let text = std::fs::read_to_string(home.path("etc/circusd.toml")).expect("it was written");
+    home.configure(&text.replace(" --requirepass secret", ""));
+    let daemon = home.start();
+    let lines = server.until("circus.redis_observer.watcher.keyspace_hits");
+    let of = |name: &str| {
+        let name = format!("circus.redis_observer.watcher.{name}");
+        let line = lines.iter().rfind(|(told, ..)| *told == name);
+        let (_, value, kind) = line.unwrap_or_else(|| panic!("no {name}: {lines:?}"));
+        assert_eq!(kind, "g");
+        *value
+    };
+    assert!(of("used_memory") > 0.0 && of("connected_clients") >= 1.0);
+
+    // It takes the connection, and says nothing.
+    let mut events = daemon.subscribe();
+    let before = *pids(&daemon.status("redis")).first().expect("it runs");
+    let stop = json!({"watcher": "redis", "signal": "SIGSTOP"});
+    daemon.call("Signal", stop).expect("it runs");
+    server.until("circus.redis_observer.watcher.redis_error");
+    let kill = events.wait_where("watcher.redis.kill", |data| data["signal"] != "SIGSTOP");
+    assert_eq!(kill["data"]["process_pid"], before);
+    // It could not end by itself.
+    let resume = json!({"watcher": "redis", "signal": "SIGCONT"});
+    daemon.call("Signal", resume).expect("it is there");
+    events.wait("watcher.redis.start");
+}
+
+/// What is answered to a GET of this page: the head and the body.
+fn get(mut stream: impl Read + Write, page: &str, header: &str) -> (String, String) {
+    write!(stream, "GET {page} HTTP/1.1\r\nHost: x\r\n{header}\r\n").expect("it can be sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
+}
+
+fn check_with_promtool(text: &str) {
+    let Some(promtool) = tool("promtool") else {
+        return;
+    };
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool can be started");
+    let mut input = child.stdin.take().expect("it is a pipe");
+    input.write_all(text.as_bytes()).expect("it reads");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
+}
+
+#[test]
+fn metrics_are_what_prometheus_reads_and_what_is_so() {
+    let home = Home::new("");
+    let root = home.root().display().to_string();
+    home.configure(&format!(
+        "[watcher.web]\ncmd = \"sleep 1000\"\nnumprocesses = 3\n\
+         [plugin.numbers]\nuse = \"metrics\"\npath = \"{root}/metrics.sock\"\n"
+    ));
+    let mut daemon = home.start();
+    let path = home.path("metrics.sock");
+    let connect = || UnixStream::connect(&path).expect("it listens");
+    daemon.ctl(&["incr", "web"]);
+    let kill = json!({"watcher": "web", "signal": "SIGKILL", "wid": 1});
+    let mut events = daemon.subscribe();
+    daemon.call("Signal", kill).expect("it runs");
+    events.wait_where("watcher.web.spawn", |data| data["wid"] == 1);
+    let text = eventually("the last event is counted", || {
+        let (head, text) = get(connect(), "/metrics", "");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let counted = "circusd_watcher_events_total{watcher=\"web\",action=\"spawn\"} 5";
+        text.lines().any(|line| line == counted).then_some(text)
+    });
+    check_with_promtool(&text);
+    for line in [
+        "circusd_watcher_state{watcher=\"web\",state=\"active\"} 1",
+        "circusd_watcher_processes_wanted{watcher=\"web\"} 4",
+        "circusd_watcher_unexpected_ends_total{watcher=\"web\"} 1",
+        "# TYPE circusd_events_total counter",
+    ] {
+        assert!(text.lines().any(|told| told == line), "no {line}: {text}");
+    }
+    let (head, text) = get(
+        connect(),
+        "/metrics",
+        "Accept: application/openmetrics-text\r\n",
+    );
+    assert!(
+        head.contains("application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
+    assert!(text.contains("# TYPE circusd_events counter\n") && text.ends_with("\n# EOF\n"));
+    assert!(get(connect(), "/", "").0.starts_with("HTTP/1.1 404 "));
+
+    // One that was killed has left its socket.
+    let kill = json!({"watcher": "plugin:numbers", "signal": "SIGKILL"});
+    daemon.call("Signal", kill).expect("it runs");
+    events.wait("watcher.plugin:numbers.ready");
+    assert!(
+        get(connect(), "/metrics", "")
+            .0
+            .starts_with("HTTP/1.1 200 OK")
+    );
+    assert!(daemon.stop().success());
+    assert!(!path.exists(), "it is removed at the end");
+}
+
+#[test]
+fn metrics_can_be_had_over_a_port() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = port.local_addr().expect("it is bound").port();
+    let _daemon = Daemon::start(&format!(
+        "[plugin.numbers]\nuse = \"metrics\"\nport = {port}\n"
+    ));
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let (_, text) = get(stream, "/metrics", "");
+    assert!(text.contains("circusd_processes 1\n"), "{text}");
 }

@@ -21,6 +21,7 @@ pub(crate) mod load;
 mod machine;
 mod skip;
 pub(crate) mod teller;
+mod tool;
 
 pub(crate) use client::{CallError, Connection, Events};
 pub(crate) use daemon::Daemon;
@@ -28,6 +29,7 @@ pub(crate) use delegated::Delegated;
 pub(crate) use home::Home;
 pub(crate) use machine::{Container, in_vm};
 pub(crate) use skip::skip;
+pub(crate) use tool::tool;
 
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;

@@ -264,15 +264,16 @@ section! {
     port: u16 = 1664, Reload, 1.0 => 65535.0;
     /// The watchers whose processes must send them: those whose whole name this matches.
     watchers_regex: RegularExpression = RegularExpression::of(".*"), Reload;
-    /// What a heartbeat is, with the groups pid and timestamp.
+    /// What a heartbeat is, with the group pid. When it came counts, not what time it tells; and it
+    /// counts only from a socket that is held by that process, or by one that this has started.
     msg_regex: RegularExpression =
         RegularExpression::of("^(?P<pid>[0-9]+);(?P<timestamp>[0-9.]+)$"), Reload;
     /// How often it is looked who was silent.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
-    /// How often in a row a process may have been silent; with one more it is replaced.
-    max_count: u32 = 3, Reload, 0.0 => 1e6;
-    /// The signal that ends it.
-    stop_signal: Signal = Signal::TERM, Reload;
+    /// How many times loop_rate a process may be silent before it is replaced.
+    max_count: u32 = 3, Reload, 1.0 => 1e6;
+    /// The signal that ends it; after graceful_timeout of its watcher it is killed.
+    stop_signal: Option<Signal> = None => "that of the watcher", Reload;
     later {}
 }
 

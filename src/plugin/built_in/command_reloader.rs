@@ -15,8 +15,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::is_stopped;
 use super::programs::{Mark, directories_of, mark_of, program_of};
-use crate::api::types::{Event, WatcherState};
+use crate::api::types::Event;
 use crate::api::{Method, params, reply};
 use crate::client::ClientError;
 use crate::config::plugins::{CommandReloaderSettings, Renewal, plugin_of};
@@ -79,6 +80,14 @@ impl Plugin for CommandReloader {
 /// An inotify that tokio can wait for.
 struct Waited(Inotify);
 
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe for types whose descriptor could change, which ours cannot"
+)]
+fn wait_for(inotify: Inotify) -> io::Result<AsyncFd<Waited>> {
+    AsyncFd::with_interest(Waited(inotify), tokio::io::Interest::READABLE)
+}
+
 impl AsRawFd for Waited {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
@@ -108,7 +117,7 @@ struct Reloader {
 impl Reloader {
     async fn serve(mut self) -> Outcome {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let inotify = AsyncFd::new(Waited(inotify))?;
+        let inotify = wait_for(inotify)?;
         let look_again = Rc::clone(&self.look_again);
         // For what there is at the beginning.
         look_again.notify_one();
@@ -235,19 +244,10 @@ impl Reloader {
 
     /// False where somebody has stopped the watcher: then it is not for us to start.
     async fn renew(&self, watcher: &str) -> Result<bool, ClientError> {
-        let watchers = Some(watcher.to_owned());
-        let status = Method::Status(params::Watchers {
-            watchers: watchers.clone(),
-        });
-        let status: reply::Status = self.handle.call(&status).await?;
-        let is_stopped = |state| matches!(state, WatcherState::Stopped | WatcherState::Stopping);
-        if status
-            .watchers
-            .iter()
-            .all(|watcher| is_stopped(watcher.state))
-        {
+        if is_stopped(watcher, &self.handle).await? {
             return Ok(false);
         }
+        let watchers = Some(watcher.to_owned());
         let wait = Some(false);
         let method = match self.settings.action {
             Renewal::Restart => Method::Restart(params::Verb { watchers, wait }),

@@ -1,0 +1,264 @@
+//! `resource_watcher`: processes that use too much, or too little, for too long are replaced.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::no_events;
+use super::sampler::{Sample, Sampler};
+use crate::api::types::Event;
+use crate::api::{Method, params, reply};
+use crate::config::plugins::{MemoryBound, Replaced, ResourceWatcherSettings};
+use crate::plugin::{Handle, Outcome, Plugin};
+
+/// The limits that a sample can be beyond; each is counted by itself.
+const CRITERIA: usize = 5;
+
+/// The plugin.
+#[derive(Debug)]
+pub(super) struct ResourceWatcher {
+    settings: ResourceWatcherSettings,
+    sampler: Sampler,
+    counts: Counts,
+}
+
+impl ResourceWatcher {
+    pub(super) fn new(settings: ResourceWatcherSettings) -> Self {
+        Self {
+            settings,
+            sampler: Sampler::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    async fn replace(&self, of: &Sample, why: &str, handle: &Handle) {
+        let watcher = of.watcher.clone();
+        handle.log(&format!(
+            "{watcher}: process {} (pid {}) {why}",
+            of.wid, of.pid
+        ));
+        let replaced = match self.settings.restart {
+            Replaced::Process => {
+                let kill = Method::Kill(params::Kill {
+                    watcher,
+                    pid: Some(of.pid),
+                    ..params::Kill::default()
+                });
+                handle.call::<reply::Pids>(&kill).await.map(drop)
+            }
+            Replaced::Watcher => {
+                let restart = Method::Restart(params::Verb {
+                    watchers: Some(watcher),
+                    wait: Some(false),
+                });
+                handle.call::<reply::Changes>(&restart).await.map(drop)
+            }
+        };
+        if let Err(error) = replaced {
+            handle.log(&format!("{}: was not replaced: {error}", of.watcher));
+        }
+    }
+}
+
+impl Plugin for ResourceWatcher {
+    fn name(&self) -> &str {
+        "resource_watcher"
+    }
+
+    fn topics(&self) -> Option<Vec<String>> {
+        no_events()
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        Some(self.settings.loop_rate)
+    }
+
+    async fn event(&mut self, _event: Event, _handle: &Handle) -> Outcome {
+        Ok(())
+    }
+
+    async fn tick(&mut self, handle: &Handle) -> Outcome {
+        let watchers = Some(self.settings.watchers.as_str());
+        let samples = match self.sampler.take(watchers, handle).await {
+            Ok(samples) => samples,
+            Err(error) => {
+                handle.log(&format!("no statistics: {error}"));
+                return Ok(());
+            }
+        };
+        self.counts.retain(&samples);
+        let mut restarted = Vec::new();
+        for sample in &samples {
+            let Some(why) = self.counts.take_in(sample, &self.settings) else {
+                continue;
+            };
+            // All of it is replaced already.
+            if restarted.contains(&sample.watcher) {
+                continue;
+            }
+            if self.settings.restart == Replaced::Watcher {
+                restarted.push(sample.watcher.clone());
+            }
+            self.replace(sample, &why, handle).await;
+        }
+        restarted
+            .iter()
+            .for_each(|watcher| self.counts.forget(watcher, &samples));
+        Ok(())
+    }
+}
+
+/// How often in a row each process has been beyond each limit, by pid.
+#[derive(Debug, Default)]
+struct Counts(BTreeMap<u32, [u32; CRITERIA]>);
+
+impl Counts {
+    /// Takes in one more sample; why its process is to be replaced, if it is.
+    fn take_in(&mut self, of: &Sample, settings: &ResourceWatcherSettings) -> Option<String> {
+        let counts = self.0.entry(of.pid).or_default();
+        let mut found = None;
+        for (count, beyond) in counts.iter_mut().zip(beyond(of, settings)) {
+            match beyond {
+                Some(what) => {
+                    *count += 1;
+                    if *count > settings.max_count {
+                        found = Some(format!("{what}, for the {count}th time in a row"));
+                    }
+                }
+                None => *count = 0,
+            }
+        }
+        if found.is_some() {
+            *counts = [0; CRITERIA];
+        }
+        found
+    }
+
+    /// Forgets the processes that are no more.
+    fn retain(&mut self, samples: &[Sample]) {
+        self.0
+            .retain(|pid, _| samples.iter().any(|of| of.pid == *pid));
+    }
+
+    fn forget(&mut self, watcher: &str, samples: &[Sample]) {
+        for of in samples.iter().filter(|of| of.watcher == watcher) {
+            self.0.remove(&of.pid);
+        }
+    }
+}
+
+/// What is beyond which limit, in words.
+fn beyond(of: &Sample, limits: &ResourceWatcherSettings) -> [Option<String>; CRITERIA] {
+    let (cpu, share) = (of.cpu, of.memory_percent);
+    let health = (cpu + share) / 2.0;
+    let is_more = |value: f64, most: f64| most > 0.0 && value > most;
+    let much = match limits.max_mem {
+        MemoryBound::Percent(most) => is_more(share, most),
+        MemoryBound::Bytes(most) => most > 0 && of.memory > most,
+    };
+    let little = limits.min_mem.is_some_and(|least| match least {
+        MemoryBound::Percent(least) => share < least,
+        MemoryBound::Bytes(least) => of.memory < least,
+    });
+    let memory = || format!("has {} bytes of memory ({share:.1} %)", of.memory);
+    let time = || format!("uses {cpu:.0} % of a CPU");
+    [
+        is_more(cpu, limits.max_cpu).then(time),
+        limits.min_cpu.is_some_and(|least| cpu < least).then(time),
+        much.then(memory),
+        little.then(memory),
+        is_more(health, limits.health_threshold)
+            .then(|| format!("uses {cpu:.0} % of a CPU and {share:.0} % of the memory")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::plugins::{BuiltIn, BuiltInSettings, read_settings};
+
+    fn settings(more: Value) -> ResourceWatcherSettings {
+        let Value::Object(mut given) = more else {
+            panic!("not an object");
+        };
+        given.insert("watchers".into(), json!("web"));
+        match read_settings(BuiltIn::ResourceWatcher, &given, &[], "/".as_ref()) {
+            Ok(BuiltInSettings::ResourceWatcher(settings)) => settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sample(cpu: f64, memory: u64) -> Sample {
+        Sample {
+            watcher: "web".into(),
+            wid: 1,
+            pid: 7,
+            cpu,
+            memory,
+            memory_percent: memory as f64 / 10.0,
+        }
+    }
+
+    /// Whether each of these samples is one too many.
+    fn check(more: Value, samples: &[(f64, u64)], expected: &str) {
+        let settings = settings(more);
+        let mut counts = Counts::default();
+        let told = samples.iter().map(|(cpu, memory)| {
+            match counts.take_in(&sample(*cpu, *memory), &settings) {
+                Some(_) => '!',
+                None => '.',
+            }
+        });
+        assert_eq!(told.collect::<String>(), expected, "{samples:?}");
+    }
+
+    #[test]
+    fn more_than_max_count_in_a_row_of_one_criterion_are_too_many() {
+        let (busy, idle, large) = ((91.0, 1), (0.0, 1), (0.0, 950));
+        let rest = json!({"max_count": 2});
+        check(
+            rest.clone(),
+            &[busy, busy, busy, busy, busy, busy],
+            "..!..!",
+        );
+        check(
+            rest.clone(),
+            &[busy, busy, idle, busy, busy, busy],
+            ".....!",
+        );
+        check(rest, &[busy, busy, large, busy, busy, large], "......");
+    }
+
+    #[test]
+    fn each_limit_can_be_given_and_switched_off() {
+        let now = |mut more: Value| {
+            more["max_count"] = json!(0);
+            more
+        };
+        check(now(json!({})), &[(90.0, 1), (90.1, 1), (1.0, 901)], ".!!");
+        check(
+            now(json!({"max_cpu": 0, "health_threshold": 0})),
+            &[(400.0, 1)],
+            ".",
+        );
+        check(
+            now(json!({"max_mem": 0, "health_threshold": 0})),
+            &[(1.0, 999)],
+            ".",
+        );
+        check(
+            now(json!({"max_mem": "100"})),
+            &[(1.0, 100), (1.0, 101)],
+            ".!",
+        );
+        check(now(json!({"min_cpu": 2})), &[(1.9, 1), (2.0, 1)], "!.");
+        check(
+            now(json!({"min_mem": "50%"})),
+            &[(1.0, 499), (1.0, 500)],
+            "!.",
+        );
+        // 80 % of a CPU and 80 % of the memory.
+        check(now(json!({})), &[(80.0, 800), (70.0, 790)], "!.");
+    }
+}
