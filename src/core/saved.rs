@@ -112,28 +112,29 @@ impl SavedWatcher {
         watcher.trouble = None;
         watcher.save()
     }
-}
 
-impl SavedWorker {
-    /// A process of which nothing is known but that it runs: it counts as ready, and as young.
-    #[must_use]
-    pub fn found(
+    /// A process of it of which nothing is known but that it runs: it counts as ready, and as one of
+    /// the newest. A watcher that was stopped has not come to rest by that.
+    pub fn found_worker(
+        &mut self,
         id: WorkerId,
-        watcher: Name,
         wid: u32,
         pid: i32,
-        revision: Revision,
+        started: Time,
         now: Time,
     ) -> SavedWorker {
+        if self.station == Station::Stopped {
+            self.station = Station::Started;
+        }
         SavedWorker {
             id,
-            watcher,
+            watcher: self.spec.name.clone(),
             wid,
             pid,
-            revision,
-            generation: 1,
+            revision: self.spec.revision,
+            generation: self.generation,
             outdated: None,
-            started: now,
+            started,
             ready: Some(now),
             stop: None,
             exit: None,
@@ -143,7 +144,9 @@ impl SavedWorker {
             fault: None,
         }
     }
+}
 
+impl SavedWorker {
     /// Whether its main process had not ended, as far as was known.
     #[must_use]
     pub fn runs(&self) -> bool {

@@ -144,6 +144,8 @@ enum Wake {
     Deadline,
     /// The service manager is to hear something.
     Manager,
+    /// The state could not be written, and is tried again.
+    State,
 }
 
 impl Driver {
@@ -213,6 +215,8 @@ impl Driver {
             Leave::HandOver => Vec::new(),
             Leave::Reexec => self.descriptors_to_pass(),
         };
+        // Whatever could not be written before: there is no later.
+        self.write_all();
         self.write_down();
         Ended {
             why: ExitReason::Asked,
@@ -257,6 +261,7 @@ impl Driver {
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
             () = sleep_until(self.manager.next()) => Wake::Manager,
+            () = sleep_until(self.records.retry_at()) => Wake::State,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -276,6 +281,7 @@ impl Driver {
     fn take(&mut self, wake: Wake) {
         match wake {
             Wake::Processes | Wake::Manager => {}
+            Wake::State => self.write_down(),
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),

@@ -25,7 +25,8 @@
 //! processes are ready and healthy; `probes` are the questions that need no program, and `messages`
 //! what processes say by themselves. The daemon's own hooks are asked in `turns`, between its
 //! beginning and its end, and at the `gate`, about each client and what it calls. `state` is what a
-//! daemon leaves to the next one, `leave` makes room for that, and `adopt` goes on with it.
+//! daemon leaves to the next one, `leave` makes room for that, and `adopt` goes on with it; `strays`
+//! looks for those that were not written down.
 
 mod access;
 mod adopt;
@@ -59,6 +60,7 @@ mod state;
 mod stats;
 mod stderr;
 mod stop_post;
+mod strays;
 mod streams;
 mod tool;
 mod turns;

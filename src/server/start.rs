@@ -32,6 +32,7 @@ use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
+use super::strays;
 use super::streams::{Loggers, Streams};
 use super::turns::Turns;
 use super::workers::Workers;
@@ -424,11 +425,12 @@ fn assemble(
         false => None,
     };
     let clock = Clock::start();
-    let previous = state.previous.as_deref();
-    let mut left = left.or_else(|| {
-        let root = homes::root(base?, previous?);
-        adopt::found(&root, &store, clock.now())
-    });
+    // Where the group is our unit's own, its groups are found without a name as well.
+    let left_by = state.previous.as_deref().unwrap_or(&state.instance);
+    let mut left = match base {
+        Some(base) => strays::add(left, &homes::root(base, left_by), left_by, &store, &clock),
+        None => left,
+    };
     let last_seq = past.last().map_or(0, |past| past.seq);
     let limits = convert::limits(circusd);
     let core = adopt::supervisor(left.as_mut(), last_seq, clock.now(), limits);
