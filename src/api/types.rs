@@ -287,6 +287,9 @@ pub struct SupervisorStats {
     pub spawns_total: u64,
     /// Calls answered so far.
     pub requests_total: u64,
+    /// The capabilities that the daemon has kept, by their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
 }
 
 /// One key of the daemon's configuration with its value and where that came from.

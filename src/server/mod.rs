@@ -49,6 +49,7 @@ mod journal;
 mod leave;
 mod messages;
 mod notify;
+mod powers;
 mod probes;
 mod program;
 mod recipes;

@@ -28,6 +28,7 @@ use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
 use super::leave::Leaving;
 use super::notify::Manager;
+use super::powers;
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
@@ -187,6 +188,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
     let store = with_wishes(store, &state);
+    let held = powers::give_up(store.config());
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
     if let Some(left) = &state.left {
         sockets.resume(&store, left);
@@ -206,7 +208,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     let Listening { listener, file } = listening;
     let ours = listener.try_clone();
     let ours = ours.map_err(because("failed to set up the table of descriptors"))?;
-    let served = serve(store, state, sockets, listener, reload_log);
+    let served = serve(store, state, sockets, listener, (reload_log, held));
     let mut ended = LocalSet::new().block_on(&runtime, served)?;
     if let Some(program) = ended.next.take() {
         let name = match &file {
@@ -342,7 +344,7 @@ async fn serve(
     mut state: State,
     sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
-    reload_log: journal::Reload,
+    (reload_log, held): (journal::Reload, caps::Held),
 ) -> Result<Ended, StartError> {
     // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
     let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
@@ -366,7 +368,7 @@ async fn serve(
         sockets,
         asks,
         descriptors,
-        (reload_log, records),
+        (reload_log, records, held),
     )?;
     let Assembled {
         mut driver,
@@ -409,7 +411,7 @@ fn assemble(
     sockets: Sockets,
     asks: mpsc::UnboundedSender<Ask>,
     descriptors: limits::Descriptors,
-    (reload_log, records): (journal::Reload, Records),
+    (reload_log, records, held): (journal::Reload, Records, caps::Held),
 ) -> Result<Assembled, StartError> {
     let abilities = abilities::probe();
     for missing in abilities.missing() {
@@ -439,7 +441,7 @@ fn assemble(
         socket: socket_text(&circusd.socket),
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
-        privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
+        held,
     });
     let homes = Homes::new(base, &state.instance);
     let known = Rc::default();

@@ -94,6 +94,11 @@ impl Driver {
         })
     }
 
+    fn capabilities(&self) -> Vec<String> {
+        let held = self.surroundings.held.permitted;
+        held.iter().map(|one| one.to_string()).collect()
+    }
+
     /// The daemon's own figures.
     pub(super) fn daemon_stats(&self) -> SupervisorStats {
         let own = stats::process(Pid::this()).ok();
@@ -112,6 +117,7 @@ impl Driver {
             events_total: self.core.last_seq(),
             spawns_total: self.workers.spawns,
             requests_total: self.requests,
+            capabilities: Some(self.capabilities()),
         }
     }
 }

@@ -156,8 +156,8 @@ pub(super) static COMMANDS: [Command; 13] = [
     Command {
         name: "dstats",
         about: "Show what the daemon itself uses and has done",
-        details: "What circusd itself takes of the machine, without its workers, and what it has \
-            done since it was started.",
+        details: "What circusd itself takes of the machine, without its workers, what it has done \
+            since it was started, and which capabilities (capabilities(7)) it has kept.",
         examples: &[Example {
             line: "dstats",
             says: "the daemon's own figures",
