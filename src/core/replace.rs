@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::endings::Farewell;
 use super::pool::Reload;
-use super::watcher::Watcher;
-use super::worker::Life;
+use super::watcher::{Wanted, Watcher};
+use super::worker::{Life, Standing};
 use super::{By, Refusal, ReloadMode};
 
 impl Watcher {
@@ -45,6 +45,12 @@ impl Watcher {
         let trouble = self.trouble.as_ref();
         let refusal = trouble.map_or(Refusal::ShuttingDown, |trouble| trouble.refusal.clone());
         self.reloaded = (reload.generation, Err(refusal));
+    }
+
+    /// Whether it has to wait for a thaw: until then no new process comes.
+    pub(super) fn stands_still(&self) -> bool {
+        let served = self.tally.fresh(Standing::Ready) + self.places.closed() >= self.target();
+        self.frozen && self.wanted == Wanted::Up && self.reload.is_some() && !served
     }
 
     fn mode_of(&self, reload: Reload) -> ReloadMode {

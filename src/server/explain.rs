@@ -81,6 +81,9 @@ fn next(watcher: &Watcher, now: Time) -> String {
     if let Some(name) = watcher.waits_for() {
         return format!("Next: it starts by itself when {name} is ready.");
     }
+    if watcher.frozen() {
+        return "Next: nothing until somebody thaws it.".into();
+    }
     let reason = watcher.reason();
     let again = reason.as_ref().and_then(|reason| reason.next_attempt);
     let cause = reason.map(|reason| reason.cause);
