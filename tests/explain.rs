@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
 use common::facts::{has_cgroups, line_of, pids, why};
-use common::{Daemon, skip};
+use common::{Daemon, Home, skip};
 use serde_json::json;
 
 #[test]
@@ -108,6 +111,43 @@ fn what_is_frozen_says_so_and_keeps_nobody_waiting() {
     daemon.wait_until("web", |web| {
         web["state"] == "active" && pids(web).len() == 1 && pids(web).is_disjoint(&before)
     });
+}
+
+#[test]
+fn a_reload_that_failed_is_remembered_until_one_succeeds() {
+    let home = Home::new("");
+    let program = home.path("web");
+    let install = || symlink("/bin/sleep", &program).expect("it can be linked");
+    install();
+    let cmd = format!("[watcher.web]\ncmd = ['{}', '1000']\n", program.display());
+    home.configure(&format!("{cmd}numprocesses = 2\n"));
+    let mut daemon = home.start();
+    daemon.wait_until("web", |web| {
+        web["state"] == "active" && pids(web).len() == 2
+    });
+    assert!(!why(&daemon, "web").contains("reload"));
+    let web = || json!({"watchers": "web"});
+    fs::remove_file(&program).expect("it is there");
+    daemon.call("Reload", web()).expect_err("it fails");
+    let remembered = |daemon: &Daemon| {
+        let told = why(daemon, "web");
+        let failed = told
+            .lines()
+            .find(|line| line.starts_with("The last reload failed "));
+        let failed = failed.unwrap_or_else(|| panic!("{told}"));
+        assert!(
+            failed.contains(" s ago, and 2 old processes were kept: failed to start"),
+            "{told}"
+        );
+        assert!(failed.contains("No such file or directory"), "{told}");
+    };
+    remembered(&daemon);
+    daemon.kill();
+    let daemon = home.start();
+    remembered(&daemon);
+    install();
+    daemon.call("Reload", web()).expect("it succeeds");
+    assert!(!why(&daemon, "web").contains("The last reload"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use super::context::Context;
 use super::place::Places;
 use super::pool::Reload;
+use super::replace::FailedReload;
 use super::supervisor::Supervisor;
 use super::timers::Timer;
 use super::watcher::{Phase, Up, Wanted, Watcher};
@@ -43,6 +44,7 @@ pub struct SavedWatcher {
     since: Time,
     generation: u64,
     reload: Option<Reload>,
+    failed_reload: Option<FailedReload>,
     frozen: bool,
     restarts: u64,
     exits: Vec<Exit>,
@@ -260,6 +262,7 @@ impl Watcher {
             since: self.since,
             generation: self.generation,
             reload: self.reload,
+            failed_reload: self.failed_reload.clone(),
             frozen: self.frozen,
             restarts: self.restarts,
             exits: self.exits.iter().cloned().collect(),
@@ -288,6 +291,7 @@ impl Watcher {
         watcher.since = saved.since;
         watcher.generation = saved.generation;
         watcher.reload = saved.reload;
+        watcher.failed_reload = saved.failed_reload;
         watcher.reloaded.0 = saved.generation;
         watcher.frozen = saved.frozen;
         watcher.restarts = saved.restarts;

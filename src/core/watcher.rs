@@ -20,6 +20,7 @@ use super::context::{Context, Purpose, Question};
 use super::dependencies::{Prospect, Standing, Ties};
 use super::place::{History, Places};
 use super::pool::{Gate, Reload, Tally};
+use super::replace::FailedReload;
 use super::requests::Ticket;
 use super::signals::SignalRun;
 use super::worker::{self, Worker};
@@ -58,6 +59,8 @@ pub struct Watcher {
     pub(super) reload: Option<Reload>,
     /// How the reload of this generation went.
     pub(super) reloaded: (u64, Result<(), Refusal>),
+    /// How the last one failed, as long as that matters.
+    pub(super) failed_reload: Option<FailedReload>,
     pub(super) signals: BTreeMap<SignalId, SignalRun>,
     pub(super) frozen: bool,
     /// What other watchers mean for it, and it for others, when it was last looked at.
@@ -169,6 +172,7 @@ impl Watcher {
             generation,
             reload: None,
             reloaded: (generation, Ok(())),
+            failed_reload: None,
             signals: BTreeMap::new(),
             frozen: false,
             ties: Ties::default(),

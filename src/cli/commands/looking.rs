@@ -189,8 +189,8 @@ pub(super) static COMMANDS: [Command; 13] = [
     Command {
         name: "why",
         about: "Tell the story of a watcher: its state, why, and what happens next",
-        details: "What state a watcher is in and why, what circusd does next and when, and how its \
-            last processes ended.",
+        details: "What state a watcher is in and why, how its last reload failed if it did, what \
+            circusd does next and when, and how its last processes ended.",
         examples: &[Example {
             line: "why web",
             says: "why web is not simply running",
