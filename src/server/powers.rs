@@ -62,8 +62,8 @@ impl Lacking {
     fn remedy(&self) -> &'static str {
         match self.forgone {
             true => {
-                ", which no watcher named when it started; it is to be restarted, and its processes \
-                 stay as they are"
+                ", which no watcher named when it started: restart it, which no process notices, and \
+                 try again"
             }
             false => "",
         }

@@ -10,6 +10,7 @@ use super::driver::Driver;
 use crate::api::types::{ProcessStats, SupervisorStats};
 use crate::core::{Name, ProcessState, Time, Worker};
 use crate::sys::cgroup::Cgroup;
+use crate::sys::process::Process;
 use crate::sys::stats;
 
 /// What a client was told last, so that it can be told of the difference.
@@ -102,10 +103,12 @@ impl Driver {
     /// The daemon's own figures.
     pub(super) fn daemon_stats(&self) -> SupervisorStats {
         let own = stats::process(Pid::this()).ok();
+        let process = Process::read(Pid::this());
+        let started = process.map_or(Time::ZERO, |process| self.clock.started(&process));
         SupervisorStats {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_usec: self.clock.wall_usec(Time::ZERO),
+            started_usec: self.clock.wall_usec(started),
             cpu_usec: own.as_ref().map_or(0, |own| own.cpu_usec),
             memory_rss: own.as_ref().map_or(0, |own| own.rss_bytes),
             memory_pss: stats::own_pss_bytes().unwrap_or(0),

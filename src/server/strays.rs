@@ -20,7 +20,7 @@ use super::convert;
 use super::homes::{MARK, directory_name, groups_in, place_of};
 use super::state::{KeptHome, Left, MadeFrom};
 use crate::config::{Store, Watcher};
-use crate::core::{Name, Revision, SavedWatcher, SavedWorker, Time, WorkerId};
+use crate::core::{Name, Revision, SavedWatcher, SavedWorker, WorkerId};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{self, Process};
 
@@ -138,7 +138,7 @@ impl Search<'_> {
             );
         }
         let id = self.number(stray.worker);
-        let started = started(&stray.main, self.clock);
+        let started = self.clock.started(&stray.main);
         let watcher = &mut self.left.saved.watchers[at];
         let worker = watcher.found_worker(id, wid, pid.as_raw(), started, self.clock.now());
         self.left.saved.workers.push(worker);
@@ -203,13 +203,6 @@ impl Search<'_> {
         });
         Some(left.saved.watchers.len() - 1)
     }
-}
-
-/// When it was started, on our clock; too late by the time for which the machine has slept before, as
-/// the kernel counts that.
-fn started(process: &Process, clock: &Clock) -> Time {
-    let then = std::time::Duration::from_micros(process.started_usec());
-    clock.now().min(Time::ZERO + then)
 }
 
 /// Who lives in the groups of a watcher, in the order of their places: in each the oldest, as all
