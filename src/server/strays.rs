@@ -12,15 +12,17 @@
 //! its watcher is neither                      left alone, as if it had been let go
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
 
 use super::clock::Clock;
 use super::convert;
 use super::homes::{MARK, directory_name, groups_in, place_of};
 use super::state::{KeptHome, Left, MadeFrom};
 use crate::config::{Store, Watcher};
-use crate::core::{Name, Revision, SavedWatcher, SavedWorker, WorkerId};
+use crate::core::{Name, Revision, SavedWatcher, WorkerId};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{self, Process};
 
@@ -28,8 +30,7 @@ use crate::sys::process::{self, Process};
 /// us without any.
 const NUMBER_MAX: u64 = 1 << 48;
 
-/// Somebody who lives in the group of a place.
-#[derive(Debug)]
+/// Somebody who lives in the group of a place, and is not in the state.
 struct Stray {
     wid: u32,
     group: PathBuf,
@@ -52,7 +53,9 @@ pub(super) fn add(
 ) -> Option<Left> {
     let mut search = Search {
         has_state: left.is_some(),
+        known: left.as_ref().map_or_else(BTreeMap::new, known),
         left: left.unwrap_or_default(),
+        instance,
         store,
         clock,
     };
@@ -61,16 +64,12 @@ pub(super) fn add(
         let Some(directory) = groups.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        let living = inhabited(&groups, instance);
-        let strays = living
-            .into_iter()
-            .filter(|stray| search.is_unknown(stray))
-            .collect::<Vec<_>>();
-        found.extend(
-            strays
-                .into_iter()
-                .map(|stray| (directory.to_owned(), stray)),
-        );
+        let mut places: Vec<(u32, PathBuf)> = (groups_in(&groups).into_iter())
+            .filter_map(|group| Some((place_of(&group)?, group)))
+            .collect();
+        places.sort_unstable();
+        let strays = (places.into_iter()).filter_map(|(wid, group)| search.stray(wid, group));
+        found.extend(strays.map(|stray| (directory.to_owned(), stray)));
     }
     // No number of one who has his already is given to another.
     let numbers = found.iter().filter_map(|(_, stray)| stray.worker);
@@ -82,39 +81,55 @@ pub(super) fn add(
     (search.has_state || !search.left.saved.workers.is_empty()).then_some(search.left)
 }
 
+/// Which workers live in each group as far as the state tells, and their main processes.
+fn known(left: &Left) -> BTreeMap<PathBuf, Vec<(WorkerId, i32)>> {
+    let mut known: BTreeMap<PathBuf, Vec<_>> = BTreeMap::new();
+    for worker in &left.saved.workers {
+        if let Some(KeptHome::Cgroup(group)) = left.homes.get(&worker.id) {
+            let there = known.entry(group.clone()).or_default();
+            there.push((worker.id, worker.pid));
+        }
+    }
+    known
+}
+
 struct Search<'a> {
     has_state: bool,
+    known: BTreeMap<PathBuf, Vec<(WorkerId, i32)>>,
     left: Left,
+    instance: &'a str,
     store: &'a Store,
     clock: &'a Clock,
 }
 
 impl Search<'_> {
-    /// Whether the state does not tell of it. If it tells of a predecessor in the same group, that
-    /// one is gone, and is forgotten: what lives there could not be told from its leavings.
-    fn is_unknown(&mut self, stray: &Stray) -> bool {
-        if self.left.let_go.contains(&stray.group) {
-            return false;
+    /// Who lives there, if the state does not tell of it. If it tells of a predecessor in the same
+    /// group, that one is gone, and is forgotten: what lives there could not be told from its
+    /// leavings.
+    fn stray(&mut self, wid: u32, group: PathBuf) -> Option<Stray> {
+        let living = Cgroup::open(&group).and_then(|group| group.procs()).ok()?;
+        let living: BTreeSet<Pid> = living.into_iter().collect();
+        let known = self.known.get(&group).map_or(&[][..], Vec::as_slice);
+        let is_there = |(_, pid): &(_, i32)| living.contains(&Pid::from_raw(*pid));
+        if self.left.let_go.contains(&group) || known.iter().any(is_there) {
+            return None;
         }
-        let home = KeptHome::Cgroup(stray.group.clone());
-        let homes = &self.left.homes;
-        let known: Vec<WorkerId> = (homes.iter())
-            .filter(|(_, kept)| **kept == home)
-            .map(|(id, _)| *id)
-            .collect();
-        let saved = &self.left.saved.workers;
-        let is_main = |worker: &&SavedWorker| worker.pid == stray.main.pid.as_raw();
-        let mut mains = saved.iter().filter(is_main);
-        let is_another = stray.worker.is_some_and(|id| !homes.contains_key(&id))
-            && !mains.any(|main| known.contains(&main.id));
+        let main = oldest(&living)?;
+        let worker = worker_of(&main, self.instance);
+        let is_another = worker.is_some_and(|id| !self.left.homes.contains_key(&id));
         if !known.is_empty() && !is_another {
-            return false;
+            return None;
         }
-        for id in known {
-            self.left.homes.remove(&id);
-            self.left.saved.workers.retain(|worker| worker.id != id);
+        for (id, _) in known {
+            self.left.homes.remove(id);
+            self.left.saved.workers.retain(|worker| worker.id != *id);
         }
-        true
+        Some(Stray {
+            wid,
+            group,
+            main,
+            worker,
+        })
     }
 
     fn add(&mut self, directory: &str, stray: Stray) {
@@ -205,26 +220,11 @@ impl Search<'_> {
     }
 }
 
-/// Who lives in the groups of a watcher, in the order of their places: in each the oldest, as all
-/// others descend from it.
-fn inhabited(groups: &Path, instance: &str) -> Vec<Stray> {
-    let stray = |group: PathBuf| {
-        let wid = place_of(&group)?;
-        let living = Cgroup::open(&group).and_then(|group| group.procs()).ok()?;
-        let processes = living.iter().filter_map(|pid| Process::read(*pid).ok());
-        // Its first child may have been started in the same tick.
-        let main = processes.min_by_key(|one| (one.start_ticks, living.contains(&one.ppid)))?;
-        let worker = worker_of(&main, instance);
-        Some(Stray {
-            wid,
-            group,
-            main,
-            worker,
-        })
-    };
-    let mut strays: Vec<Stray> = groups_in(groups).into_iter().filter_map(stray).collect();
-    strays.sort_by(|a, b| (a.wid, &a.group).cmp(&(b.wid, &b.group)));
-    strays
+/// Of those who live in a group the one that all others descend from.
+fn oldest(living: &BTreeSet<Pid>) -> Option<Process> {
+    let processes = living.iter().filter_map(|pid| Process::read(*pid).ok());
+    // Its first child may have been started in the same tick.
+    processes.min_by_key(|one| (one.start_ticks, living.contains(&one.ppid)))
 }
 
 /// The worker that a process was started as, if its environment still tells.
