@@ -23,10 +23,15 @@ const DATE: &str = "2026-11-20";
 /// mandoc thinks that a line of source should be no longer than 80 bytes.
 const WIDTH: usize = 78;
 
-const ENVIRONMENT: [(&str, &str); 3] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     (
         "CIRCUSD_SOCKET",
         "The socket of the daemon, unless `--socket` names another.",
+    ),
+    (
+        "CIRCUS_SOCKET",
+        "The same where CIRCUSD_SOCKET is not set. circusd tells its workers and hooks where it \
+            answers in it, so a `circusctl` that they run asks the daemon that has started them.",
     ),
     (
         "XDG_RUNTIME_DIR",
