@@ -62,11 +62,15 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 6] = [
     ("circusctl status", "See what runs, what does not, and why."),
     (
         "circusctl --host root@web1 why web",
         "The same of another machine: why a watcher there is as it is.",
+    ),
+    (
+        "circusctl logs web -f",
+        "What the processes of web write, in the journal or in files.",
     ),
     (
         "circusctl stop 'worker*' && deploy && circusctl start 'worker*'",
@@ -209,7 +213,7 @@ fn closing(page: &mut Roff) {
     section(page, "SEE ALSO");
     paragraphs(
         page,
-        "`circusd`(8), `circusd.toml`(5), `systemctl`(1), `varlinkctl`(1)",
+        "`circusd`(8), `circusd.toml`(5), `journalctl`(1), `systemctl`(1), `tail`(1), `varlinkctl`(1)",
     );
 }
 
@@ -251,7 +255,7 @@ fn commands(page: &mut Roff, group: &Group) {
         }
         for arg in row.args {
             page.control("TP", []);
-            page.text(form(arg));
+            page.text(tag(arg));
             page.text(inlines(&format!("{}.", arg.help)));
         }
         for example in row.examples {
@@ -283,6 +287,14 @@ fn synopsis(row: &Command) -> Vec<Inline> {
 
 fn optional(words: Vec<Inline>) -> Vec<Inline> {
     [vec![roman("[")], words, vec![roman("]")]].concat()
+}
+
+/// An argument in all its forms.
+fn tag(arg: &Arg) -> Vec<Inline> {
+    let short = arg
+        .short
+        .map(|short| [bold(format!("-{short}")), roman(", ")]);
+    short.into_iter().flatten().chain(form(arg)).collect()
 }
 
 /// An argument alone, without what says whether it may be left out.
