@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use common::facts::{history, in_each_mode, line_of, pids, runs, told_until_now, topics, wids};
 use common::{Connection, Daemon, Home};
 use nix::sys::signal::Signal;
@@ -32,6 +34,21 @@ fn first(told: &[&str], topic: &str) -> usize {
 fn last(told: &[&str], topic: &str) -> usize {
     let found = told.iter().rposition(|told| *told == topic);
     found.unwrap_or_else(|| panic!("no {topic} in {told:?}"))
+}
+
+#[test]
+fn the_daemon_tells_since_when_it_runs() {
+    let now = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.expect("it is after 1970").as_secs()
+    };
+    let before = now();
+    let daemon = Daemon::start("");
+    let stats = daemon.call("DaemonStats", json!({})).expect("it may look");
+    let started = stats["stats"]["started_usec"].as_u64().expect("a time");
+    // The clocks are read one after the other, and rounded.
+    let possible = before - 1..=now() + 1;
+    assert!(possible.contains(&(started / 1_000_000)), "{stats}");
 }
 
 #[test]

@@ -263,7 +263,7 @@ pub struct SupervisorStats {
     pub pid: u32,
     /// The daemon's version.
     pub version: String,
-    /// When this instance was first started.
+    /// When the program that is the daemon now was started.
     pub started_usec: u64,
     /// Processor time used so far.
     pub cpu_usec: u64,

@@ -20,6 +20,8 @@ const STEP_USEC: u64 = 1000;
 #[derive(Debug)]
 pub(super) struct Clock {
     origin: Instant,
+    /// When the program that runs now was started.
+    started: Time,
     /// What the wall clock shows at the origin, as it was set when it was last seen to be.
     origin_usec: Cell<u64>,
 }
@@ -31,6 +33,7 @@ impl Clock {
         let origin = now.checked_sub(Duration::from_micros(up)).unwrap_or(now);
         Clock {
             origin,
+            started: Time::from_micros(up),
             origin_usec: Cell::new(wall_usec().saturating_sub(micros(origin.elapsed()))),
         }
     }
@@ -39,6 +42,10 @@ impl Clock {
     pub(super) fn slept_usec(&self) -> u64 {
         let whole = kernel_usec(ClockId::CLOCK_BOOTTIME);
         whole.saturating_sub(kernel_usec(ClockId::CLOCK_MONOTONIC))
+    }
+
+    pub(super) fn started(&self) -> Time {
+        self.started
     }
 
     pub(super) fn now(&self) -> Time {

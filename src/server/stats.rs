@@ -102,7 +102,7 @@ impl Driver {
         SupervisorStats {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_usec: self.clock.wall_usec(Time::ZERO),
+            started_usec: self.clock.wall_usec(self.clock.started()),
             cpu_usec: own.as_ref().map_or(0, |own| own.cpu_usec),
             memory_rss: own.as_ref().map_or(0, |own| own.rss_bytes),
             memory_pss: stats::own_pss_bytes().unwrap_or(0),
