@@ -24,7 +24,8 @@
 //! `hooks` asks what core wants to have asked, each in a task of its own; `examine` finds out whether
 //! processes are ready and healthy; `probes` are the questions that need no program, and `messages`
 //! what processes say by themselves. The daemon's own hooks are asked in `turns`, between its
-//! beginning and its end, and at the `gate`, about each client and what it calls. `state` is what a
+//! beginning and its end, and at the `gate`, about each client and what it calls. `vigil` hears that a
+//! configuration file has changed, which `configure` then reads. `state` is what a
 //! daemon leaves to the next one, `leave` makes room for that, and `adopt` goes on with it.
 
 mod access;
@@ -62,6 +63,7 @@ mod stop_post;
 mod streams;
 mod tool;
 mod turns;
+mod vigil;
 mod wakeups;
 mod want;
 mod workers;
