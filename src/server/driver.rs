@@ -32,6 +32,7 @@ use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
 use super::state::Records;
 use super::turns::Turns;
+use super::vigil::Vigil;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
@@ -109,6 +110,7 @@ pub(super) struct Driver {
     pub(super) written: Written,
     pub(super) manager: Manager,
     pub(super) leaving: Leaving,
+    pub(super) vigil: Vigil,
 }
 
 /// Who waits for the answer to a request.
@@ -146,6 +148,8 @@ enum Wake {
     Manager,
     /// The state could not be written, and is tried again.
     State,
+    /// A configuration file may have changed.
+    Files,
 }
 
 impl Driver {
@@ -274,6 +278,7 @@ impl Driver {
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
             Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
             Some(finding) = self.examiner.findings.recv() => Wake::Finding(finding),
+            () = self.vigil.quiet() => Wake::Files,
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -288,6 +293,7 @@ impl Driver {
             Wake::Verdict(verdict) => self.on_verdict(verdict),
             Wake::Finding(finding) => self.inputs.extend(self.examiner.take(finding)),
             Wake::Deadline => self.inputs.push(Input::Deadline),
+            Wake::Files => self.look_at_files(),
         }
     }
 
@@ -614,7 +620,8 @@ async fn interrupt(signals: &mut Signals) {
     std::future::pending().await
 }
 
-async fn sleep_until(deadline: Option<std::time::Instant>) {
+/// `None` never comes.
+pub(super) async fn sleep_until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

@@ -36,6 +36,7 @@ use super::state::{self, Left, Past, Records, State};
 use super::strays;
 use super::streams::{Loggers, Streams};
 use super::turns::Turns;
+use super::vigil::Vigil;
 use super::workers::{Handed, Workers};
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
@@ -381,6 +382,7 @@ async fn serve(
         return Ok(Ended::new(ExitReason::Asked, 0));
     }
     driver.boot(left)?;
+    driver.keep_vigil(driver.store.trace());
     let taken = |pid| driver.workers.is_known(pid);
     tell_of_leftovers(base.as_deref(), state.previous.as_deref(), taken);
     tracing::info!("answering on {}", driver.surroundings.socket);
@@ -496,6 +498,7 @@ fn assemble(
         written: Written::default(),
         manager: Manager::new(),
         leaving: Leaving::new(state.directory()),
+        vigil: Vigil::default(),
         store,
     };
     Ok(Assembled { driver, left, base })

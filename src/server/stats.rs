@@ -7,9 +7,11 @@ use nix::unistd::Pid;
 
 use super::clock::micros;
 use super::driver::Driver;
+use super::leave;
 use crate::api::types::{ProcessStats, SupervisorStats};
 use crate::core::{Name, ProcessState, Time, Worker};
 use crate::sys::cgroup::Cgroup;
+use crate::sys::journal::connected_to_journal;
 use crate::sys::process::Process;
 use crate::sys::stats;
 
@@ -120,6 +122,9 @@ impl Driver {
             events_total: self.core.last_seq(),
             spawns_total: self.workers.spawns,
             requests_total: self.requests,
+            uid: nix::unistd::geteuid().as_raw(),
+            unit: leave::system_unit(),
+            journal: connected_to_journal(std::io::stderr()),
             capabilities: Some(self.capabilities()),
         }
     }

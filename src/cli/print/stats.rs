@@ -65,6 +65,8 @@ pub fn daemon_stats(reply: &Parameters, view: &View<'_>) -> Result<String, Error
     let figures = [
         ("pid", stats.pid.to_string()),
         ("version", stats.version),
+        ("user id", stats.uid.to_string()),
+        ("service", stats.unit.unwrap_or_else(|| "-".to_owned())),
         (
             "running for",
             words::duration(view.now_usec.saturating_sub(stats.started_usec)),
