@@ -123,11 +123,6 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         "[\"CAP_FLY\"]",
     ),
     (
-        "an array, each the name of a credential or a pattern",
-        "[\"db.password\", \"tls.*\"]",
-        "[\"../shadow\"]",
-    ),
-    (
         "an array, each user, '@' and a group, or '*'",
         "[\"*\", \"@adm\", 0]",
         "[\"@\"]",
