@@ -222,6 +222,25 @@ fn what_was_asked_for_last_is_written_down_before_it_is_answered() {
 }
 
 #[test]
+fn what_an_adopted_process_leaves_is_seen_to_end() {
+    in_each_mode(|start| {
+        let home = Home::new(
+            "[watcher.web]\ngraceful_timeout = '1h'\n\
+             cmd = ['sh', '-c', 'trap \"sleep 0.3 & exit 0\" TERM; while :; do sleep 0.01; done']\n",
+        );
+        let mut first = start(&home);
+        let before = first.wait_until("web", |web| web["state"] == "active");
+        first.kill();
+        let second = start(&home);
+        second
+            .call("Restart", json!({"watchers": "web"}))
+            .expect("it ends by itself");
+        let after = second.status("web");
+        assert_ne!(pids(&before), pids(&after));
+    });
+}
+
+#[test]
 fn what_the_files_say_by_now_is_put_in_force_as_by_a_reload() {
     let home = Home::new(&format!(
         "{THREE}[watcher.old]\ncmd = 'sleep 1000'\n[watcher.same]\ncmd = 'sleep 1000'\n"

@@ -159,7 +159,7 @@ const STREAMS: &[&str] = &[
      and for 10 s at most.",
     "What is written to a file outlives circusd: it stays in the pipe, which has a name in the \
      directory output of runtime_dir, until it is in the file. If circusd is killed, processes go on \
-     writing, and wait when their pipe is full (64 KiB); the next circusd reads on. What the killed \
+     writing, and wait when their pipe is full (64 KiB, 256 KiB where that is to be had); the next circusd reads on. What the killed \
      one had just written, 64 KiB of each process at most, may then be in the file twice, but no \
      line is missing, and none is torn; the beginning of a line at the end of the file is taken out \
      for that. After a restart by the service manager and after circusctl reexec nothing is there \

@@ -91,6 +91,10 @@ struct Running {
     leases: Vec<Rc<Lease>>,
     /// Where memory is counted.
     witness: Option<Witness>,
+    /// An earlier daemon has started it.
+    adopted: bool,
+    /// One of those that an adopted one has left, where there is no group: its end is waited for.
+    left: Option<Pidfd>,
 }
 
 impl Workers {
@@ -302,6 +306,8 @@ impl Workers {
                 watchdog: Some(recipe.watchdog),
                 leases,
                 witness,
+                adopted: false,
+                left: None,
             },
         );
         Ok(pid)
@@ -417,6 +423,9 @@ impl Workers {
         if let Some(events) = &running.events {
             let _ = watch.remove(events);
         }
+        if let Some(left) = &running.left {
+            let _ = watch.remove(left);
+        }
         if let Some(witness) = &running.witness {
             let _ = watch.remove(&witness.events);
         }
@@ -434,7 +443,10 @@ impl Workers {
             let id = item.token & !KINDS;
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
-                GROUP => self.group_changed(WorkerId(id), watch, inputs),
+                GROUP => {
+                    self.group_changed(WorkerId(id), watch, inputs);
+                    self.one_left_less(WorkerId(id), watch, inputs);
+                }
                 PIPE => self.streams.pump(id, watch),
                 MEMORY => self.memory_changed(WorkerId(id), watch, inputs),
                 NOTIFY => {
@@ -488,22 +500,25 @@ impl Workers {
             status,
             emptied,
         });
+        self.await_left(worker, watch, inputs);
     }
 
     fn is_empty(&self, worker: WorkerId) -> bool {
         let Some(running) = self.running.get(&worker) else {
             return true;
         };
-        running
-            .home
-            .is_empty(running.leader(), |pid| self.is_known(pid))
-            .unwrap_or_else(|error| {
-                tracing::warn!(
-                    "{}: failed to look for what is left of a process: {error}",
-                    running.watcher
-                );
-                false
-            })
+        let empty = match (&running.home, running.adopted) {
+            // Nobody there is a child of ours, and its group is told until somebody else has waited.
+            (Home::Tree(_), true) => running.home.members().map(|members| members.is_empty()),
+            (home, _) => home.is_empty(running.leader(), |pid| self.is_known(pid)),
+        };
+        empty.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: failed to look for what is left of a process: {error}",
+                running.watcher
+            );
+            false
+        })
     }
 
     /// Has us told when a worker's group is empty.

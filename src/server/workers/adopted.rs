@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::unistd::Pid;
 
 use super::told::{Ends, Told};
-use super::{KIND_SHIFT, LINE, MEMORY, NOTIFY, PIPE, PROCESS, Running, Workers};
+use super::{GROUP, KIND_SHIFT, LINE, MEMORY, NOTIFY, PIPE, PROCESS, Running, Workers};
 use crate::core::{ExitStatus, Input, Name, WorkerId};
 use crate::server::homes::Home;
 use crate::server::program;
@@ -119,6 +119,8 @@ impl Workers {
                 leases: leases.collect(),
                 witness,
                 events: None,
+                adopted: true,
+                left: None,
             },
         );
         if !waited {
@@ -129,7 +131,7 @@ impl Workers {
             self.await_empty(worker, watch);
         }
         let status = ExitStatus::Unknown;
-        match (runs, emptied) {
+        let mut inputs = match (runs, emptied) {
             (true, emptied) => vec![Input::Exited {
                 worker,
                 status,
@@ -137,7 +139,49 @@ impl Workers {
             }],
             (false, true) => vec![Input::Emptied { worker }],
             (false, false) => Vec::new(),
+        };
+        self.await_left(worker, watch, &mut inputs);
+        inputs
+    }
+
+    /// Has us told when one of those has ended that an adopted worker has left, where there is no group to
+    /// tell: they are no children of ours. One after the other, until none is found.
+    pub(super) fn await_left(
+        &mut self,
+        worker: WorkerId,
+        watch: &mut Watch,
+        inputs: &mut Vec<Input>,
+    ) {
+        let Some(running) = self.running.get_mut(&worker) else {
+            return;
+        };
+        if !running.adopted || !self.leaving.contains(&worker) {
+            return;
         }
+        let token = GROUP << KIND_SHIFT | worker.0;
+        let members = running.home.members().unwrap_or_default();
+        running.left = members
+            .into_iter()
+            .filter_map(|pid| Pidfd::open(pid).ok())
+            .find(|left| watch.add(left, token, Interest::Read).is_ok());
+        if running.left.is_none() {
+            self.look_at(worker, inputs);
+        }
+    }
+
+    /// The one that was waited for may have ended.
+    pub(super) fn one_left_less(
+        &mut self,
+        worker: WorkerId,
+        watch: &mut Watch,
+        inputs: &mut Vec<Input>,
+    ) {
+        let running = self.running.get_mut(&worker);
+        let Some(left) = running.and_then(|running| running.left.take()) else {
+            return;
+        };
+        let _ = watch.remove(&left);
+        self.await_left(worker, watch, inputs);
     }
 
     /// Hears again what a process says: its socket has the path that it knows.
