@@ -166,7 +166,7 @@ fn every_event_is_a_record_with_its_fields() {
     let failed = journal.records(&[&pid, "CIRCUS_HOOK=pre_stop"]);
     assert_eq!(failed[0]["CIRCUS_HOOK_RESULT"], "failure");
 
-    // `adopt` needs another daemon: tests/unit.rs.
+    // `adopt` needs another daemon: tests/unit.
     let not_at_will = ["oom", "watchdog", "health", "adopt"];
     let frozen = ["freeze", "thaw"];
     // It could not be heard of any more.

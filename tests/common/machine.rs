@@ -116,6 +116,11 @@ impl Container {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init))
     }
 
+    /// The namespace of its network.
+    pub(crate) fn network(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.init))
+    }
+
     /// Writes a file, making its directory.
     pub(crate) fn write(&self, inside: &str, text: &str) {
         let path = self.path(inside);
