@@ -1,9 +1,8 @@
 //! Each way in which circusd ends or is replaced, while a pool serves and writes.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::common::eventually;
+use crate::common::{eventually, put_program};
 use crate::pool::{PROGRAM, Pool, runs_what_is_there};
 use crate::{UNIT, kill_daemon};
 
@@ -45,12 +44,8 @@ fn a_pool_does_not_notice_the_watchdog() {
     pool.has_noticed_nothing();
 }
 
-/// Puts a program in the place of the one that runs, at once, as a package manager does.
 fn install(pool: &Pool, program: &[u8]) {
-    let new = pool.container.path("/usr/bin/circusd.new");
-    fs::write(&new, program).expect("there is room");
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    fs::rename(&new, pool.container.path(PROGRAM)).expect("it is ours");
+    put_program(program, &pool.container.path(PROGRAM));
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::common::facts::{http_worker, pid_of, pids};
+use crate::common::facts::{ended_by, http_worker, pid_of, pids};
 use crate::common::load::Load;
-use crate::common::{Container, eventually};
+use crate::common::{Container, copy_program, eventually};
 use crate::{SOCKET, UNIT, cursor, next_daemon, since, status};
 
 /// Four that serve behind one socket, and two that count aloud and note how far they are.
@@ -58,7 +58,7 @@ impl Pool {
             bind(&http_worker(), "/usr/local/bin/http_worker"),
         ])?;
         // A copy, which may be replaced.
-        container.copy_in(Path::new(env!("CARGO_BIN_EXE_circusd")), PROGRAM);
+        copy_program(env!("CARGO_BIN_EXE_circusd"), &container.path(PROGRAM));
         container.write("/etc/circusd/circusd.toml", CONFIG);
         for unit in ["circusd.service", "circusd.socket"] {
             let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
@@ -145,13 +145,8 @@ impl Pool {
             .succeed(&["sh", "-c", &format!("kill -KILL {scribe}")]);
         let mut events = since(&self.container, &now);
         let reap = events.wait("watcher.scribe.reap");
-        let exit = &reap["data"]["exit"];
         assert_eq!(pid_of(&reap), scribe, "{reap}");
-        // The kernel keeps of another's child how it ended from Linux 6.15 on.
-        if exit["cause"] != "unknown" {
-            let told = (&exit["cause"], &exit["status"]);
-            assert_eq!(told, (&json!("signaled"), &json!(9)), "{reap}");
-        }
+        ended_by(&reap["data"]["exit"], "signaled", 9);
         let spawn = events.wait("watcher.scribe.spawn");
         assert!(!self.scribes.contains(&pid_of(&spawn)), "{spawn}");
     }
