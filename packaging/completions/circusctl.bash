@@ -120,7 +120,7 @@ _circusctl() {
 
     case "${cmd}" in
         circusctl)
-            opts="-h -V --socket --json --timeout --help --version status list numprocesses numwatchers stats dstats listsockets why get options globaloptions listen version start stop restart reload incr decr signal kill freeze thaw add rm set reloadconfig validate quit reexec help"
+            opts="-h -V --socket --json --timeout --host --help --version status list numprocesses numwatchers stats dstats listsockets why get options globaloptions listen version start stop restart reload incr decr signal kill freeze thaw add rm set reloadconfig validate quit reexec help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -145,6 +145,10 @@ _circusctl() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -153,7 +157,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__add)
-            opts="-h --socket --json --timeout --start --help"
+            opts="-h --socket --json --timeout --host --start --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -175,6 +179,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -186,7 +194,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__decr)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -208,6 +216,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -219,7 +231,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__dstats)
-            opts="-h --socket --json --timeout --help"
+            opts="-h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -241,6 +253,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -252,7 +268,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__freeze)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -274,6 +290,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -285,7 +305,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__get)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -307,6 +327,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -318,7 +342,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__globaloptions)
-            opts="-h --socket --json --timeout --origin --help"
+            opts="-h --socket --json --timeout --host --origin --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -340,6 +364,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -351,7 +379,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__help)
-            opts="-h --socket --json --timeout --help"
+            opts="-h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -373,6 +401,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -384,7 +416,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__incr)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -406,6 +438,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -417,7 +453,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__kill)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --wid --pid --signal --graceful-timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --wid --pid --signal --graceful-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -439,6 +475,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -478,7 +518,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__list)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -500,6 +540,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -511,7 +555,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__listen)
-            opts="-h --socket --json --timeout --since --help"
+            opts="-h --socket --json --timeout --host --since --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -533,6 +577,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -551,7 +599,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__listsockets)
-            opts="-h --socket --json --timeout --help"
+            opts="-h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -573,6 +621,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -584,7 +636,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__numprocesses)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -606,6 +658,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -617,7 +673,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__numwatchers)
-            opts="-h --socket --json --timeout --help"
+            opts="-h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -639,6 +695,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -650,7 +710,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__options)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --origin --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --origin --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -672,6 +732,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -683,7 +747,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__quit)
-            opts="-h --socket --json --timeout --no-wait --help"
+            opts="-h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -705,6 +769,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -716,7 +784,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__reexec)
-            opts="-h --socket --json --timeout --help"
+            opts="-h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -738,6 +806,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -749,7 +821,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__reload)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --sequential --terminate --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --sequential --terminate --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -771,6 +843,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -782,7 +858,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__reloadconfig)
-            opts="-h --socket --json --timeout --dry-run --help"
+            opts="-h --socket --json --timeout --host --dry-run --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -804,6 +880,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -815,7 +895,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__restart)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -837,6 +917,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -848,7 +932,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__rm)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --nostop --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --nostop --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -870,6 +954,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -881,7 +969,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__set)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -903,6 +991,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -914,7 +1006,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__signal)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --wid --pid --children --recursive --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --wid --pid --children --recursive --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -936,6 +1028,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -961,7 +1057,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__start)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -983,6 +1079,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -994,7 +1094,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__stats)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --extended --interval --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --extended --interval --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1016,6 +1116,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1034,7 +1138,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__status)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1056,6 +1160,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1067,7 +1175,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__stop)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --no-wait --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --no-wait --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1089,6 +1197,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1100,7 +1212,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__thaw)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1122,6 +1234,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1133,7 +1249,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__validate)
-            opts="-h --socket --json --timeout --config --help"
+            opts="-h --socket --json --timeout --host --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1155,6 +1271,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1170,7 +1290,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__version)
-            opts="-h --socket --json --timeout --help"
+            opts="-h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1192,6 +1312,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1203,7 +1327,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__why)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1225,6 +1349,10 @@ _circusctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

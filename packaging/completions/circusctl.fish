@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_circusctl_global_optspecs
-    string join \n socket= json timeout= h/help V/version
+    string join \n socket= json timeout= host= h/help V/version
 end
 
 function __fish_circusctl_needs_command
@@ -26,6 +26,7 @@ end
 
 complete -c circusctl -n "__fish_circusctl_needs_command" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_needs_command" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_needs_command" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_needs_command" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_needs_command" -s V -l version -d 'Print version'
@@ -62,79 +63,96 @@ complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "reexec" -d 'Rep
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "help" -d 'Explain a command, or a key of the configuration'
 complete -c circusctl -n "__fish_circusctl_using_subcommand status" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand status" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand status" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand status" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand list" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand list" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand list" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand list" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand numprocesses" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand numprocesses" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand numprocesses" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand numprocesses" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand numprocesses" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand numprocesses" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand numwatchers" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand numwatchers" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand numwatchers" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand numwatchers" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand numwatchers" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l interval -d 'Take a sample this often until interrupted' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l extended -d 'Ask the hook extended_stats of each watcher for more'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand listsockets" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand why" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand get" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand get" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand get" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand get" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand get" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand options" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand options" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand options" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand options" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand options" -l origin -d 'Show where each value comes from: file and line, flag, environment, API or default'
 complete -c circusctl -n "__fish_circusctl_using_subcommand options" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand globaloptions" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand globaloptions" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand globaloptions" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand globaloptions" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand globaloptions" -l origin -d 'Show where each value comes from: file and line, flag, environment, API or default'
 complete -c circusctl -n "__fish_circusctl_using_subcommand globaloptions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l since -d 'Begin behind this place in the event log' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -l sequential -d 'Replace one process after the other'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -l terminate -d 'Stop the old processes first, even if that interrupts the service'
@@ -142,16 +160,19 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -l no-wait -
 complete -c circusctl -n "__fish_circusctl_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand incr" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand incr" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand incr" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand incr" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand incr" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand incr" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand decr" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand decr" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand decr" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand decr" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand decr" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand decr" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l wid -d 'Only the process at this place of the watcher' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l pid -d 'Only the process with this process id' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l json -d 'Print each reply, or the error, as one line of JSON'
@@ -160,6 +181,7 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l recursive
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -l wid -d 'Only the process at this place of the watcher' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -l pid -d 'Only the process with this process id' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -l signal -d 'In place of the watcher\'s stop signal' -r -f
@@ -168,48 +190,58 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -l json -d 'Pr
 complete -c circusctl -n "__fish_circusctl_using_subcommand kill" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand freeze" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand freeze" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand freeze" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand freeze" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand freeze" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand thaw" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand thaw" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand thaw" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand thaw" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand thaw" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand add" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand add" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand add" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand add" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand add" -l start -d 'Start it at once'
 complete -c circusctl -n "__fish_circusctl_using_subcommand add" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand rm" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand rm" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand rm" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand rm" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand rm" -l nostop -d 'Leave the processes running, without anybody to watch them'
 complete -c circusctl -n "__fish_circusctl_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand set" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand set" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand set" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand set" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand set" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reloadconfig" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand reloadconfig" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand reloadconfig" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand reloadconfig" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reloadconfig" -l dry-run -d 'Only say what would happen'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reloadconfig" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand validate" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand validate" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand validate" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand validate" -l config -d 'This file or directory in place of the usual ones' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand validate" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand validate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -l no-wait -d 'Do not wait for the end of the work: return as soon as the daemon has accepted it'
 complete -c circusctl -n "__fish_circusctl_using_subcommand quit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand reexec" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand help" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand status" -f -a "(circusctl --timeout 1 list 2>/dev/null)"

@@ -222,6 +222,9 @@ pub enum WrongUsage {
     /// A new watcher without a program.
     #[error("the new watcher '{0}' has no program: write it behind --, or as cmd=COMMAND")]
     NoProgram(String),
+    /// In the shell, which is on one machine.
+    #[error("--host is no flag of a line of the shell: write 'circusctl --host' in another")]
+    Host,
     /// What is to be heard of is no topic: a watcher's name alone, as a rule.
     #[error("{0}; the events of one watcher are 'watcher.NAME.*'")]
     Topic(TopicError),

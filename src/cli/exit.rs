@@ -11,7 +11,8 @@
 pub enum Exit {
     /// The command has done its work.
     Success = 0,
-    /// The daemon cannot be reached, or the connection broke before it had answered.
+    /// The daemon, or with `--host` the other machine, cannot be reached, or the connection broke before
+    /// it had answered.
     Unreachable = 1,
     /// The command line is wrong; nothing was sent.
     Usage = 2,
@@ -29,7 +30,8 @@ impl Exit {
         (Self::Success, "The command has done its work."),
         (
             Self::Unreachable,
-            "The daemon cannot be reached, or the connection broke before it had answered.",
+            "The daemon, or with --host the other machine, cannot be reached, or the connection \
+                broke before it had answered.",
         ),
         (
             Self::Usage,
@@ -48,6 +50,12 @@ impl Exit {
             "Only from validate: the configuration has errors.",
         ),
     ];
+
+    /// The one with this number.
+    pub(super) fn from_code(code: i32) -> Option<Self> {
+        let all = Self::ALL.into_iter().map(|(exit, _)| exit);
+        all.into_iter().find(|exit| i32::from(exit.code()) == code)
+    }
 
     /// The number that the shell sees.
     pub const fn code(self) -> u8 {

@@ -68,6 +68,15 @@ pub(super) enum Failure {
         /// The part.
         what: &'static str,
     },
+    /// There is no ssh(1) for `--host`.
+    #[error("failed to start ssh, which --host needs")]
+    NoSsh(#[source] io::Error),
+    /// ssh(1) did not get to the other machine, and has said why.
+    #[error("cannot reach circusctl on '{host}' with ssh")]
+    Remote {
+        /// As it was given.
+        host: String,
+    },
     /// What was to be told could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -112,6 +121,7 @@ impl Failure {
             Self::Parse(_) | Self::Usage(_) | Self::NoHelp { .. } | Self::OpenQuote => Exit::Usage,
             Self::NotBuilt { .. } => Exit::Usage,
             Self::Daemon(error) => daemon_exit(error),
+            Self::NoSsh(_) | Self::Remote { .. } => Exit::Unreachable,
             Self::OddReply { .. } | Self::Write(WriteError::Failed(_)) | Self::Read(_) => {
                 Exit::Refused
             }
@@ -133,6 +143,10 @@ impl Failure {
             | Self::NotBuilt { .. } => {
                 ("circusctl.Usage".to_owned(), json!({"reason": chain(self)}))
             }
+            Self::NoSsh(_) | Self::Remote { .. } => (
+                "circusctl.Unreachable".to_owned(),
+                json!({"reason": chain(self)}),
+            ),
             Self::OddReply { .. } | Self::Write(_) | Self::Read(_) => (
                 "circusctl.Failed".to_owned(),
                 json!({"reason": chain(self)}),

@@ -17,6 +17,7 @@ pub mod pages;
 pub mod parser;
 pub mod print;
 mod progress;
+mod remote;
 mod run;
 mod shell;
 
@@ -34,6 +35,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         // What could not be parsed has no flags; this one counts all the same.
         Err(failure) => return run::tell(&failure, args.iter().any(|arg| arg == "--json")),
     };
+    if let Some(host) = &line.globals.host {
+        let done = remote::run(host, args.get(1..).unwrap_or_default());
+        return done.unwrap_or_else(|failure| run::tell(&failure, line.globals.json));
+    }
     if line.command.is_none() {
         return shell::run(&line.globals);
     }

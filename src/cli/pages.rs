@@ -57,8 +57,12 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 5] = [
     ("circusctl status", "See what runs, what does not, and why."),
+    (
+        "circusctl --host root@web1 why web",
+        "The same of another machine: why a watcher there is as it is.",
+    ),
     (
         "circusctl stop 'worker*' && deploy && circusctl start 'worker*'",
         "A deployment that goes on only if every worker has stopped, and says so if one does not \
@@ -88,6 +92,12 @@ const SHELL: &str = "Without a command, `circusctl` reads commands from standard
     options by the tab key, and with a history. Ctrl-C ends a command, `exit` or Ctrl-D leaves \
     the shell; `quit` ends the daemon, and is asked about first. Where standard input is not a \
     terminal, the first command that fails ends `circusctl` with its exit code.";
+
+const HOST: &str = "With `--host`, ssh(1) starts `circusctl` on another machine with the rest of the \
+    command line, and what that writes and how it ends is what happens here. Who may do that is a \
+    matter of the other machine; `--socket` and paths are paths there. Without a command it is the \
+    shell of the other machine. Where that has no `circusctl`, or cannot be reached, the exit code \
+    is 1.";
 
 const JSON: &str = "With `--json`, the parameters of each reply are printed as one JSON document \
     on one line, as the interface io.circusd describes them: one line for most commands, one for \
@@ -128,6 +138,8 @@ pub fn manual() -> String {
     paragraphs(&mut page, SHELL);
     section(&mut page, "JSON");
     paragraphs(&mut page, JSON);
+    section(&mut page, "OTHER MACHINES");
+    paragraphs(&mut page, HOST);
     closing(&mut page);
     folded(&page.to_roff())
 }

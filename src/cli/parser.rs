@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::ValueParser;
+use clap::builder::{NonEmptyStringValueParser, ValueParser};
 use clap::{ArgAction, ArgMatches, ValueHint, value_parser};
 
 use super::command::{Arg, Command, Form, Kind};
@@ -49,6 +49,8 @@ pub struct Globals {
     pub json: bool,
     /// `--timeout`.
     pub timeout: Option<Duration>,
+    /// `--host`.
+    pub host: Option<String>,
 }
 
 impl Globals {
@@ -58,10 +60,11 @@ impl Globals {
             socket: matches.get_one("socket").cloned(),
             json: matches.get_flag("json"),
             timeout: matches.get_one("timeout").copied(),
+            host: matches.get_one("host").cloned(),
         }
     }
 
-    /// The words that say the same on a command line.
+    /// The words that say the same on a command line of this machine.
     pub fn words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         if let Some(socket) = &self.socket {
@@ -82,12 +85,13 @@ impl Globals {
             socket: self.socket.or_else(|| others.socket.clone()),
             json: self.json || others.json,
             timeout: self.timeout.or(others.timeout),
+            host: self.host,
         }
     }
 }
 
 /// The flags that every command understands.
-pub(super) fn global_args() -> [clap::Arg; 3] {
+pub(super) fn global_args() -> [clap::Arg; 4] {
     [
         clap::Arg::new("socket")
             .long("socket")
@@ -110,6 +114,14 @@ pub(super) fn global_args() -> [clap::Arg; 3] {
             .global(true)
             .help_heading("Options of every command")
             .help("Give up after this time, with exit code 4"),
+        clap::Arg::new("host")
+            .long("host")
+            .value_name("[USER@]HOST")
+            .value_parser(NonEmptyStringValueParser::new())
+            .value_hint(ValueHint::Hostname)
+            .global(true)
+            .help_heading("Options of every command")
+            .help("Have circusctl of another machine do it, by way of ssh(1)"),
     ]
 }
 

@@ -35,8 +35,10 @@ section! {
     umask: Option<Mode> = None => "inherited", RestartDaemon;
     /// A file that holds the daemon's process number while it runs.
     pidfile: Option<PathBuf> = None => "none", RestartDaemon;
-    /// Where the daemon keeps its state: in this version, the lock that lets no second daemon
-    /// use it, and the sockets on which processes tell of themselves.
+    /// Where the daemon keeps what the next one goes on with: its processes, what operators wanted,
+    /// the last events; beside them the lock that lets no second daemon use it, the sockets on which
+    /// processes tell of themselves, and their credentials. Best on a file system in memory: after
+    /// the machine was started anew, the configuration alone counts.
     runtime_dir: Option<PathBuf> = None => "the path of the socket with .state added", RestartDaemon;
     /// How much is logged: a level, or levels per part such as "info,circus::server=debug".
     log_level: LogLevel = LogLevel::default(), Live;

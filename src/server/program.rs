@@ -26,6 +26,9 @@ pub(super) const OURS_ALONE: [&str; 6] = [
     "WATCHDOG_USEC",
 ];
 
+/// Where credentials are, as systemd.exec(5) has it: what all of ours are is no worker's to know.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// What a process is told of the worker that it is, or that it is about.
 const OF_A_WORKER: [&str; 5] = [
     "CIRCUS_PID",
@@ -109,7 +112,8 @@ pub(super) fn command(
 ) -> Result<Command, SpawnFailure> {
     let mut env = expanded.env;
     env.retain(|name, _| {
-        !OURS_ALONE.contains(&name.as_str()) || recipe.environment.is_configured(name)
+        let ours = OURS_ALONE.contains(&name.as_str()) || name == CREDENTIALS;
+        !ours || recipe.environment.is_configured(name)
     });
     if let Some(user) = &credentials.user {
         take_home(&mut env, user, recipe);
@@ -209,6 +213,13 @@ pub(super) fn name_ends(
     }
     if let Some(number) = line {
         tell(command, "NOTIFY_FD", number.to_string());
+    }
+}
+
+/// Tells of the directory with the process's credentials.
+pub(super) fn name_credentials(command: &mut Command, directory: Option<&Path>) {
+    if let Some(directory) = directory {
+        tell(command, CREDENTIALS, directory);
     }
 }
 

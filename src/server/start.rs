@@ -34,7 +34,7 @@ use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
 use super::streams::{Loggers, Streams};
 use super::turns::Turns;
-use super::workers::Workers;
+use super::workers::{Handed, Workers};
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::ExitReason;
@@ -452,7 +452,8 @@ fn assemble(
     hooks.own.update(&store.config().hooks);
     let loggers = Loggers::new(ground(homes.for_loggers()));
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
-    let workers = Workers::new(homes, streams, budget, known, state.notify());
+    let handed = Handed::new(state.credentials());
+    let workers = Workers::new(homes, streams, budget, known, state.notify(), handed);
     let shared = Shared {
         asks,
         budget,
@@ -538,6 +539,7 @@ impl Driver {
         if let Some(left) = &left {
             self.take_over(left);
         }
+        self.workers.all_adopted();
         let unclaimed = self.sockets.take_unclaimed();
         self.manager.forget(&unclaimed);
         let command = self.apply_command(&self.store, changed);

@@ -94,7 +94,7 @@ fn change(change: &Change) -> String {
         .map(|(verb, pids)| format!("{verb} {} ({})", pids.len(), joined(pids)))
         .collect();
     if parts.is_empty() {
-        return format!("{}: nothing to do", change.watcher);
+        return format!("{}: no process was started or stopped", change.watcher);
     }
     format!("{}: {}", change.watcher, parts.join(", "))
 }

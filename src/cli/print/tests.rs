@@ -154,7 +154,7 @@ fn a_verb_says_what_it_did() {
             {"watcher": "web", "started": [3, 4], "stopped": [1, 2], "kept": []},
             {"watcher": "w", "started": [], "stopped": [], "kept": [5]},
         ]}),
-        "web: started 2 (3, 4), stopped 2 (1, 2)\nw: nothing to do\n",
+        "web: started 2 (3, 4), stopped 2 (1, 2)\nw: no process was started or stopped\n",
     );
     check("restart --no-wait", json!({}), "accepted\n");
     check(

@@ -24,6 +24,7 @@ use rustyline::{CompletionType, Config, Editor};
 use signal_hook::consts::SIGINT;
 
 use self::complete::Completion;
+use super::command::WrongUsage;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Stream, emit};
@@ -139,6 +140,9 @@ fn understand(typed: &str, globals: &Globals) -> Result<Step, Failure> {
         });
     }
     let mut line = Line::parse(std::iter::once("circusctl".to_owned()).chain(words))?;
+    if line.globals.host.is_some() {
+        return Err(WrongUsage::Host.into());
+    }
     line.globals = line.globals.or(globals);
     Ok(match line.command {
         Some(_) => Step::Do(line),

@@ -206,6 +206,24 @@ fn an_unknown_hook_is_told_with_the_nearest_known() {
 }
 
 #[test]
+fn figures_are_asked_of_somebody_who_can_tell_some() {
+    let text =
+        |value: &str| format!("[watcher.web]\ncmd = \"x\"\nhooks.extended_stats = {value}\n");
+    let probe = "{ tcp = \"127.0.0.1:1\" }";
+    let errors = errors_of(&text(probe));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].contains("asks nobody who could tell"),
+        "{errors:?}"
+    );
+    let list = format!("[{probe}, {{ exec = \"a\" }}]");
+    for (value, count) in [(list.as_str(), 2), ("{ plugin = true }", 1)] {
+        let store = Machine::with(&text(value)).load();
+        assert_eq!(hooks(&store).at(HookName::ExtendedStats).len(), count);
+    }
+}
+
+#[test]
 fn hooks_are_set_one_by_one_and_taken_back() {
     let text = "[watcher.web]\ncmd = \"x\"\nhooks.before_start = \"a\"\n";
     let before = Machine::with(text).load();

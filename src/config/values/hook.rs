@@ -37,6 +37,11 @@ impl Hook {
         self.timeout.unwrap_or(HOOK_TIMEOUT)
     }
 
+    /// Whether it can answer more than yes and no.
+    pub(super) fn can_tell(&self) -> bool {
+        matches!(self.form, HookForm::Exec(_) | HookForm::Plugin)
+    }
+
     /// Gives it a time-out if it was written without one.
     pub(super) fn limit(&mut self, timeout: Duration) {
         self.timeout.get_or_insert(timeout);

@@ -141,7 +141,7 @@ pub const HOOKS: [HookRow; 11] = [
         HookName::ExtendedStats,
         "When the figures of a process are asked for with all there are, by circusctl stats \
          --extended: a program writes them as the object stats on its standard output, a client \
-         gives them as data of HookResult.",
+         gives them as data of HookResult. Probes may stand beside these, not alone.",
         &["wid", "pid", "process", "stats"],
         "The process has no such figures.",
     ),
@@ -226,5 +226,9 @@ fn read_entry(entry: &Entry, cx: &Context) -> Read<(HookName, HookList)> {
         inside(problem.into())
     })?;
     let list = HookList::read(&entry.node, cx).map_err(inside)?;
+    if name == HookName::ExtendedStats && !list.0.iter().any(Hook::can_tell) {
+        let reason = "asks nobody who could tell any: one of them is to be 'exec' or 'plugin'";
+        return Err(inside(Problem::new(&entry.node, reason).into()));
+    }
     Ok((name, list))
 }
