@@ -152,6 +152,8 @@ struct Running {
 impl Running {
     /// Starts it, and returns when it hears of events.
     fn start(daemon: &Daemon, mut command: Command) -> Self {
+        // The harness itself has listened, and has just hung up.
+        wait_for_subscribers(daemon, 0);
         command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("a shell can be started");
         let stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
@@ -163,17 +165,14 @@ impl Running {
                 .map_while(Result::ok)
                 .try_for_each(|line| sender.send(line));
         });
-        eventually("it listens", || {
-            let stats = daemon.call("DaemonStats", json!({})).ok()?;
-            (stats["stats"]["subscribers"] == 1).then_some(())
-        });
+        wait_for_subscribers(daemon, 1);
         Self { child, lines }
     }
 
-    fn next(&self) -> String {
-        self.lines
-            .recv_timeout(DEADLINE)
-            .expect("it writes what it hears")
+    /// Its next line, which is to be this one.
+    fn next(&self, shown: &str) -> String {
+        let line = self.lines.recv_timeout(DEADLINE);
+        line.unwrap_or_else(|error| panic!("{error}, but the page shows:\n{shown}"))
     }
 }
 
@@ -183,6 +182,13 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn wait_for_subscribers(daemon: &Daemon, count: u32) {
+    eventually(&format!("{count} subscribers"), || {
+        let stats = daemon.call("DaemonStats", json!({})).ok()?;
+        (stats["stats"]["subscribers"] == count).then_some(())
+    });
 }
 
 /// From outside: circusd does not know who it was.
@@ -237,7 +243,7 @@ fn the_python_of_io_circusd_7_tells_of_unexpected_ends() {
         .call("Restart", json!({"watchers": "web"}))
         .expect("it restarts");
     let pid = kill_a_worker(&daemon);
-    let line = python.next();
+    let line = python.next("web {...}");
     assert!(line.starts_with("web {"), "{line}");
     assert!(line.contains(&format!("'process_pid': {pid}")), "{line}");
 }
@@ -285,7 +291,7 @@ fn events_are_told_as_circusd_events_7_shows() {
     let listen = Running::start(&daemon, shell(&daemon, &format!("exec {command}")));
     kill_a_worker(&daemon);
     for shown in lines(&shown) {
-        let found = listen.next();
+        let found = listen.next(&shown);
         assert!(is_shown(&shown, &found), "shown:\n{shown}\nis:\n{found}");
     }
 }
@@ -297,7 +303,7 @@ fn events_for_programs_are_as_circusd_events_7_shows() {
     let listen = Running::start(&daemon, shell(&daemon, &format!("exec {command}")));
     kill_a_worker(&daemon);
     for shown in documents(&shown) {
-        let found = documents(&listen.next());
+        let found = documents(&listen.next(&shown.to_string()));
         compare(&shown, &found[0]);
     }
 }
