@@ -309,7 +309,7 @@ impl VmRun {
 }
 
 /// A script of `tests/machines`.
-fn script(name: &str) -> Command {
+pub(crate) fn script(name: &str) -> Command {
     Command::new(
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/machines")
@@ -319,7 +319,7 @@ fn script(name: &str) -> Command {
 
 /// Where `tests/setup` has left what the script `name` needs, or `None` after telling that the
 /// test is skipped.
-fn tools_for(name: &str) -> Option<PathBuf> {
+pub(crate) fn tools_for(name: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("cargo's target directory holds it");

@@ -18,7 +18,7 @@ mod home;
 pub(crate) mod hooks;
 pub(crate) mod journal;
 pub(crate) mod load;
-mod machine;
+pub(crate) mod machine;
 mod program;
 mod skip;
 pub(crate) mod teller;
