@@ -77,6 +77,17 @@ pub enum ExitCode {
     Interrupted = 130,
 }
 
+impl ExitCode {
+    /// Every one. A wrong command line is told by the parser, and is 2.
+    pub const ALL: [Self; 5] = [
+        Self::Stopped,
+        Self::Failed,
+        Self::Critical,
+        Self::Config,
+        Self::Interrupted,
+    ];
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)

@@ -29,6 +29,27 @@ pub(crate) fn pid_of(event: &Value) -> u64 {
         .unwrap_or_else(|| panic!("an event of a process: {event}"))
 }
 
+/// An end, as `reap` tells it, of a process that circusd has taken over was this one, if the kernel
+/// tells: from Linux 6.15 on it keeps that for others than the parent, and only before that is it
+/// `unknown`.
+pub(crate) fn ended_by(exit: &Value, cause: &str, status: i32) {
+    let kept = release() >= (6, 15);
+    let expected = match kept {
+        true => (json!(cause), json!(status)),
+        false => (json!("unknown"), Value::Null),
+    };
+    let told = (exit["cause"].clone(), exit["status"].clone());
+    assert_eq!(told, expected, "{exit}");
+}
+
+/// The first two numbers of the kernel's release: "6.18.1-amd64".
+fn release() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel has one");
+    let mut numbers = release.split(|char: char| !char.is_ascii_digit());
+    let mut number = || numbers.next()?.parse().ok();
+    number().zip(number()).expect("it begins with two numbers")
+}
+
 /// Whether this process runs: it is there, and more than a zombie.
 pub(crate) fn runs(pid: u64) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {

@@ -1,15 +1,21 @@
 //! circusd as a service that is killed, restarted, stopped: in a container with a real systemd.
+//!
+//! Here with a unit of our own, whose times are short; `deaths` has the packaged one, and a pool that
+//! serves and writes meanwhile.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod deaths;
+mod pool;
 
 use std::collections::BTreeSet;
 
 use common::counter::{COUNTER, counted};
-use common::facts::{pids, text_of, wait_for_text};
+use common::facts::{ended_by, pids, text_of, wait_for_text};
 use common::{Container, Events, eventually};
 use serde_json::{Value, json};
 
-const SOCKET: &str = "/run/circusd/circusd.sock";
+pub(crate) const SOCKET: &str = "/run/circusd/circusd.sock";
 
 /// As the packaged unit has it, but for the sandbox and with shorter times.
 const SERVICE: &str = "
@@ -30,7 +36,7 @@ TimeoutStopSec=5s
 TimeoutAbortSec=1s
 ";
 
-const UNIT: &str = "circusd.service";
+pub(crate) const UNIT: &str = "circusd.service";
 
 const POOL: &str = r#"
     [watcher.web]
@@ -46,7 +52,7 @@ fn started(config: &str, service: &str) -> Option<Container> {
     Some(container)
 }
 
-fn status(container: &Container, watcher: &str) -> Option<Value> {
+pub(crate) fn status(container: &Container, watcher: &str) -> Option<Value> {
     let mut connection = container.connect(SOCKET);
     let status = connection
         .call("Status", json!({"watchers": watcher}))
@@ -55,7 +61,7 @@ fn status(container: &Container, watcher: &str) -> Option<Value> {
 }
 
 /// Waits until the daemon with another pid than `before` answers, and returns that.
-fn next_daemon(container: &Container, before: &str) -> String {
+pub(crate) fn next_daemon(container: &Container, before: &str) -> String {
     eventually("the next circusd answers", || {
         let pid = container.property(UNIT, "MainPID");
         let active = container.property(UNIT, "ActiveState") == "active";
@@ -63,13 +69,13 @@ fn next_daemon(container: &Container, before: &str) -> String {
     })
 }
 
-fn kill_daemon(container: &Container, signal: &str) {
+pub(crate) fn kill_daemon(container: &Container, signal: &str) {
     let signal = format!("--signal={signal}");
     container.succeed(&["systemctl", "kill", &signal, "--kill-whom=main", UNIT]);
 }
 
 /// The cgroups of the service, but for the one systemd has made in it.
-fn groups(container: &Container) -> BTreeSet<String> {
+pub(crate) fn groups(container: &Container) -> BTreeSet<String> {
     let root = container.path("/sys/fs/cgroup/system.slice/circusd.service");
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let groups = entries.filter(|entry| entry.path().is_dir());
@@ -79,39 +85,13 @@ fn groups(container: &Container) -> BTreeSet<String> {
         .collect()
 }
 
-fn since(container: &Container, cursor: &Value) -> Events {
+pub(crate) fn since(container: &Container, cursor: &Value) -> Events {
     Events::subscribe(container.connect(SOCKET), json!({"since": cursor}))
 }
 
-fn cursor(container: &Container) -> Value {
+pub(crate) fn cursor(container: &Container) -> Value {
     let events = Events::subscribe(container.connect(SOCKET), json!({}));
     events.opening["cursor"].clone()
-}
-
-#[test]
-fn no_worker_notices_that_circusd_is_killed_twenty_times() {
-    let Some(container) = started(POOL, "") else {
-        return;
-    };
-    let before = pids(&status(&container, "web").expect("it answers"));
-    assert_eq!(before.len(), 3);
-    let begin = cursor(&container);
-    let mut daemon = container.property(UNIT, "MainPID");
-    for _ in 0..20 {
-        kill_daemon(&container, "KILL");
-        daemon = next_daemon(&container, &daemon);
-    }
-    let after = pids(&status(&container, "web").expect("it answers"));
-    assert_eq!(before, after);
-    let mut events = since(&container, &begin);
-    for _ in 0..20 * 3 {
-        let event = events.wait("watcher.web.*");
-        assert_eq!(event["action"], "adopt", "{event}");
-    }
-    let records = container.wait_for_journal(&["CIRCUS_ACTION=adopt"], 20 * 3);
-    assert_eq!(records[0]["CIRCUS_WATCHER"], "web", "{}", records[0]);
-    container.succeed(&["systemctl", "stop", UNIT]);
-    assert_eq!(groups(&container), BTreeSet::new());
 }
 
 #[test]
@@ -135,15 +115,7 @@ fn who_ends_while_circusd_is_away_is_told_of_with_the_cause() {
     });
     next_daemon(&container, &daemon);
     let reap = since(&container, &begin).wait("watcher.web.reap");
-    // The kernel keeps how a process ended from Linux 6.15 on.
-    let exit = &reap["data"]["exit"];
-    if exit["cause"] != "unknown" {
-        assert_eq!(
-            (&exit["cause"], &exit["status"]),
-            (&json!("exited"), &json!(7)),
-            "{reap}"
-        );
-    }
+    ended_by(&reap["data"]["exit"], "exited", 7);
     eventually("it is replaced", || {
         let web = status(&container, "web")?;
         (web["state"] == "active" && !pids(&web).contains(&worker.parse().ok()?)).then_some(())
@@ -169,19 +141,6 @@ fn a_restart_hands_over_and_a_stop_stops() {
     container.succeed(&["systemctl", "start", UNIT]);
     let fresh = pids(&status(&container, "web").expect("it answers"));
     assert!(fresh.is_disjoint(&before));
-}
-
-#[test]
-fn a_loop_that_is_stuck_is_found_out_by_the_watchdog() {
-    let Some(container) = started(POOL, "WatchdogSec=2s\n") else {
-        return;
-    };
-    let before = pids(&status(&container, "web").expect("it answers"));
-    let daemon = container.property(UNIT, "MainPID");
-    kill_daemon(&container, "STOP");
-    next_daemon(&container, &daemon);
-    let after = pids(&status(&container, "web").expect("it answers"));
-    assert_eq!(before, after);
 }
 
 #[test]
