@@ -62,8 +62,10 @@ pub enum Form {
     Many(Kind),
     /// One or more positional arguments.
     Some(Kind),
-    /// Everything behind `--`.
+    /// Everything behind `--`, which may be left out.
     Last(Kind),
+    /// Everything behind `--`, which must be there.
+    Rest(Kind),
     /// `--flag`.
     Switch,
     /// `--flag VALUE`.
@@ -99,6 +101,8 @@ pub enum Kind {
     Cursor,
     /// A program and its arguments.
     Program,
+    /// The name of a hook.
+    Hook,
     /// A configuration file or directory.
     Path,
     /// A word of a help request.
@@ -120,6 +124,7 @@ impl Kind {
             Self::Topic => "TOPIC",
             Self::Cursor => "CURSOR",
             Self::Program => "COMMAND",
+            Self::Hook => "HOOK",
             Self::Path => "PATH",
             Self::HelpTopic => "WORD",
         }
@@ -138,6 +143,8 @@ pub enum Work {
         /// Prints one reply for people.
         print: Print,
     },
+    /// It answers the daemon, for as long as it is asked.
+    Answer,
     /// It answers from the table of commands.
     Help,
     /// It checks the configuration files without a daemon.

@@ -167,6 +167,11 @@ fn argument(arg: &Arg) -> clap::Arg {
             .num_args(1..)
             .last(true)
             .action(ArgAction::Append),
+        Form::Rest(kind) => valued(made, kind)
+            .num_args(1..)
+            .last(true)
+            .required(true)
+            .action(ArgAction::Append),
     }
 }
 
@@ -194,6 +199,7 @@ fn parser(kind: Kind) -> ValueParser {
         | Kind::Topic
         | Kind::Cursor
         | Kind::Program
+        | Kind::Hook
         | Kind::HelpTopic => ValueParser::string(),
     }
 }
@@ -215,6 +221,7 @@ fn hint(kind: Kind) -> ValueHint {
         | Kind::Setting
         | Kind::Topic
         | Kind::Cursor
+        | Kind::Hook
         | Kind::HelpTopic => ValueHint::Other,
     }
 }
