@@ -19,6 +19,7 @@ pub(crate) mod hooks;
 pub(crate) mod journal;
 pub(crate) mod load;
 mod machine;
+pub(crate) mod plugins;
 mod skip;
 pub(crate) mod teller;
 
