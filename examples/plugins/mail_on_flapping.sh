@@ -2,14 +2,15 @@
 # Mails when a watcher flaps or is given up: sh mail_on_flapping.sh ADDRESS [SENDMAIL]
 #
 # It ends with its connection; whoever supervises it, best circusd itself, starts it again. What
-# happens in between is not mailed; plugin.sh shows how to hear that, too.
+# happens in between is not mailed; plugin.sh shows how to hear that, too. setpriv (of util-linux) has
+# circusctl end with us.
 set -eu
 
 address=${1:?usage: mail_on_flapping.sh ADDRESS [SENDMAIL]}
 sendmail=${2:-/usr/sbin/sendmail}
 [ -z "${CIRCUS_SOCKET-}" ] || export CIRCUSD_SOCKET="$CIRCUS_SOCKET"
 
-circusctl --json listen '*.flapping' '*.gave_up' | while IFS= read -r line; do
+setpriv --pdeathsig TERM circusctl --json listen '*.flapping' '*.gave_up' | while read -r line; do
     case $line in *'"watcher":"'*) ;; *) continue ;; esac
     watcher=${line#*'"watcher":"'}
     watcher=${watcher%%'"'*}
