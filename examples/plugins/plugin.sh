@@ -4,8 +4,7 @@
 # It logs every event to DIRECTORY/events.jsonl, lets no watcher start while there is a file
 # DIRECTORY/WATCHER.hold, and stops a watcher that flaps. Whether circusd or the plugin is restarted
 # or killed, no event is lost and none is logged twice: each line has its cursor in it, and the last
-# one says where to go on. circusctl carries the messages; setpriv (of util-linux) has it end with us,
-# even if we are killed.
+# one says where to go on. circusctl carries the messages.
 set -eu
 
 directory=${1:?usage: plugin.sh DIRECTORY}
@@ -14,6 +13,13 @@ fifo=$directory/.events
 
 # circusd tells its workers where it is; for circusctl that has another name.
 [ -z "${CIRCUS_SOCKET-}" ] || export CIRCUSD_SOCKET="$CIRCUS_SOCKET"
+
+# Becomes a program that ends with us, even if we are killed: setpriv, of util-linux, has the kernel
+# see to that; had it come too late, the program would have another parent.
+become() {
+    # shellcheck disable=SC2016 # it is the inner shell that knows its parent
+    exec setpriv --pdeathsig TERM sh -c '[ "$PPID" = "$0" ] && exec "$@"' "$$" "$@"
+}
 
 # The first string of that name in a line of JSON; quotes within strings are escaped there.
 string_of() {
@@ -58,7 +64,7 @@ handle() {
 follow() {
     rm -f "$fifo"
     mkfifo "$fifo"
-    setpriv --pdeathsig TERM circusctl --json listen ${cursor:+--since "$cursor"} >"$fifo" &
+    become circusctl --json listen ${cursor:+--since "$cursor"} >"$fifo" &
     listener=$!
     while IFS= read -r line; do
         handle "$line" || break
@@ -70,20 +76,21 @@ follow() {
 answer_hooks() {
     while wait_for_circusd; do
         # shellcheck disable=SC2016 # it is the inner shell that knows the watcher
-        setpriv --pdeathsig TERM circusctl answer before_start -- \
-            sh -c 'test ! -e "$0/$CIRCUS_WATCHER.hold"' "$directory" || :
+        (become circusctl answer before_start -- \
+            sh -c 'test ! -e "$0/$CIRCUS_WATCHER.hold"' "$directory") || :
         sleep 1
     done
 }
 
 if [ "${2-}" = hooks ]; then
     answer_hooks
+    exit
 fi
-setpriv --pdeathsig TERM sh "$0" "$directory" hooks &
+become sh "$0" "$directory" hooks &
 # Half a line: we were killed while we wrote, and hear it again.
 if [ -n "$(tail -c 1 "$log" 2>/dev/null)" ]; then
-    sed '$d' "$log" >"$log.new"
-    mv "$log.new" "$log"
+    (become sed "\$d" "$log") >"$log.new"
+    (become mv "$log.new" "$log")
 fi
 cursor=$(tail -n 1 "$log" 2>/dev/null || :)
 [ -z "$cursor" ] || cursor=$(string_of cursor "$cursor")
