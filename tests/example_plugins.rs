@@ -398,3 +398,14 @@ fn a_mail_is_sent_when_a_watcher_flaps() {
     assert!(text.len() > head.len() + "bad".len(), "{text}");
     assert_eq!(text_of(&mail), text);
 }
+
+#[test]
+fn the_configuration_in_the_readme_is_right() {
+    let readme = text_of(&sources().join("README.md"));
+    let blocks = readme.split("```toml\n").skip(1);
+    let ends = blocks.map(|block| block.split_once("```").expect("a block has an end"));
+    let config: String = ends.map(|(config, _)| config).collect();
+    assert!(config.contains("[watcher.web]"), "{config}");
+    let checked = Home::new(&config).run_to_end(&["--check"]);
+    assert!(checked.status.success(), "{checked:?}");
+}
