@@ -16,11 +16,14 @@ use common::plugins::{LANGUAGES, Language, Plugin, path, sources};
 use common::{Connection, Daemon, Events, Home, eventually};
 use serde_json::{Value, json};
 
-const WEB: &str = "[watcher.web]\ncmd = \"sleep 1000\"\nautostart = false\n";
+/// Of short grace: without cgroups, one that was taken over is waited for as long as nobody has reaped
+/// it.
+const WEB: &str = "[watcher.web]\ncmd = \"sleep 1000\"\nautostart = false\n\
+                   graceful_timeout = \"500ms\"\n";
 
 /// Asks the plugin itself, and so knows that it has registered.
 const ASKS: &str = "[watcher.web]\ncmd = \"sleep 1000\"\nautostart = false\n\
-                    hooks.before_start = { plugin = true }\n";
+                    graceful_timeout = \"500ms\"\nhooks.before_start = { plugin = true }\n";
 
 const FLAPS: &str = "[watcher.bad]\ncmd = \"false\"\nautostart = false\nbackoff = false\n\
                      flapping = {attempts = 2, window = '1h', retry_in = '1h'}\n";
@@ -335,7 +338,7 @@ fn it_stops_a_watcher_that_flaps_but_none_that_did() {
 /// A configuration in which circusd itself runs the plugin, with what it finds in its environment.
 fn under_circusd(plugin: &Plugin) -> String {
     format!(
-        "{WEB}[watcher.plugin]\ncmd = {}\nenv.PATH = {}\n",
+        "{WEB}[watcher.plugin]\ncmd = {}\nenv.PATH = {}\ngraceful_timeout = \"500ms\"\n",
         json!(plugin.argv()),
         json!(path())
     )

@@ -62,7 +62,7 @@ def follow(handle, method, parameters):
                 handle(reply)
         except (OSError, Refused) as error:
             if pause == PAUSE_MIN:  # once is enough
-                tell(f"{method}: {error}; trying again")
+                tell(f"{method} at {SOCKET}: {error}; trying again")
         time.sleep(pause)
         pause = min(2 * pause, PAUSE_MAX)
 
