@@ -8,7 +8,6 @@ set -eu
 
 address=${1:?usage: mail_on_flapping.sh ADDRESS [SENDMAIL]}
 sendmail=${2:-/usr/sbin/sendmail}
-[ -z "${CIRCUS_SOCKET-}" ] || export CIRCUSD_SOCKET="$CIRCUS_SOCKET"
 
 setpriv --pdeathsig TERM circusctl --json listen '*.flapping' '*.gave_up' | while read -r line; do
     case $line in *'"watcher":"'*) ;; *) continue ;; esac

@@ -16,8 +16,8 @@ import threading
 import time
 
 SOCKET = (
-    os.environ.get("CIRCUS_SOCKET")  # circusd tells its workers where it is
-    or os.environ.get("CIRCUSD_SOCKET")  # and people tell its tools
+    os.environ.get("CIRCUSD_SOCKET")  # people tell its tools where it is
+    or os.environ.get("CIRCUS_SOCKET")  # and circusd tells its workers
     or "/run/circusd/circusd.sock"
 )
 PAUSE_MIN, PAUSE_MAX = 0.1, 5.0  # seconds before connecting again

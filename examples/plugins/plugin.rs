@@ -58,12 +58,6 @@ fn tell(text: &str) {
     eprintln!("plugin: {text}");
 }
 
-/// circusd tells its workers where it is; others look where its tools look.
-fn connect() -> Result<Client, ClientError> {
-    let told = env::var_os("CIRCUS_SOCKET").map(PathBuf::from);
-    Client::connect(told.unwrap_or_else(default_socket))
-}
-
 /// Does with one connection after the other what `connected` does with one, until there is no log.
 /// When that has heard something, it makes the pause before the next connection short again.
 fn for_ever(mut connected: impl FnMut(&mut Duration) -> Result<(), Ended>) -> io::Error {
@@ -84,7 +78,7 @@ fn for_ever(mut connected: impl FnMut(&mut Duration) -> Result<(), Ended>) -> io
 
 /// Logs what comes over one connection.
 fn log_events(log: &mut Log, pause: &mut Duration) -> Result<(), Ended> {
-    let mut events = connect()?.subscribe(params::Subscribe {
+    let mut events = Client::connect(default_socket())?.subscribe(params::Subscribe {
         since: log.cursor.clone(),
         ..params::Subscribe::default()
     })?;
@@ -112,7 +106,7 @@ fn stop_if_flapping(event: &Event) -> Result<(), ClientError> {
     let Some(watcher) = event.watcher.clone().filter(|_| event.action == "flapping") else {
         return Ok(());
     };
-    let mut client = connect()?;
+    let mut client = Client::connect(default_socket())?;
     let watchers = Some(watcher.clone());
     let asked = client.call(&Method::Status(params::Watchers { watchers }));
     let status: reply::Status = match asked {
@@ -141,7 +135,9 @@ fn answer_hooks(directory: &Path, pause: &mut Duration) -> Result<(), Ended> {
         hooks: vec!["before_start".to_owned()],
         ..params::RegisterHook::default()
     });
-    for question in connect()?.call_more::<reply::RegisterHook>(&register)? {
+    for question in
+        Client::connect(default_socket())?.call_more::<reply::RegisterHook>(&register)?
+    {
         *pause = PAUSE_MIN;
         answer(directory, question?)?;
     }
@@ -160,7 +156,7 @@ fn answer(directory: &Path, question: reply::RegisterHook) -> Result<(), ClientE
         result: !hold.exists(),
         ..params::HookResult::default()
     };
-    match connect()?.call::<Value>(&Method::HookResult(answer)) {
+    match Client::connect(default_socket())?.call::<Value>(&Method::HookResult(answer)) {
         // As the watcher was stopped meanwhile.
         Err(ClientError::Refused(error)) => tell(&format!("too late: {error}")),
         answered => drop(answered?),

@@ -11,9 +11,6 @@ directory=${1:?usage: plugin.sh DIRECTORY}
 log=$directory/events.jsonl
 fifo=$directory/.events
 
-# circusd tells its workers where it is; for circusctl that has another name.
-[ -z "${CIRCUS_SOCKET-}" ] || export CIRCUSD_SOCKET="$CIRCUS_SOCKET"
-
 # Becomes a program that ends with us, even if we are killed: setpriv, of util-linux, has the kernel
 # see to that; had it come too late, the program would have another parent.
 become() {

@@ -58,7 +58,7 @@ pub(super) fn run(matches: &ArgMatches, globals: &Globals) -> Result<(), Failure
     let mut asking = Daemon::connect(globals)?;
     asking.call(&registration(matches), true, |reply| {
         if globals.json {
-            emit(Stream::Out, &format!("{}\n", Value::Object(reply.clone())))?;
+            emit(Stream::Out, format!("{}\n", Value::Object(reply.clone())))?;
         }
         let question: reply::RegisterHook = read(&reply)?;
         let Some(invocation) = question.invocation else {
@@ -69,7 +69,7 @@ pub(super) fn run(matches: &ArgMatches, globals: &Globals) -> Result<(), Failure
             ..ask(&program, &question)
         };
         if !globals.json {
-            emit(Stream::Out, &line(&question, &result))?;
+            emit(Stream::Out, line(&question, &result))?;
         }
         give(&mut answering, result)
     })

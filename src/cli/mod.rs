@@ -13,6 +13,7 @@ mod daemon;
 mod exit;
 mod failure;
 mod help;
+mod logs;
 mod output;
 pub mod pages;
 pub mod parser;

@@ -61,10 +61,12 @@ section! {
     hook_timeout: Duration = HOOK_TIMEOUT, Live, 0.001 => 86400.0;
     /// A proxy, given to workers as http_proxy, https_proxy, ws_proxy and wss_proxy.
     http_proxy: Option<String> = None => "none", Reload;
-    later {
-        /// Reload when a configuration file changes.
-        reload_on_change, Live;
-    }
+    /// Read the configuration again, as at SIGHUP, when what its files say has changed and nothing more
+    /// changes for 0.2 s (or for 2 s all the time): files that were read, those of env_file, and what
+    /// comes to or goes from the directories and patterns that were looked at. A mistake is told of,
+    /// and all stays as it was. What another machine does on a network file system is not noticed.
+    reload_on_change: bool = false, Live;
+    later {}
 }
 
 /// Where the socket is unless somebody says otherwise.

@@ -134,7 +134,9 @@ section! {
     rlimits: Rlimits = Rlimits::default() => "inherited", Reload;
     /// Never gain privileges by executing a program.
     no_new_privileges: bool = true, Reload;
-    /// The capabilities the processes keep.
+    /// The capabilities that the processes have (capabilities(7)); no other, even if they are root's.
+    /// circusd itself keeps at start only what it needs and what a watcher names (circusctl dstats):
+    /// one that is named later is to be had when circusd has been restarted.
     capabilities: Vec<Capability> = Vec::new() => "none", Reload;
     /// Credentials of circusd (LoadCredential= and the like of its unit, systemd.exec(5)), by name or
     /// pattern, that each process finds in a directory of its own, $CREDENTIALS_DIRECTORY, for its user

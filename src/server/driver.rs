@@ -32,6 +32,7 @@ use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
 use super::state::Records;
 use super::turns::Turns;
+use super::vigil::Vigil;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
@@ -109,6 +110,7 @@ pub(super) struct Driver {
     pub(super) written: Written,
     pub(super) manager: Manager,
     pub(super) leaving: Leaving,
+    pub(super) vigil: Vigil,
 }
 
 /// Who waits for the answer to a request.
@@ -144,6 +146,10 @@ enum Wake {
     Deadline,
     /// The service manager is to hear something.
     Manager,
+    /// The state could not be written, and is tried again.
+    State,
+    /// A configuration file may have changed.
+    Files,
 }
 
 impl Driver {
@@ -213,6 +219,8 @@ impl Driver {
             Leave::HandOver => Vec::new(),
             Leave::Reexec => self.descriptors_to_pass(),
         };
+        // Whatever could not be written before: there is no later.
+        self.write_all();
         self.write_down();
         Ended {
             why: ExitReason::Asked,
@@ -257,6 +265,7 @@ impl Driver {
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
             () = sleep_until(self.manager.next()) => Wake::Manager,
+            () = sleep_until(self.records.retry_at()) => Wake::State,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -269,6 +278,7 @@ impl Driver {
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
             Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
             Some(finding) = self.examiner.findings.recv() => Wake::Finding(finding),
+            () = self.vigil.quiet() => Wake::Files,
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -276,12 +286,14 @@ impl Driver {
     fn take(&mut self, wake: Wake) {
         match wake {
             Wake::Processes | Wake::Manager => {}
+            Wake::State => self.write_down(),
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
             Wake::Verdict(verdict) => self.on_verdict(verdict),
             Wake::Finding(finding) => self.inputs.extend(self.examiner.take(finding)),
             Wake::Deadline => self.inputs.push(Input::Deadline),
+            Wake::Files => self.look_at_files(),
         }
     }
 
@@ -608,7 +620,8 @@ async fn interrupt(signals: &mut Signals) {
     std::future::pending().await
 }
 
-async fn sleep_until(deadline: Option<std::time::Instant>) {
+/// `None` never comes.
+pub(super) async fn sleep_until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

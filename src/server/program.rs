@@ -9,6 +9,7 @@ use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
+use super::powers;
 use super::resources::Unlimited;
 use crate::config::{self, Expanded, Identity, Watcher};
 use crate::core::SpawnFailure;
@@ -47,8 +48,8 @@ pub(super) struct Surroundings {
     pub(super) descriptors: (Resource, u64, u64),
     /// The out-of-memory score adjustment that workers start with unless told otherwise.
     pub(super) oom_score_adj: Option<i32>,
-    /// Whether we hold capabilities that a worker would inherit.
-    pub(super) privileged: bool,
+    /// The capabilities that we hold.
+    pub(super) held: caps::Held,
 }
 
 impl Surroundings {
@@ -149,7 +150,7 @@ pub(super) fn command(
         oom_score_adj: recipe.oom_score_adj.or(surroundings.oom_score_adj),
         rlimits: rlimits(recipe, surroundings),
         no_new_privileges: recipe.no_new_privileges,
-        capabilities: capabilities(recipe, surroundings),
+        capabilities: capabilities(recipe, surroundings)?,
         argv,
     })
 }
@@ -323,10 +324,22 @@ fn kernel_resource(resource: config::Resource) -> Resource {
 }
 
 /// Root's workers lose all capabilities but those that are named. Without root there is nothing
-/// to lose, unless something is asked for: then the attempt says why it cannot be had.
-fn capabilities(recipe: &Watcher, surroundings: &Surroundings) -> Option<caps::Capabilities> {
+/// to lose.
+fn capabilities(
+    recipe: &Watcher,
+    surroundings: &Surroundings,
+) -> Result<Option<caps::Capabilities>, SpawnFailure> {
     let named: caps::Capabilities = recipe.capabilities.iter().map(|named| named.0).collect();
-    (surroundings.privileged || !named.is_empty()).then_some(named)
+    let held = &surroundings.held;
+    powers::check(named, held).map_err(|lacking| {
+        let stage = Stage::SettingCapabilities.to_string();
+        SpawnFailure {
+            error: format!("failed to start: {stage}: {lacking}"),
+            errno: nix::libc::EPERM,
+            stage,
+        }
+    })?;
+    Ok((!held.permitted.is_empty()).then_some(named))
 }
 
 fn ioprio(priority: &config::IoPriority) -> Ioprio {

@@ -28,12 +28,15 @@ use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Ground, Hooks};
 use super::leave::Leaving;
 use super::notify::Manager;
+use super::powers;
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
+use super::strays;
 use super::streams::{Loggers, Streams};
 use super::turns::Turns;
+use super::vigil::Vigil;
 use super::workers::{Handed, Workers};
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
@@ -186,6 +189,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
     let store = with_wishes(store, &state);
+    let held = powers::give_up(store.config());
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
     if let Some(left) = &state.left {
         sockets.resume(&store, left);
@@ -205,7 +209,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     let Listening { listener, file } = listening;
     let ours = listener.try_clone();
     let ours = ours.map_err(because("failed to set up the table of descriptors"))?;
-    let served = serve(store, state, sockets, listener, reload_log);
+    let served = serve(store, state, sockets, listener, (reload_log, held));
     let mut ended = LocalSet::new().block_on(&runtime, served)?;
     if let Some(program) = ended.next.take() {
         let name = match &file {
@@ -341,7 +345,7 @@ async fn serve(
     mut state: State,
     sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
-    reload_log: journal::Reload,
+    (reload_log, held): (journal::Reload, caps::Held),
 ) -> Result<Ended, StartError> {
     // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
     let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
@@ -365,7 +369,7 @@ async fn serve(
         sockets,
         asks,
         descriptors,
-        (reload_log, records),
+        (reload_log, records, held),
     )?;
     let Assembled {
         mut driver,
@@ -378,6 +382,7 @@ async fn serve(
         return Ok(Ended::new(ExitReason::Asked, 0));
     }
     driver.boot(left)?;
+    driver.keep_vigil(driver.store.trace());
     let taken = |pid| driver.workers.is_known(pid);
     tell_of_leftovers(base.as_deref(), state.previous.as_deref(), taken);
     tracing::info!("answering on {}", driver.surroundings.socket);
@@ -408,7 +413,7 @@ fn assemble(
     sockets: Sockets,
     asks: mpsc::UnboundedSender<Ask>,
     descriptors: limits::Descriptors,
-    (reload_log, records): (journal::Reload, Records),
+    (reload_log, records, held): (journal::Reload, Records, caps::Held),
 ) -> Result<Assembled, StartError> {
     let abilities = abilities::probe();
     for missing in abilities.missing() {
@@ -424,11 +429,12 @@ fn assemble(
         false => None,
     };
     let clock = Clock::start();
-    let previous = state.previous.as_deref();
-    let mut left = left.or_else(|| {
-        let root = homes::root(base?, previous?);
-        adopt::found(&root, &store, clock.now())
-    });
+    // Where the group is our unit's own, its groups are found without a name as well.
+    let left_by = state.previous.as_deref().unwrap_or(&state.instance);
+    let mut left = match base {
+        Some(base) => strays::add(left, &homes::root(base, left_by), left_by, &store, &clock),
+        None => left,
+    };
     let last_seq = past.last().map_or(0, |past| past.seq);
     let limits = convert::limits(circusd);
     let core = adopt::supervisor(left.as_mut(), last_seq, clock.now(), limits);
@@ -437,7 +443,7 @@ fn assemble(
         socket: socket_text(&circusd.socket),
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
-        privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
+        held,
     });
     let homes = Homes::new(base, &state.instance);
     let known = Rc::default();
@@ -492,6 +498,7 @@ fn assemble(
         written: Written::default(),
         manager: Manager::new(),
         leaving: Leaving::new(state.directory()),
+        vigil: Vigil::default(),
         store,
     };
     Ok(Assembled { driver, left, base })

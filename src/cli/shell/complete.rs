@@ -138,7 +138,7 @@ fn arguments(
         && let Some(arg) = row
             .args
             .iter()
-            .find(|arg| flag(arg).is_some_and(|flag| flag == *last))
+            .find(|arg| flag(arg).is_some_and(|flag| flag == *last) || is_short(arg, last))
         && let Form::Value(kind) = arg.form
     {
         return values(kind, None, daemon);
@@ -172,6 +172,13 @@ fn flag(arg: &Arg) -> Option<String> {
     }
 }
 
+/// Whether `word` is the letter that does instead of the flag.
+fn is_short(arg: &Arg, word: &str) -> bool {
+    let letter = word.strip_prefix('-');
+    arg.short
+        .is_some_and(|short| letter.is_some_and(|letter| letter == short.to_string()))
+}
+
 fn flags_of_all() -> Vec<String> {
     let flags = parser::global_args();
     flags
@@ -201,6 +208,8 @@ fn values(kind: Kind, watcher: Option<&str>, daemon: &impl Knowledge) -> Vec<Str
         | Kind::Setting
         | Kind::Topic
         | Kind::Cursor
+        | Kind::When
+        | Kind::Format
         | Kind::Program
         | Kind::Hook
         | Kind::Path
