@@ -103,26 +103,34 @@ fn log_events(log: &mut Log, pause: &mut Duration) -> Result<(), Ended> {
 
 /// Stops a watcher that flaps until somebody starts it.
 fn stop_if_flapping(event: &Event) -> Result<(), ClientError> {
-    let Some(watcher) = event.watcher.clone().filter(|_| event.action == "flapping") else {
+    let Some(watcher) = event.watcher.as_ref() else {
         return Ok(());
     };
-    let mut client = Client::connect(default_socket())?;
-    let watchers = Some(watcher.clone());
-    let asked = client.call(&Method::Status(params::Watchers { watchers }));
-    let status: reply::Status = match asked {
-        // It is gone by now.
+    if event.action != "flapping" {
+        return Ok(());
+    }
+    match stop_if_it_still_does(watcher) {
+        // It is gone by now, or we may not; it would be so the next time.
         Err(ClientError::Refused(error)) => {
             tell(&format!("{watcher} is not stopped: {error}"));
-            return Ok(());
+            Ok(())
         }
-        asked => asked?,
-    };
-    let reasons = status.watchers.into_iter().filter_map(|now| now.reason);
-    // An event of the past may be true no more.
-    for reason in reasons.filter(|now| now.cause == ReasonCause::Flapping) {
+        stopped => stopped,
+    }
+}
+
+/// The same of what is so now: an event of the past may be true no more.
+fn stop_if_it_still_does(watcher: &str) -> Result<(), ClientError> {
+    let mut client = Client::connect(default_socket())?;
+    let watchers = Some(watcher.to_owned());
+    let status: reply::Status = client.call(&Method::Status(params::Watchers {
+        watchers: watchers.clone(),
+    }))?;
+    let reason = status.watchers.into_iter().find_map(|now| now.reason);
+    if let Some(reason) = reason.filter(|now| now.cause == ReasonCause::Flapping) {
         tell(&format!("stopping {watcher}: {}", reason.text));
         client.call::<Value>(&Method::Stop(params::Verb {
-            watchers: Some(watcher.clone()),
+            watchers,
             wait: Some(false),
         }))?;
     }
