@@ -4,7 +4,8 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::facts::pids;
+use common::counter::{COUNTER, counted};
+use common::facts::{pids, text_of, wait_for_text};
 use common::{Container, Events, eventually};
 use serde_json::{Value, json};
 
@@ -271,4 +272,83 @@ fn sockets_are_kept_over_a_kill_and_free_after_a_stop() {
     eventually("no more than what is used is kept", || {
         (stored() == "3").then_some(())
     });
+}
+
+#[test]
+fn what_a_worker_says_last_while_circusd_is_away_is_written() {
+    let config = r#"
+        [watcher.file]
+        cmd = ["sh", "-c", "trap 'echo last words; exit 7' TERM; echo up; while :; do sleep 0.05; done"]
+        stdout = {file = "/var/log/file.log"}
+        [watcher.logger]
+        cmd = ["sh", "-c", "trap 'echo last words; exit 7' TERM; echo up; while :; do sleep 0.05; done"]
+        stdout = {command = ["sh", "-c", "exec cat >> /var/log/logger.log"]}"#;
+    // Systemd makes up for a pause of this length.
+    let Some(container) = started(config, "RestartSec=1s\n") else {
+        return;
+    };
+    let log = |watcher: &str| container.path(&format!("/var/log/{watcher}.log"));
+    let stored = || container.property(UNIT, "NFileDescriptorStore");
+    eventually("two processes and two pipes are kept", || {
+        (stored() == "4").then_some(())
+    });
+    let worker = |watcher| {
+        wait_for_text(&log(watcher), "up\n");
+        let web = status(&container, watcher).expect("it answers");
+        pids(&web).first().copied().expect("it runs").to_string()
+    };
+    let workers = ["file", "logger"].map(worker);
+    let daemon = container.property(UNIT, "MainPID");
+    kill_daemon(&container, "KILL");
+    for worker in workers {
+        container.succeed(&["sh", "-c", &format!("kill -TERM {worker}")]);
+        eventually("it has gone", || {
+            let gone = container.run(&["sh", "-c", &format!("kill -0 {worker}")]);
+            (!gone.status.success()).then_some(())
+        });
+    }
+    next_daemon(&container, &daemon);
+    for watcher in ["file", "logger"] {
+        let text = wait_for_text(&log(watcher), "last words\n");
+        assert_eq!(text.matches("last words\n").count(), 1, "{watcher}: {text}");
+    }
+    eventually("no more than what is used is kept", || {
+        (stored() == "4").then_some(())
+    });
+    container.succeed(&["systemctl", "stop", UNIT]);
+    assert_eq!(stored(), "0");
+}
+
+#[test]
+fn a_restart_loses_and_doubles_no_line() {
+    let config = r#"
+        [watcher.file]
+        cmd = ["sh", "/etc/circusd/counter.sh"]
+        stdout = {file = "/var/log/file.log"}
+        [watcher.logger]
+        cmd = ["sh", "/etc/circusd/counter.sh"]
+        stdout = {command = ["sh", "-c", "exec cat >> /var/log/logger.log"]}"#;
+    let Some(container) = Container::boot() else {
+        return;
+    };
+    container.write("/etc/circusd/counter.sh", COUNTER.trim_start());
+    container.write("/etc/circusd/circusd.toml", config);
+    container.start_service(UNIT, SERVICE);
+    let logs = ["file", "logger"].map(|name| container.path(&format!("/var/log/{name}.log")));
+    let size = |log| std::fs::metadata(log).map_or(0, |file| file.len());
+    for _ in 0..3 {
+        for log in &logs {
+            let before = size(log);
+            eventually("more output", || (size(log) > before).then_some(()));
+        }
+        container.succeed(&["systemctl", "restart", UNIT]);
+    }
+    container.succeed(&["systemctl", "stop", UNIT]);
+    for log in &logs {
+        let counts = counted(&text_of(log));
+        assert_eq!(counts.len(), 1, "{counts:?}");
+        for count in counts.values() {
+            assert!(count.ended && count.repeated.is_empty(), "{count:?}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
 use super::strays;
-use super::streams::{Loggers, Streams};
+use super::streams::{Fifos, Loggers, Streams};
 use super::turns::Turns;
 use super::vigil::Vigil;
 use super::workers::{Handed, Workers};
@@ -456,7 +456,8 @@ fn assemble(
     let examiner = Examiner::new(Rc::clone(&for_hooks));
     let hooks = Hooks::new(for_hooks);
     hooks.own.update(&store.config().hooks);
-    let loggers = Loggers::new(ground(homes.for_loggers()));
+    let fifos = Rc::new(Fifos::new(state.directory(), &state.instance));
+    let loggers = Loggers::new(ground(homes.for_loggers()), fifos);
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
     let handed = Handed::new(state.credentials());
     let workers = Workers::new(homes, streams, budget, known, state.notify(), handed);
@@ -543,9 +544,11 @@ impl Driver {
         let made_from = left.as_ref().map_or(&[][..], |left| &left.made_from);
         let opened = self.sockets.configured();
         let changed = self.recipes.resume(&self.store, opened, made_from);
+        self.take_over_output(left.as_ref());
         if let Some(left) = &left {
             self.take_over(left);
         }
+        self.workers.streams.forget_others();
         self.workers.all_adopted();
         let unclaimed = self.sockets.take_unclaimed();
         self.manager.forget(&unclaimed);

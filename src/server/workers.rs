@@ -435,7 +435,7 @@ impl Workers {
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
                 GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                PIPE => self.streams.pump(id, watch, |id| PIPE << KIND_SHIFT | id),
+                PIPE => self.streams.pump(id, watch),
                 MEMORY => self.memory_changed(WorkerId(id), watch, inputs),
                 NOTIFY => {
                     // What is left makes it ready again.

@@ -11,6 +11,7 @@
 )]
 
 mod client;
+pub(crate) mod counter;
 mod daemon;
 mod delegated;
 pub(crate) mod facts;
