@@ -20,6 +20,7 @@ pub(crate) mod hooks;
 pub(crate) mod journal;
 pub(crate) mod load;
 pub(crate) mod machine;
+pub(crate) mod plugins;
 mod program;
 mod skip;
 pub(crate) mod teller;
