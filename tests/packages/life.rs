@@ -204,3 +204,26 @@ fn an_upgrade_hands_the_workers_over() {
         "inactive"
     );
 }
+
+/// A restart in its place would find the mistake, too, and the workers would be left without a daemon.
+#[test]
+fn an_upgrade_over_a_mistake_in_the_configuration_leaves_the_daemon_as_it_is() {
+    let Some((container, package)) = machine() else {
+        return;
+    };
+    install(&container, &package);
+    configure(&container, POOL);
+    let daemon = container.property("circusd.service", "MainPID");
+    let before = facts::pids(&status(&container, "web"));
+    container.write(
+        "/etc/circusd/conf.d/pool.toml",
+        "[watcher.web]\ncmd = = 1\n",
+    );
+    let output = container.run(&["dpkg", "--install", &package]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("pool.toml:2:7"), "{said}");
+    assert!(said.contains("goes on as the old program"), "{said}");
+    assert_eq!(container.property("circusd.service", "MainPID"), daemon);
+    assert_eq!(facts::pids(&status(&container, "web")), before);
+}
