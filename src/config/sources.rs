@@ -35,7 +35,18 @@ pub struct Sources {
     pub directory: PathBuf,
 }
 
+/// A directory that no machine has, by Debian's convention for users without a home.
+const NOWHERE: &str = "/nonexistent";
+
 impl Sources {
+    /// The same but for all files: what flags and variables alone say.
+    pub fn without_files(mut self) -> Self {
+        self.files.clear();
+        self.root = NOWHERE.into();
+        self.env.insert("XDG_CONFIG_HOME".into(), NOWHERE.into());
+        self
+    }
+
     pub(crate) fn context(&self) -> Context {
         Context {
             env: self.env.clone(),

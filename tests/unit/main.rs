@@ -169,6 +169,27 @@ fn a_stop_leaves_nothing_even_if_circusd_cannot_take_part() {
     assert!(container.path("/tmp/graceful").exists(), "it had its grace");
 }
 
+/// Nobody is left to go on with workers of a unit that is down.
+#[test]
+fn a_stop_leaves_nothing_even_if_the_configuration_is_wrong_by_then() {
+    let config = r#"
+        [watcher.web]
+        cmd = ["sh", "-c", "trap 'sleep 0.2; touch /tmp/graceful; exit' TERM; while :; do sleep 0.05; done"]
+        graceful_timeout = "20s""#;
+    let Some(container) = started(config, "TimeoutStopSec=2s\n") else {
+        return;
+    };
+    container.write("/etc/circusd/circusd.toml", "[watcher.web]\ncmd = = 1\n");
+    container.succeed(&["systemctl", "stop", "--no-block", UNIT]);
+    kill_daemon(&container, "KILL");
+    eventually("the unit is down", || {
+        let state = container.property(UNIT, "ActiveState");
+        matches!(state.as_str(), "inactive" | "failed").then_some(())
+    });
+    assert_eq!(groups(&container), BTreeSet::new());
+    assert!(container.path("/tmp/graceful").exists(), "it had its grace");
+}
+
 #[test]
 fn systemd_hears_how_all_is_and_when_a_reload_is_done() {
     let Some(container) = started(POOL, "") else {
