@@ -105,7 +105,7 @@ fn what_a_user_looks_for_is_in_place() {
     eventually("all is well, and told", || {
         let told = container.run(&["systemctl", "status", "circusd"]).stdout;
         let told = String::from_utf8_lossy(&told).into_owned();
-        let text = "Status: \"3 of 3 processes of 1 watchers\"";
+        let text = "Status: \"3 of 3 processes of 1 watcher\"";
         told.contains(text).then_some(())
     });
     // "man:circusd(8)" "man:circusctl(1)"

@@ -200,10 +200,10 @@ fn systemd_hears_how_all_is_and_when_a_reload_is_done() {
             (container.property(UNIT, "StatusText") == wanted).then_some(())
         });
     };
-    text("3 of 3 processes of 1 watchers");
+    text("3 of 3 processes of 1 watcher");
     container.write("/etc/circusd/circusd.toml", &POOL.replace("= 3", "= 2"));
     container.succeed(&["systemctl", "reload", UNIT]);
-    text("2 of 2 processes of 1 watchers");
+    text("2 of 2 processes of 1 watcher");
     container.write("/etc/circusd/circusd.toml", "nonsense");
     container.succeed(&["systemctl", "reload", UNIT]);
     let told = container.property(UNIT, "StatusText");

@@ -281,7 +281,11 @@ fn status(core: &Supervisor) -> String {
         }
         others.extend(word.map(|word| (watcher.spec().name.clone(), word)));
     }
-    let mut text = format!("{run} of {wanted} processes of {watchers} watchers");
+    let mut text = match watchers {
+        0 => return "no watchers, nothing to supervise".to_owned(),
+        1 => format!("{run} of {wanted} processes of 1 watcher"),
+        _ => format!("{run} of {wanted} processes of {watchers} watchers"),
+    };
     for (name, word) in others.iter().take(NAMED_MAX) {
         text.push_str(&format!("; {name} {word}"));
     }
