@@ -107,7 +107,8 @@ fn one_that_circusd_does_not_have_is_said_by_its_name() {
         .call("Start", json!({"watchers": "web"}))
         .expect_err("it cannot");
     let text = refused.parameters.to_string();
-    assert!(text.contains("looking for the credential 'bd'"), "{text}");
+    let told = "looking for the credential 'bd': circusd was given none of this name";
+    assert!(text.contains(told), "{text}");
     let parent = home
         .socket()
         .with_extension("sock.state")

@@ -123,7 +123,8 @@ impl Handed {
             !literal || ours.iter().any(|name| name == pattern.as_str())
         };
         if let Some(CredentialName(missing)) = wanted.iter().find(|name| !is_there(name)) {
-            let error = io::Error::from(io::ErrorKind::NotFound);
+            let error =
+                io::Error::other("circusd was given none of this name, see circusd.toml(5)");
             let stage = "looking for the credential";
             let name = Path::new(missing.as_str());
             return Err(program::failure_at(stage, Some(name), &error));
