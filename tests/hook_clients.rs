@@ -283,6 +283,19 @@ impl Answering {
 }
 
 #[test]
+fn a_name_that_no_hook_has_is_told_of() {
+    let daemon = Daemon::start(WEB);
+    let arguments = ["answer", "web.before_start", "--", "true"];
+    let output = daemon.ctl(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("there is no such hook\ncircusd-hooks(7)"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_program_answers_by_way_of_circusctl() {
     let mut daemon = Daemon::start(REQUIRED);
     let answer = daemon.home().path("answer");

@@ -18,7 +18,11 @@ use crate::client::ClientError;
 const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand \
     with 'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
 
-const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
+const NOT_ALLOWED: &str = "The socket is for those whom socket_mode and socket_group of its settings \
+    name, or, where it is systemd's, circusd.socket: the group circus, unless that was changed.";
+
+const NO_SUCH_HOOK: &str = "circusd-hooks(7) has the names of all hooks that can be answered; those of \
+    one watcher alone are answered with --watcher NAME.";
 
 const NOT_ONE_S_ROLE: &str = "The sections [access] and [hooks] of its configuration say who may \
     do what; its log says which of them has refused this.";
@@ -132,6 +136,11 @@ impl Failure {
     pub(super) fn sentence(&self) -> String {
         if let Self::Daemon(ClientError::Refused(api::Error::PermissionDenied {})) = self {
             return format!("{}\n{NOT_ONE_S_ROLE}", chain(self));
+        }
+        if let Self::Daemon(ClientError::Refused(api::Error::InvalidParameter { parameter })) = self
+            && parameter == "hooks"
+        {
+            return format!("there is no such hook\n{NO_SUCH_HOOK}");
         }
         let Self::Daemon(ClientError::Unreachable { path, source }) = self else {
             return chain(self);
