@@ -126,7 +126,7 @@ fn the_last_lines_of_files_are_shown() {
         "2.1\n2.2\n2.3\n",
         &["its standard error goes to", "--wid cannot tell them apart"],
     );
-    check(&daemon.ctl(&["logs", "nobody*"]), 0, "", &[]);
+    check(&daemon.ctl(&["logs", "nobody*"]), 0, "", &["no watcher"]);
 }
 
 #[test]

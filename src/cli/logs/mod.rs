@@ -89,6 +89,9 @@ fn places(matches: &ArgMatches, daemon: &mut Daemon) -> Result<Places, Failure> 
             known.push(watcher.name);
         }
     }
+    if known.is_empty() {
+        complain("no watcher has such a name, so there is nothing to show");
+    }
     Ok(places)
 }
 
