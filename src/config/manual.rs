@@ -196,7 +196,7 @@ pub fn manual_roff() -> String {
     let version = env!("CARGO_PKG_VERSION");
     push(
         &mut page,
-        &format!(".TH CIRCUSD.TOML 5 2026-01-01 \"circusd {version}\""),
+        &format!(".TH CIRCUSD.TOML 5 2026-11-20 \"circusd {version}\""),
     );
     push(&mut page, ".SH NAME");
     push(

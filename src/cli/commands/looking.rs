@@ -276,8 +276,8 @@ pub(super) static COMMANDS: [Command; 15] = [
             watcher's name; each may be a glob, and a missing name is any: `watcher.web.*`, \
             `*.spawn`, `circusd.*`.\n\n\
             Events are numbered without gaps. With --since the stream continues exactly behind an \
-            event that was seen before; what is no longer in the log, which begins anew with the \
-            daemon, is told as a gap. The cursor of an event is printed with --json.",
+            event that was seen before; what is no longer in the log, which begins anew when the \
+            daemon was stopped, is told as a gap. The cursor of an event is printed with --json.",
         examples: &[
             Example {
                 line: "listen",
