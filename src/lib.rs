@@ -201,10 +201,15 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod sys;
 
+#[cfg(feature = "server")]
+pub mod arbiter;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod server;
+
+#[cfg(feature = "server")]
+pub use arbiter::{Arbiter, Process, Watcher, get_arbiter};
 
 #[cfg(test)]
 #[path = "../tests/common/skip.rs"]

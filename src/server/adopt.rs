@@ -113,28 +113,41 @@ impl Driver {
 
     /// Writes down what has changed, before anybody can hear of it.
     pub(super) fn write_down(&mut self) {
+        let unsaved = self.core.unsaved();
+        let store_changed = std::mem::take(&mut self.written.store_changed);
+        let made_from = match store_changed && self.records.is_some() {
+            true => self.made_from(),
+            false => Vec::new(),
+        };
+        let Some(records) = &mut self.records else {
+            return;
+        };
         let workers = &self.workers;
-        let home = |id| workers.kept_home(id);
-        self.records.note(self.core.unsaved(), home);
-        if std::mem::take(&mut self.written.store_changed) {
-            for made_from in self.made_from() {
+        records.note(unsaved, |id| workers.kept_home(id));
+        if store_changed {
+            for made_from in made_from {
                 if self.written.revisions.insert(made_from.revision) {
-                    self.records.note_made_from(made_from);
+                    records.note_made_from(made_from);
                 }
             }
-            self.records.note_wishes(self.store.wishes());
-            self.records.note_sockets(self.sockets.keep(&self.store));
+            records.note_wishes(self.store.wishes());
+            records.note_sockets(self.sockets.keep(&self.store));
             self.manager.keep(self.sockets.to_keep());
         }
-        if self.records.are_long() {
+        if records.are_long() {
             self.write_all();
         }
-        self.records.flush();
+        if let Some(records) = &mut self.records {
+            records.flush();
+        }
         self.log.flush();
     }
 
     /// Writes down everything.
     pub(super) fn write_all(&mut self) {
+        if self.records.is_none() {
+            return;
+        }
         let made_from = self.made_from();
         self.written.revisions = made_from.iter().map(|made| made.revision).collect();
         let all = Everything {
@@ -144,7 +157,9 @@ impl Driver {
             made_from,
         };
         let workers = &self.workers;
-        self.records.rewrite(all, |id| workers.kept_home(id));
+        if let Some(records) = &mut self.records {
+            records.rewrite(all, |id| workers.kept_home(id));
+        }
     }
 
     fn made_from(&self) -> Vec<MadeFrom> {

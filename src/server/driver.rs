@@ -4,15 +4,12 @@
 //! decided here.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_core::Stream;
-use signal_hook_tokio::Signals;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +24,7 @@ use super::hooks::{Hooks, News};
 use super::journal;
 use super::leave::{Leave, Leaving, Verdict};
 use super::notify::Manager;
+use super::orders::{Orders, Standing};
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
@@ -53,10 +51,10 @@ const STARTING_MAX: Duration = Duration::from_millis(10);
 
 /// How the daemon ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) why: ExitReason,
+pub(crate) struct Ended {
+    pub(crate) why: ExitReason,
     /// Processes that could not be ended.
-    pub(super) left: usize,
+    pub(crate) left: usize,
     /// The program that goes on in this process, if one does.
     pub(super) next: Option<PathBuf>,
     /// What it is given.
@@ -104,11 +102,14 @@ pub(super) struct Driver {
     /// SIGINT has come before: the next one means at once.
     pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
-    pub(super) reload_log: journal::Reload,
-    pub(super) records: Records,
+    /// None where the log is somebody else's.
+    pub(super) reload_log: Option<journal::Reload>,
+    /// None where there will be no next daemon.
+    pub(super) records: Option<Records>,
     pub(super) written: Written,
     pub(super) manager: Manager,
     pub(super) leaving: Leaving,
+    pub(super) standing: Standing,
 }
 
 /// Who waits for the answer to a request.
@@ -150,7 +151,7 @@ impl Driver {
     /// Runs until everything has ended.
     pub(super) async fn run(
         mut self,
-        mut signals: Signals,
+        mut orders: Orders,
         mut asks: mpsc::UnboundedReceiver<Ask>,
     ) -> Ended {
         loop {
@@ -174,22 +175,24 @@ impl Driver {
                 self.hooks.end().await;
                 let at_once = async {
                     if ended.why != ExitReason::AskedAtOnce {
-                        interrupt(&mut signals).await;
+                        orders.interrupt().await;
                     }
                 };
                 let left = self.workers.streams.loggers.end(at_once).await;
                 left.iter().for_each(|home| self.workers.homes.let_go(home));
                 self.workers.streams.drain();
-                if ended.left == 0 {
+                if ended.left == 0 && self.standing == Standing::Daemon {
                     self.workers.homes.end_strangers();
                 }
                 self.workers.homes.remove_all();
-                self.records.remove();
+                if let Some(records) = self.records.take() {
+                    records.remove();
+                }
                 self.log.keep_in(None);
                 self.manager.end();
                 return ended;
             }
-            let wake = self.sleep(&mut signals, &mut asks).await;
+            let wake = self.sleep(&mut orders, &mut asks).await;
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
             self.on_hook_news(None);
@@ -244,7 +247,7 @@ impl Driver {
     /// Waits for the next thing to happen. May be dropped at any point: nothing is lost.
     async fn sleep(
         &mut self,
-        signals: &mut Signals,
+        orders: &mut Orders,
         asks: &mut mpsc::UnboundedReceiver<Ask>,
     ) -> Wake {
         let deadline = self
@@ -253,7 +256,7 @@ impl Driver {
             .and_then(|at| self.clock.instant(at));
         tokio::select! {
             biased;
-            Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
+            Some(signal) = orders.next() => Wake::Signal(signal),
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
             () = sleep_until(self.manager.next()) => Wake::Manager,
@@ -293,6 +296,7 @@ impl Driver {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();
             }
+            SIGTERM if self.standing == Standing::Guest => self.end_gracefully(),
             SIGTERM => self.on_terminate(),
             SIGINT if self.interrupted => self.end_at_once(),
             SIGINT => {
@@ -481,7 +485,9 @@ impl Driver {
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
                 self.settled();
-                if let Err(error) = memory::give_back_code() {
+                if self.standing == Standing::Daemon
+                    && let Err(error) = memory::give_back_code()
+                {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
@@ -596,16 +602,6 @@ impl Driver {
         // A client that does not keep up hears of the next step.
         let _ = steps.try_send(message);
     }
-}
-
-/// Waits until somebody wants the end at once.
-async fn interrupt(signals: &mut Signals) {
-    while let Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)).await {
-        if signal == signal_hook::consts::SIGINT {
-            return;
-        }
-    }
-    std::future::pending().await
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {

@@ -46,6 +46,9 @@ const RESERVED: [&str; 12] = [
     "dmem",
 ];
 
+/// How often a guest looks for who may be left in a process group that still exists.
+const GUEST_LOOKS: usize = 3;
+
 /// What a process is told.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Signals {
@@ -531,6 +534,30 @@ impl Home {
                 tree::members(origin).map(|members| members.is_empty())
             }
         }
+    }
+
+    /// The same for a guest in somebody else's program: orphans do not come to us, and nobody's
+    /// children are waited for but workers. Who is left is found by looking for them; `main` has
+    /// been waited for.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking.
+    pub(super) fn is_empty_for_guest(&self, main: Option<&Pidfd>) -> io::Result<bool> {
+        let Home::Tree(_) = self else {
+            return self.is_empty(main, |_| true);
+        };
+        for _ in 0..GUEST_LOOKS {
+            if !self.members()?.is_empty() {
+                return Ok(false);
+            }
+            // The kernel knows of everybody in its process group: of those as well who have only
+            // not been waited for, and of one who forks and ends faster than we can look.
+            if !main.is_some_and(|main| main.signal_group(0).is_ok()) {
+                return Ok(true);
+            }
+        }
+        Ok(true)
     }
 
     /// Kills everything; `main` is the main process. Of a place, where another will live, by

@@ -42,12 +42,14 @@ mod examine;
 mod explain;
 mod flags;
 mod gate;
+mod guest;
 mod homes;
 mod hooks;
 mod journal;
 mod leave;
 mod messages;
 mod notify;
+mod orders;
 mod probes;
 mod program;
 mod recipes;
@@ -65,6 +67,12 @@ mod turns;
 mod wakeups;
 mod want;
 mod workers;
+
+pub(crate) use driver::Ended;
+pub(crate) use guest::{BATCHES_MAX, Message, Plan, run as run_guest};
+pub(crate) use hooks::{AskProgram, Asked, Closure, Closures, Said, Saying};
+pub(crate) use start::{Failure, whole};
+pub(crate) use streams::Which;
 
 pub use flags::{command, sources};
 pub use start::{ExitCode, Options, run};

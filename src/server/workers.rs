@@ -23,6 +23,7 @@ use super::convert::Seen;
 use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes, Signals};
+use super::orders::Standing;
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
@@ -67,6 +68,7 @@ pub(super) struct Workers {
     pub(super) departing: Vec<WorkerId>,
     /// Processes started since the daemon was.
     pub(super) spawns: u64,
+    standing: Standing,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,8 @@ struct Running {
     leases: Vec<Rc<Lease>>,
     /// Where memory is counted.
     witness: Option<Witness>,
+    /// What was left of it when it ended, where nobody else tells us of their ends.
+    rest: Vec<Pidfd>,
 }
 
 impl Workers {
@@ -99,6 +103,7 @@ impl Workers {
         budget: Budget,
         known: Rc<RefCell<HashSet<Pid>>>,
         notify: PathBuf,
+        standing: Standing,
     ) -> Workers {
         Workers {
             running: HashMap::new(),
@@ -113,6 +118,7 @@ impl Workers {
             notify,
             departing: Vec::new(),
             spawns: 0,
+            standing,
         }
     }
 
@@ -292,6 +298,7 @@ impl Workers {
                 watchdog: Some(recipe.watchdog),
                 leases,
                 witness,
+                rest: Vec::new(),
             },
         );
         Ok(pid)
@@ -396,6 +403,7 @@ impl Workers {
             return;
         };
         running.told.close(watch);
+        self.streams.offered.withdraw(running.pid.as_raw());
         if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
             let _ = watch.remove(pidfd);
@@ -407,6 +415,9 @@ impl Workers {
         }
         if let Some(witness) = &running.witness {
             let _ = watch.remove(&witness.events);
+        }
+        for pidfd in &running.rest {
+            let _ = watch.remove(pidfd);
         }
         self.leaving.retain(|leaving| *leaving != worker);
     }
@@ -447,7 +458,7 @@ impl Workers {
             return;
         };
         let (Some(pidfd), false) = (&running.pidfd, running.waited) else {
-            return;
+            return self.rest_ended(worker, watch, inputs);
         };
         let status = match pidfd.try_wait() {
             Ok(None) => return,
@@ -482,16 +493,17 @@ impl Workers {
         let Some(running) = self.running.get(&worker) else {
             return true;
         };
-        running
-            .home
-            .is_empty(running.leader(), |pid| self.is_known(pid))
-            .unwrap_or_else(|error| {
-                tracing::warn!(
-                    "{}: failed to look for what is left of a process: {error}",
-                    running.watcher
-                );
-                false
-            })
+        let is_empty = match self.standing {
+            Standing::Daemon => (running.home).is_empty(running.leader(), |pid| self.is_known(pid)),
+            Standing::Guest => running.home.is_empty_for_guest(running.leader()),
+        };
+        is_empty.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: failed to look for what is left of a process: {error}",
+                running.watcher
+            );
+            false
+        })
     }
 
     /// Has us told when a worker's group is empty.
@@ -514,6 +526,39 @@ impl Workers {
         });
         if running.events.is_none() {
             self.leaving.push(worker);
+            self.watch_rest(worker, watch);
+        }
+    }
+
+    /// Has a guest told of the ends of what is left of a worker: orphans do not come to us there.
+    fn watch_rest(&mut self, worker: WorkerId, watch: &mut Watch) {
+        let Some(running) = self.running.get_mut(&worker) else {
+            return;
+        };
+        if self.standing == Standing::Daemon {
+            return;
+        }
+        let members = running.home.members().unwrap_or_default();
+        let members = members.into_iter().filter(|pid| *pid != running.pid);
+        let opened = members.filter_map(|pid| Pidfd::open(pid).ok());
+        let watched = opened
+            .filter(|pidfd| (watch.add(pidfd, process_token(worker), Interest::Read)).is_ok());
+        running.rest = watched.collect();
+    }
+
+    /// Something of what was left of a worker has ended.
+    fn rest_ended(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
+        let Some(running) = self.running.get_mut(&worker) else {
+            return;
+        };
+        for pidfd in running.rest.drain(..) {
+            // Those come to us all the same if the program has made itself their reaper.
+            let _ = pidfd.try_wait();
+            let _ = watch.remove(&pidfd);
+        }
+        self.look_at(worker, inputs);
+        if self.leaving.contains(&worker) {
+            self.watch_rest(worker, watch);
         }
     }
 

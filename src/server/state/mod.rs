@@ -138,6 +138,11 @@ fn make_notify(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    make_private(path)
+}
+
+/// Makes a directory that is for nobody else to look into.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     pass_through(path)
 }
@@ -264,6 +269,6 @@ fn is_instance(name: &str) -> bool {
 }
 
 /// 64 random bits as hexadecimal digits.
-fn new_instance() -> String {
+pub(super) fn new_instance() -> String {
     format!("{:016x}", fastrand::u64(..))
 }

@@ -29,8 +29,8 @@ use crate::sys::spawn::Command;
 const LAST_MAX: Duration = Duration::from_secs(5);
 
 /// A stream that a logger reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::server) enum Which {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Which {
     Stdout,
     Stderr,
 }

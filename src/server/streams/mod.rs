@@ -17,6 +17,7 @@ mod files;
 mod lines;
 mod logger;
 mod loggers;
+mod offered;
 mod outlet;
 mod pipe;
 mod sink;
@@ -26,6 +27,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::time::TimeSpec;
@@ -39,7 +41,9 @@ use crate::sys::epoll::{Interest, Watch};
 use crate::sys::journal;
 
 use files::{Files, Room};
-pub(super) use loggers::{Lease, Loggers, Which};
+pub(crate) use loggers::Which;
+pub(super) use loggers::{Lease, Loggers};
+pub(super) use offered::Offered;
 pub(super) use outlet::Outlet;
 use outlet::{open_input, open_journal};
 use pipe::{Fate, Pipe, Pumped};
@@ -62,6 +66,8 @@ pub(super) struct Streams {
     null: File,
     journal_connected: bool,
     next: u64,
+    /// What the program that we are in may read.
+    pub(super) offered: Rc<Offered>,
 }
 
 /// Files, and what wakes us for their sake.
@@ -87,6 +93,7 @@ impl Streams {
                 .open("/dev/null")?,
             journal_connected: journal::connected_to_journal(io::stderr()),
             next: TIME,
+            offered: Rc::default(),
         })
     }
 
@@ -118,6 +125,7 @@ impl Streams {
             Some(Stream::Journal) => journal(),
             Some(Stream::Null) => Ok(Outlet::Null),
             Some(Stream::Stdout) => Ok(Outlet::AsStdout),
+            Some(Stream::Pipe) => offered::open(which).map_err(|error| told(None, &error)),
             Some(Stream::Command(argv)) => self.loggers.open(recipe, which, argv),
             Some(Stream::File {
                 path,
@@ -187,6 +195,9 @@ impl Streams {
 
     /// Learns who writes to what was opened.
     pub(super) fn belongs_to(&mut self, outlet: &Outlet, watcher: &str, wid: u32, pid: i32) {
+        if let Outlet::Offered(_, which, end) = outlet {
+            self.offered.offer(pid, *which, end.borrow_mut().take());
+        }
         if let Outlet::Pipe(_, id) = outlet
             && let Some(pipe) = self.pipes.get_mut(id)
         {

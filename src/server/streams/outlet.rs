@@ -1,5 +1,6 @@
 //! What a process gets as its standard streams, where it is ready made or opened at once.
 
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +10,7 @@ use std::rc::Rc;
 
 use nix::fcntl::OFlag;
 
-use super::loggers::Lease;
+use super::loggers::{Lease, Which};
 use crate::sys::journal;
 
 /// What a worker gets as one of its descriptors.
@@ -20,6 +21,8 @@ pub(in crate::server) enum Outlet {
     Owned(OwnedFd),
     /// The end of a pipe that we read, and its number.
     Pipe(OwnedFd, u64),
+    /// The end of a pipe that the program reads that we are in, and until somebody has it, the other.
+    Offered(OwnedFd, Which, RefCell<Option<OwnedFd>>),
     /// The end of a pipe that a logger reads.
     Logger(OwnedFd, Rc<Lease>),
     /// The same as standard output.
@@ -37,7 +40,10 @@ impl Outlet {
         match self {
             Outlet::Inherit => ours,
             Outlet::Null => null,
-            Outlet::Owned(fd) | Outlet::Pipe(fd, _) | Outlet::Logger(fd, _) => fd.as_fd(),
+            Outlet::Owned(fd)
+            | Outlet::Pipe(fd, _)
+            | Outlet::Offered(fd, ..)
+            | Outlet::Logger(fd, _) => fd.as_fd(),
             Outlet::AsStdout => stdout,
         }
     }
@@ -50,6 +56,7 @@ impl Outlet {
             | Outlet::Null
             | Outlet::Owned(_)
             | Outlet::Pipe(..)
+            | Outlet::Offered(..)
             | Outlet::AsStdout => None,
         }
     }

@@ -89,6 +89,7 @@ impl Workers {
                 watchdog: recipe.map(|recipe| recipe.watcher.watchdog),
                 leases: Vec::new(),
                 witness,
+                rest: Vec::new(),
                 events: None,
             },
         );

@@ -17,6 +17,7 @@ use crate::core::{Fault, Input, SpawnFailure, WorkerId};
 use crate::server::homes::Home;
 use crate::server::messages::{Word, words};
 use crate::server::program;
+use crate::server::state;
 use crate::sys::epoll::Watch;
 use crate::sys::notify::{Datagram, Receiver, Sender};
 use crate::sys::pidfd::Pidfd;
@@ -68,7 +69,7 @@ impl Ends {
         let mut ends = Ends::default();
         ends.told.ready_by_word = recipe.ready == Ready::Notify;
         if ends.told.ready_by_word || !recipe.watchdog.is_zero() || recipe.max_requests > 0 {
-            let socket = Receiver::bind(&path, owner);
+            let socket = make_room(&path).and_then(|()| Receiver::bind(&path, owner));
             let socket = socket.map_err(|error| {
                 program::failure_at("making its notify socket", Some(&path), &error)
             })?;
@@ -95,6 +96,14 @@ impl Ends {
     /// What stays with us when the worker runs.
     pub(super) fn into_told(self) -> Told {
         self.told
+    }
+}
+
+/// A daemon has made the directory; where there is none yet, nobody has needed it before.
+fn make_room(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) if !directory.exists() => state::make_private(directory),
+        Some(_) | None => Ok(()),
     }
 }
 
