@@ -47,7 +47,10 @@ async fn pids(watcher: &Watcher) -> BTreeSet<u32> {
 async fn an_arbiter_runs_until_it_is_stopped() {
     let arbiter = get_arbiter([json!({"cmd": "sleep 1000", "numprocesses": 3})]).unwrap();
     let handle = arbiter.handle();
-    assert!(matches!(handle.numprocesses().await, Err(Error::NotStarted)));
+    assert!(matches!(
+        handle.numprocesses().await,
+        Err(Error::NotStarted)
+    ));
     soon(arbiter.start_in_background()).await.unwrap();
     assert_eq!(soon(arbiter.numwatchers()).await.unwrap(), 1);
     assert_eq!(soon(arbiter.numprocesses()).await.unwrap(), 3);
@@ -141,13 +144,21 @@ async fn what_belongs_to_a_daemon_is_refused() {
     let text = "[circusd]\numask = '022'\nevent_buffer = 100\n";
     let errors = Arbiter::builder().config_str(text).build().unwrap_err();
     let errors = errors.to_string();
-    assert!(errors.contains("circusd.umask: belongs to the daemon"), "{errors}");
+    assert!(
+        errors.contains("circusd.umask: belongs to the daemon"),
+        "{errors}"
+    );
     assert!(!errors.contains("event_buffer"), "{errors}");
     let hook = Arbiter::builder()
         .watcher(Watcher::builder("web", ["true"]))
-        .hook("wed", circusd::arbiter::Hook::BeforeStart, |_| async { Ok::<_, String>(true) });
+        .hook("wed", circusd::arbiter::Hook::BeforeStart, |_| async {
+            Ok::<_, String>(true)
+        });
     let errors = hook.build().unwrap_err().to_string();
-    assert!(errors.contains("did you mean") && errors.contains("wed"), "{errors}");
+    assert!(
+        errors.contains("did you mean") && errors.contains("wed"),
+        "{errors}"
+    );
 }
 
 #[tokio::test]
@@ -199,15 +210,25 @@ async fn a_watcher_does_what_it_is_told() {
     assert!(second.is_disjoint(&pids(&watcher).await));
     soon(arbiter.reload()).await.unwrap();
     soon(watcher.stop()).await.unwrap();
-    assert_eq!(soon(watcher.status()).await.unwrap().state, WatcherState::Stopped);
+    assert_eq!(
+        soon(watcher.status()).await.unwrap().state,
+        WatcherState::Stopped
+    );
     soon(watcher.start()).await.unwrap();
     assert_eq!(pids(&watcher).await.len(), 2);
     let options = soon(watcher.options()).await.unwrap();
     assert_eq!(options["numprocesses"], json!(2));
     let effect = soon(watcher.set("graceful_timeout", "5s")).await.unwrap();
     assert_eq!(effect, api::types::Effect::Live);
-    let refused = soon(watcher.set("graceful_timout", "5s")).await.unwrap_err();
-    assert!(refused.to_string().contains("did you mean 'graceful_timeout'"), "{refused}");
+    let refused = soon(watcher.set("graceful_timout", "5s"))
+        .await
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("did you mean 'graceful_timeout'"),
+        "{refused}"
+    );
     soon(arbiter.stop()).await.unwrap();
 }
 
@@ -233,7 +254,10 @@ async fn watchers_are_added_and_removed() {
     let missing = missing.unwrap_err().to_string();
     assert_eq!(missing, "there is no watcher 'job'");
     let pattern = soon(arbiter.get_watcher("sle*")).await;
-    assert!(matches!(pattern, Err(Error::Refused(api::Error::NoSuchWatcher { .. }))));
+    assert!(matches!(
+        pattern,
+        Err(Error::Refused(api::Error::NoSuchWatcher { .. }))
+    ));
     soon(arbiter.stop()).await.unwrap();
 }
 
@@ -253,8 +277,13 @@ async fn signals_reach_those_that_are_meant() {
         event(&mut events, "ready").await;
     }
     let now = pids(&watcher).await;
-    assert!(before.is_disjoint(&now) && now.len() == 2, "{before:?} {now:?}");
-    let told = soon(watcher.kill(Some(Duration::from_secs(5)))).await.unwrap();
+    assert!(
+        before.is_disjoint(&now) && now.len() == 2,
+        "{before:?} {now:?}"
+    );
+    let told = soon(watcher.kill(Some(Duration::from_secs(5))))
+        .await
+        .unwrap();
     assert_eq!(BTreeSet::from_iter(told), now);
     soon(arbiter.stop()).await.unwrap();
 }
@@ -280,8 +309,8 @@ async fn events_are_told_from_a_cursor_to_the_last() {
         let arbiter = arbiter.handle();
         async move { arbiter.stop().await }
     });
-    event(&mut events, "stop").await;
-    let mut seq = event(&mut events, "stopping").await.seq.max(spawn.seq);
+    event(&mut events, "stopping").await;
+    let mut seq = event(&mut events, "stop").await.seq;
     while let Some(item) = soon(events.next()).await {
         let Item::Event(event) = item else {
             panic!("{item:?}");
@@ -327,32 +356,47 @@ async fn a_process_tells_of_itself_and_of_its_children() {
     let script = "sleep 1000 & sleep 1000 & echo ready; echo oops >&2; wait";
     let arbiter = get_arbiter([Watcher::builder("tree", ["sh", "-c", script])
         .stdout("pipe")
-        .stderr("pipe")]);
+        .stderr("pipe")
+        .set("stop_children", true)]);
     let arbiter = arbiter.unwrap();
     soon(arbiter.start_in_background()).await.unwrap();
     let mut events = soon(arbiter.events()).await.unwrap();
     let watcher = soon(arbiter.get_watcher("tree")).await.unwrap();
     let process = soon(watcher.processes()).await.unwrap().remove(0);
     assert_eq!((process.wid(), process.watcher()), (1, "tree"));
-    let stdout = soon(process.stdout()).await.unwrap().expect("nobody has it");
+    let stdout = soon(process.stdout())
+        .await
+        .unwrap()
+        .expect("nobody has it");
     let mut stdout = BufReader::new(stdout);
     let mut line = String::new();
     soon(stdout.read_line(&mut line)).await.unwrap();
     assert_eq!(line, "ready\n");
-    let mut stderr = soon(process.stderr()).await.unwrap().expect("nobody has it");
+    let mut stderr = soon(process.stderr())
+        .await
+        .unwrap()
+        .expect("nobody has it");
     let mut oops = [0; 5];
     soon(stderr.read_exact(&mut oops)).await.unwrap();
     assert_eq!(&oops, b"oops\n");
-    assert!(soon(process.stdout()).await.unwrap().is_none(), "it was taken");
+    assert!(
+        soon(process.stdout()).await.unwrap().is_none(),
+        "it was taken"
+    );
     let info = soon(process.info()).await.unwrap();
     assert_eq!((info.pid, info.children), (process.pid(), 2));
     assert!(process.age() < DEADLINE);
-    assert_eq!(soon(process.status()).await.unwrap(), Some(ProcessState::Running));
+    assert_eq!(
+        soon(process.status()).await.unwrap(),
+        Some(ProcessState::Running)
+    );
     let children = soon(process.children(false)).await.unwrap();
     assert_eq!(children.len(), 2);
     assert!(soon(process.is_child(children[0])).await.unwrap());
     assert!(!soon(process.is_child(std::process::id())).await.unwrap());
-    soon(process.send_signal_child(children[0], "TERM")).await.unwrap();
+    soon(process.send_signal_child(children[0], "TERM"))
+        .await
+        .unwrap();
     let stranger = soon(process.send_signal_child(1, "TERM")).await;
     assert!(matches!(stranger, Err(Error::NoChild { child: 1, .. })));
     let wrong = soon(process.send_signal("NOPE")).await;
@@ -365,7 +409,10 @@ async fn a_process_tells_of_itself_and_of_its_children() {
     soon(stdout.read_to_string(&mut rest)).await.unwrap();
     assert_eq!(rest, "", "it is at its end");
     assert_eq!(soon(process.status()).await.unwrap(), None);
-    assert!(matches!(soon(process.stop()).await, Err(Error::Gone { .. })));
+    assert!(matches!(
+        soon(process.stop()).await,
+        Err(Error::Gone { .. })
+    ));
     event(&mut events, "ready").await;
     let process = soon(watcher.processes()).await.unwrap().remove(0);
     soon(process.stop()).await.unwrap();
@@ -381,14 +428,21 @@ async fn a_process_tells_of_itself_and_of_its_children() {
 async fn what_a_worker_has_left_is_waited_for_and_ended() {
     // It starts a child in a session of its own, and ends at once.
     let script = "setsid sleep 1000 >/dev/null 2>&1 & echo $!; exec sleep 1000";
-    let arbiter = get_arbiter([Watcher::builder("left", ["sh", "-c", script]).stdout("pipe")]);
+    let arbiter = get_arbiter([Watcher::builder("left", ["sh", "-c", script])
+        .stdout("pipe")
+        .graceful_timeout(Duration::from_millis(100))]);
     let arbiter = arbiter.unwrap();
     soon(arbiter.start_in_background()).await.unwrap();
     let watcher = soon(arbiter.get_watcher("left")).await.unwrap();
     let process = soon(watcher.processes()).await.unwrap().remove(0);
-    let stdout = soon(process.stdout()).await.unwrap().expect("nobody has it");
+    let stdout = soon(process.stdout())
+        .await
+        .unwrap()
+        .expect("nobody has it");
     let mut line = String::new();
-    soon(BufReader::new(stdout).read_line(&mut line)).await.unwrap();
+    soon(BufReader::new(stdout).read_line(&mut line))
+        .await
+        .unwrap();
     let child: u64 = line.trim().parse().unwrap();
     assert!(facts::runs(child));
     soon(watcher.stop()).await.unwrap();

@@ -261,7 +261,8 @@ impl Desk {
                 self.tasks.spawn_local(async move {
                     match answered.await {
                         Ok(Answer::Subscribed(message, filter, after)) => {
-                            if first.send(message).is_ok() {
+                            let (begins, gap) = split_first(message);
+                            if first.send(begins).is_ok() && events.send(gap).is_ok() {
                                 follow(&log, &filter, after, &events, &room).await;
                             }
                         }
@@ -295,6 +296,16 @@ impl Desk {
         let _ = self.shared.asks.send(ask);
         answered
     }
+}
+
+/// The first message, and what comes right behind it: nothing, or the gap with which a subscription
+/// begins.
+fn split_first(mut messages: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    let end = messages
+        .iter()
+        .position(|byte| *byte == Terminator::default().byte());
+    let rest = messages.split_off(end.map_or(messages.len(), |end| end + 1));
+    (messages, rest)
 }
 
 /// Hands on events until the program wants no more, or the last has been handed on. While it has no

@@ -1,0 +1,196 @@
+//! What an arbiter leaves alone in the program that it is in, and what it leaves behind: nothing.
+//!
+//! Each looks at its whole process, so they are one test: no other may run beside it.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::future::Future;
+use std::process::{Command, Stdio};
+
+use circusd::{Arbiter, Process, Watcher, get_arbiter};
+use common::{DEADLINE, eventually, facts};
+use nix::sys::resource::{Resource, getrlimit};
+
+async fn soon<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, wait)
+        .await
+        .expect("not in time")
+}
+
+/// What of a process its own status tells: masks of signals, and that it is nobody's reaper.
+fn status() -> BTreeMap<String, String> {
+    let text = fs::read_to_string("/proc/self/status").expect("it can be read");
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    let kept = [
+        "Umask",
+        "SigBlk",
+        "SigIgn",
+        "SigCgt",
+        "CapEff",
+        "NoNewPrivs",
+    ];
+    let kept = pairs.filter(|(key, _)| kept.contains(key));
+    kept.map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+/// Everything about us that a daemon would change for itself.
+#[derive(Debug, PartialEq)]
+struct Ours {
+    status: BTreeMap<String, String>,
+    descriptors: (u64, u64),
+    cgroup: String,
+    reaper: bool,
+    directory: std::path::PathBuf,
+    environment: BTreeSet<(std::ffi::OsString, std::ffi::OsString)>,
+}
+
+fn ours() -> Ours {
+    Ours {
+        status: status(),
+        descriptors: getrlimit(Resource::RLIMIT_NOFILE).expect("it can be read"),
+        cgroup: fs::read_to_string("/proc/self/cgroup").expect("it can be read"),
+        reaper: nix::sys::prctl::get_child_subreaper().expect("it can be read"),
+        directory: std::env::current_dir().expect("there is one"),
+        environment: std::env::vars_os().collect(),
+    }
+}
+
+fn count(directory: &str) -> usize {
+    fs::read_dir(directory).expect("it can be read").count()
+}
+
+fn arbiter() -> Arbiter {
+    // One that says that it is ready, so that there is a socket for it, and one that forks.
+    let forks = "sleep 1000 & exec sleep 1000";
+    get_arbiter([
+        Watcher::builder("sleep", ["sleep", "1000"]).numprocesses(2),
+        Watcher::builder("forks", ["sh", "-c", forks])
+            .set("stop_children", true)
+            .stdout("pipe"),
+        Watcher::builder("told", ["sleep", "1000"]).set("max_requests", 10),
+    ])
+    .expect("it is well configured")
+}
+
+async fn pids(arbiter: &Arbiter) -> BTreeSet<u64> {
+    let mut pids = BTreeSet::new();
+    for watcher in soon(arbiter.watchers()).await.expect("it runs") {
+        for process in soon(watcher.processes()).await.expect("it runs") {
+            pids.insert(u64::from(process.pid()));
+            let children = soon(Process::children(&process, true)).await;
+            pids.extend(children.expect("it runs").into_iter().map(u64::from));
+        }
+    }
+    pids
+}
+
+async fn nothing_of_ours_is_touched() {
+    let before = ours();
+    // It ends while the arbiter runs, and is waited for only after that.
+    let mut child = Command::new("true").spawn().expect("it starts");
+    let orphaned = Command::new("sleep")
+        .arg("1000")
+        .stdin(Stdio::null())
+        .spawn();
+    let mut orphaned = orphaned.expect("it starts");
+    let arbiter = arbiter();
+    soon(arbiter.start_in_background())
+        .await
+        .expect("it starts");
+    let workers = pids(&arbiter).await;
+    assert!(workers.len() >= 4, "{workers:?}");
+    eventually("the end of a child", || {
+        let path = format!("/proc/{}/stat", child.id());
+        fs::read_to_string(path)
+            .ok()?
+            .contains(") Z ")
+            .then_some(())
+    });
+    assert_eq!(ours(), before, "while it runs");
+    // Ends of workers come beside that of the child.
+    let sleep = soon(arbiter.get_watcher("sleep"))
+        .await
+        .expect("it is there");
+    soon(sleep.restart()).await.expect("it starts");
+    soon(arbiter.stop()).await.expect("it ends");
+    let status = child.wait().expect("nobody has waited for it");
+    assert!(status.success());
+    assert!(
+        facts::runs(orphaned.id().into()),
+        "a child of ours lives on"
+    );
+    orphaned.kill().expect("it is ours");
+    orphaned.wait().expect("nobody has waited for it");
+    drop(arbiter);
+    assert_eq!(ours(), before, "after it");
+    assert!(workers.iter().all(|pid| !facts::runs(*pid)));
+}
+
+async fn dropped_without_a_stop_it_leaves_nothing() {
+    let arbiter = arbiter();
+    let handle = arbiter.handle();
+    soon(arbiter.start_in_background())
+        .await
+        .expect("it starts");
+    let workers = pids(&arbiter).await;
+    drop(arbiter);
+    for pid in workers {
+        // It was told to die, and so it does, whoever waits for it.
+        eventually("the end of a worker", || (!facts::runs(pid)).then_some(()));
+    }
+    soon(handle.ended()).await.expect("somebody wanted it");
+    soon(handle.numprocesses()).await.expect_err("it has ended");
+    drop(self::arbiter());
+}
+
+async fn a_hundred_lives_leak_nothing() {
+    let mut counts = Vec::new();
+    for round in 0..100 {
+        let arbiter = arbiter();
+        soon(arbiter.start_in_background())
+            .await
+            .expect("it starts");
+        let mut events = soon(arbiter.events()).await.expect("it runs");
+        match round % 3 {
+            0 => soon(arbiter.stop()).await.expect("it ends"),
+            1 => drop(arbiter),
+            _ => {
+                let handle = arbiter.handle();
+                let (stopped, _) = tokio::join!(handle.stop(), arbiter.ended());
+                stopped.expect("it ends");
+            }
+        }
+        while soon(events.next()).await.is_some() {}
+        // What looks after servers runs on our runtime, and has its turn now.
+        tokio::task::yield_now().await;
+        counts.push((count("/proc/self/fd"), count("/proc/self/task")));
+    }
+    let (first, last) = (counts[2], counts[counts.len() - 1]);
+    assert!(last <= first, "descriptors and threads: {counts:?}");
+    let instance = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let left = fs::read_dir(std::env::temp_dir()).expect("it can be read");
+    let left: Vec<_> = left.flatten().map(instance).collect();
+    let ours = |name: &&String| name.starts_with("circusd-") && name.len() == 24;
+    assert_eq!(left.iter().find(ours), None);
+}
+
+#[test]
+fn an_arbiter_is_a_guest() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("there is a runtime");
+    runtime.block_on(async {
+        // What a runtime makes only once is made now: the test counts what comes later.
+        let first = arbiter();
+        soon(first.start_in_background()).await.expect("it starts");
+        soon(first.stop()).await.expect("it ends");
+        drop(first);
+        nothing_of_ours_is_touched().await;
+        dropped_without_a_stop_it_leaves_nothing().await;
+        a_hundred_lives_leak_nothing().await;
+    });
+}
