@@ -553,7 +553,7 @@ impl Home {
             }
             // The kernel knows of everybody in its process group: of those as well who have only
             // not been waited for, and of one who forks and ends faster than we can look.
-            if !main.is_some_and(|main| main.signal_group(0).is_ok()) {
+            if main.is_none_or(|main| main.signal_group(0).is_err()) {
                 return Ok(true);
             }
         }

@@ -71,17 +71,22 @@ pub(crate) fn port_of(daemon: &Daemon, socket: &str) -> u16 {
 
 /// The HTTP worker of the examples, beside the test programs in cargo's target directory.
 pub(crate) fn http_worker() -> PathBuf {
+    example("http_worker")
+}
+
+/// One of the examples.
+pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its program");
     let profile = test
         .ancestors()
         .nth(2)
         .expect("it lies in target/debug/deps");
-    let worker = profile.join("examples/http_worker");
+    let example = profile.join("examples").join(name);
     assert!(
-        worker.exists(),
-        "{worker:?} is missing: cargo build --examples"
+        example.exists(),
+        "{example:?} is missing: cargo build --examples"
     );
-    worker
+    example
 }
 
 /// A variable of a process. One that is just executing another program has none for a moment.
