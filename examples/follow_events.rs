@@ -8,7 +8,7 @@ use std::error::Error;
 use std::io::Write;
 
 use circusd::api::params::Subscribe;
-use circusd::client::{Client, Item, default_socket};
+use circusd::client::{Client, ClientError, Item, default_socket};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
@@ -25,9 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "from {}", events.cursor())?;
     out.flush()?;
     for item in events {
-        match item? {
-            Item::Event(event) => writeln!(out, "{} {}", event.cursor, event.topic)?,
-            Item::Gap(gap) => writeln!(out, "missed {} to {}", gap.first, gap.last)?,
+        match item {
+            Ok(Item::Event(event)) => writeln!(out, "{} {}", event.cursor, event.topic)?,
+            Ok(Item::Gap(gap)) => writeln!(out, "missed {} to {}", gap.first, gap.last)?,
+            Err(ClientError::Closed) => break,
+            Err(error) => return Err(error.into()),
         }
         out.flush()?;
     }

@@ -117,6 +117,8 @@ fn a_pool_serves_on_whoever_dies() {
     assert!(before.contains(&first));
     let pid = Pid::from_raw(first.try_into().expect("a pid fits"));
     kill(pid, Signal::SIGKILL).expect("it runs");
+    // Until it has heard of it, it may still be given a client.
+    eventually("its end", || (!facts::runs(first)).then_some(()));
     assert!(ask(address) != first);
     assert_eq!(example.line(), "watcher.web.reap");
     eventually("its successor", || {
