@@ -322,6 +322,26 @@ async fn events_are_told_from_a_cursor_to_the_last() {
 }
 
 #[tokio::test]
+async fn a_program_tells_something_of_a_watcher() {
+    let arbiter = sleepers(1);
+    soon(arbiter.start_in_background()).await.unwrap();
+    let mut events = soon(arbiter.events()).await.unwrap();
+    let watcher = soon(arbiter.get_watcher("sleep")).await.unwrap();
+    let data = api::types::Object::from_iter([("version".to_owned(), json!(3))]);
+    soon(watcher.notify_event("deployed", data)).await.unwrap();
+    let notice = event(&mut events, "notice").await;
+    assert_eq!(notice.topic, "watcher.sleep.notice");
+    let told = json!({"name": "deployed", "data": {"version": 3}});
+    assert_eq!(json!(notice.data), told);
+    let nothing = soon(watcher.notify_event("", api::types::Object::new())).await;
+    assert!(matches!(
+        nothing,
+        Err(Error::Refused(api::Error::InvalidParameter { .. }))
+    ));
+    soon(arbiter.stop()).await.unwrap();
+}
+
+#[tokio::test]
 async fn who_reads_too_slowly_is_told_what_it_missed() {
     let arbiter = Arbiter::builder()
         .set("event_buffer", 5)

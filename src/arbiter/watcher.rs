@@ -13,6 +13,13 @@ use super::process::Process;
 use super::watcher_builder::WatcherBuilder;
 use crate::api::types::{self, Object};
 use crate::api::{Method, params, reply};
+use crate::server::Message;
+
+/// The longest name of a notice, in bytes; as that of a watcher.
+const NOTICE_NAME_MAX: usize = 128;
+
+/// The longest notice: the log keeps thousands.
+const NOTICE_BYTES_MAX: usize = 64 * 1024;
 
 /// A pool of processes that are alike.
 ///
@@ -174,6 +181,39 @@ impl Watcher {
             ..Default::default()
         };
         self.pids(Method::Signal(signal)).await
+    }
+
+    /// Has something told to all who listen to its events, as `watcher.NAME.notice`, in the program's
+    /// own words: what has happened, and an object with whatever else there is to say, of 64 KiB as
+    /// JSON at most.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::api::Error::InvalidParameter`]: the name is empty or longer than 128 bytes, or the
+    /// object is too long.
+    pub async fn notify_event(&self, name: impl Into<String>, data: Object) -> Result<(), Error> {
+        let name = name.into();
+        let invalid = |parameter| {
+            Err(Error::Refused(crate::api::Error::invalid_parameter(
+                parameter,
+            )))
+        };
+        if name.is_empty() || name.len() > NOTICE_NAME_MAX {
+            return invalid("name");
+        }
+        let data = Value::Object(data);
+        if data.to_string().len() > NOTICE_BYTES_MAX {
+            return invalid("data");
+        }
+        self.status().await?;
+        let Value::Object(data) = data else {
+            unreachable!("it was made of an object");
+        };
+        self.arbiter.send(Message::Notice {
+            watcher: self.name.clone(),
+            name,
+            data,
+        })
     }
 
     /// What it is doing, and all there is to know of its processes.

@@ -33,8 +33,9 @@ use crate::api::frame::Terminator;
 use crate::api::method::Method;
 use crate::api::params;
 use crate::api::topic::Filter;
+use crate::api::types::Object;
 use crate::config::Store;
-use crate::core::ExitReason;
+use crate::core::{Announcement, ExitReason, Name};
 use crate::sys::limits;
 use crate::sys::socket::{Listening as Listener, Peer};
 
@@ -57,6 +58,12 @@ pub(crate) enum Message {
         events: mpsc::UnboundedSender<Vec<u8>>,
         /// One permit for each batch that the program has room for.
         room: Arc<Semaphore>,
+    },
+    /// Something that the program has to say of a watcher.
+    Notice {
+        watcher: String,
+        name: String,
+        data: Object,
     },
     /// Our end of what a process writes.
     Output {
@@ -274,6 +281,15 @@ impl Desk {
                     }
                 });
             }
+            Message::Notice {
+                watcher,
+                name,
+                data,
+            } => self.shared.own.tell(Announcement::Notice {
+                watcher: Name::from(watcher.as_str()),
+                name,
+                data: serde_json::Value::Object(data).to_string(),
+            }),
             Message::Output { pid, which, answer } => {
                 // An end that nobody takes is closed.
                 let _ = answer.send(self.offered.take(pid, which));

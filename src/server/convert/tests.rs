@@ -120,6 +120,11 @@ fn samples() -> Vec<EventKind> {
         EventKind::Announced(Announcement::ConfigChanged { watchers }),
         config_error(Some(1)),
         config_error(None),
+        EventKind::Announced(Announcement::Notice {
+            watcher: Name::from("web"),
+            name: "deployed".into(),
+            data: r#"{"version": 3}"#.into(),
+        }),
         answered(Some("web"), HookAnswer::True),
         answered(Some("web"), HookAnswer::Failed("crashed".into())),
         answered(None, HookAnswer::False("not today".into())),

@@ -131,6 +131,12 @@ impl OwnHooks {
         }
     }
 
+    /// Has something told as an event that nobody was asked about.
+    pub(in crate::server) fn tell(&self, news: Announcement) {
+        // The daemon has ended if nobody hears it.
+        let _ = self.news.send(News::Told(news));
+    }
+
     fn scene(&self, hook: DaemonHook, more: Object) -> Scene {
         let mut context = Object::new();
         context.insert("hook".into(), hook.as_str().into());
