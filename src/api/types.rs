@@ -263,7 +263,7 @@ pub struct SupervisorStats {
     pub pid: u32,
     /// The daemon's version.
     pub version: String,
-    /// When this instance was first started.
+    /// When the daemon's process was started.
     pub started_usec: u64,
     /// Processor time used so far.
     pub cpu_usec: u64,
@@ -287,6 +287,17 @@ pub struct SupervisorStats {
     pub spawns_total: u64,
     /// Calls answered so far.
     pub requests_total: u64,
+    /// The user that the daemon runs as.
+    pub uid: u32,
+    /// The service of the system's manager that the daemon runs as, `circusd.service`; not one of a
+    /// user's manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Whether the output of workers goes to the journal where their watcher does not say where.
+    pub journal: bool,
+    /// The capabilities that the daemon has kept, by their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
 }
 
 /// One key of the daemon's configuration with its value and where that came from.

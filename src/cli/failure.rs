@@ -4,6 +4,8 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use serde_json::{Value, json};
 
@@ -77,6 +79,37 @@ pub(super) enum Failure {
         /// As it was given.
         host: String,
     },
+    /// The output of watchers goes where nobody can read it again.
+    #[error("{}", .0.join("; "))]
+    NoOutput(Vec<String>),
+    /// A file of output cannot be read by who asks for it.
+    #[error("failed to read '{}', to which {watcher} writes", path.display())]
+    OutputFile {
+        /// Whose output it is.
+        watcher: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A program that shows output is not there.
+    #[error("failed to start {program}, which shows the output")]
+    NoProgram {
+        /// Its name.
+        program: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A program that shows output has failed, and has said why.
+    #[error("{program} has failed: {status}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+    },
     /// What was to be told could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -122,9 +155,13 @@ impl Failure {
             Self::NotBuilt { .. } => Exit::Usage,
             Self::Daemon(error) => daemon_exit(error),
             Self::NoSsh(_) | Self::Remote { .. } => Exit::Unreachable,
-            Self::OddReply { .. } | Self::Write(WriteError::Failed(_)) | Self::Read(_) => {
-                Exit::Refused
-            }
+            Self::OddReply { .. }
+            | Self::NoOutput(_)
+            | Self::OutputFile { .. }
+            | Self::NoProgram { .. }
+            | Self::Program { .. }
+            | Self::Write(WriteError::Failed(_))
+            | Self::Read(_) => Exit::Refused,
             Self::WrongConfig(_) => Exit::WrongConfig,
         }
     }
@@ -147,7 +184,13 @@ impl Failure {
                 "circusctl.Unreachable".to_owned(),
                 json!({"reason": chain(self)}),
             ),
-            Self::OddReply { .. } | Self::Write(_) | Self::Read(_) => (
+            Self::OddReply { .. }
+            | Self::NoOutput(_)
+            | Self::OutputFile { .. }
+            | Self::NoProgram { .. }
+            | Self::Program { .. }
+            | Self::Write(_)
+            | Self::Read(_) => (
                 "circusctl.Failed".to_owned(),
                 json!({"reason": chain(self)}),
             ),

@@ -12,6 +12,7 @@ mod daemon;
 mod exit;
 mod failure;
 mod help;
+mod logs;
 mod output;
 pub mod pages;
 pub mod parser;

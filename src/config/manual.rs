@@ -170,6 +170,11 @@ const STREAMS: &[&str] = &[
      read is counted in the log. When a change replaces the processes, so that the program or what \
      it is started with is another, the new processes have a new one, and the old one reads on until \
      the last of the old processes has gone.",
+    "In the journal a line has the name of the watcher as SYSLOG_IDENTIFIER, the pid of who has \
+     written it, and, where circusd is a service, the unit of that; it goes there directly, and is \
+     of level info from standard output and of level warning from standard error, unless it begins \
+     with another one, as in <3>. circusctl logs shows what processes have written, in the journal \
+     and in files.",
 ];
 
 /// circusd.toml(5) as man(7) source.

@@ -12,6 +12,7 @@ use super::kind::Kind;
 use super::node::{Node, Origin, Place, Source, Table, Value};
 use super::overrides::{self, Override};
 use super::syntax;
+use super::trace::Trace;
 use super::values::Patterns;
 use super::variables::Context;
 
@@ -87,6 +88,8 @@ pub(crate) struct Gathered {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Files that were taken, in the order read.
     pub(crate) files: Vec<PathBuf>,
+    /// Where was looked, and what was there.
+    pub(crate) trace: Trace,
     /// Whether a file is broken as TOML, so that what seems to be missing may be in it.
     pub(crate) broken: bool,
 }
@@ -165,6 +168,7 @@ impl Gatherer<'_> {
             }
         };
         let file = directory.join("circusd.toml");
+        self.gathered.trace.looked_at(&file);
         // A file that cannot even be looked at is read all the same, for its error.
         if file.try_exists().unwrap_or(true) {
             self.file(&file, Origin::File, &[]);
@@ -204,6 +208,7 @@ impl Gatherer<'_> {
     }
 
     fn directory(&mut self, directory: &Path, origin: Origin) {
+        self.gathered.trace.looked_at(directory);
         match files::toml_files(directory) {
             Ok(files) => files.iter().for_each(|file| self.file(file, origin, &[])),
             Err(error) => self.error(directory, format!("cannot be read: {error}")),
@@ -216,7 +221,9 @@ impl Gatherer<'_> {
         if !self.seen.insert(identity.clone()) {
             return;
         }
-        let text = match files::read(path, self.root) {
+        let text = files::read(path, self.root);
+        self.gathered.trace.found(path, &text);
+        let text = match text {
             Ok(text) => text,
             Err(error) => return self.error(path, error.to_string()),
         };
@@ -299,8 +306,9 @@ impl Gatherer<'_> {
 
     fn include_pattern(&mut self, pattern: &str, at: &Place, chain: &[PathBuf]) {
         let key = Some("circusd.include".to_owned());
-        if !pattern.contains(['*', '?', '[']) {
+        if !files::is_pattern(pattern) {
             let path = Path::new(pattern);
+            self.gathered.trace.looked_at(path);
             let identity = files::identity(path);
             if chain.contains(&identity) {
                 let reason = format!("'{pattern}' includes itself");
@@ -311,6 +319,9 @@ impl Gatherer<'_> {
                 return self.gathered.errors.push(Diagnostic::at(at, key, reason));
             }
             return self.file(path, Origin::File, chain);
+        }
+        for directory in files::directories_of(pattern) {
+            self.gathered.trace.looked_at(&directory);
         }
         match files::matching(pattern) {
             Ok(files) if files.is_empty() => {

@@ -4,23 +4,19 @@
 //! A pid that was written down is only a hint. The process that has it now is the one that is meant
 //! if it lives where that one lived, and was started when that one was; else that one has ended.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use nix::unistd::Pid;
 
 use super::clock::Clock;
-use super::convert;
 use super::driver::Driver;
-use super::homes::{Home, directory_name};
+use super::homes::Home;
 use super::notify::process_name;
-use super::state::{Everything, KeptHome, Left, MadeFrom};
+use super::state::{Everything, Left, MadeFrom};
 use super::workers::Adopted;
-use crate::config::Store;
-use crate::core::{
-    Limits, Name, Revision, Saved, SavedWatcher, SavedWorker, Supervisor, Time, WorkerId,
-};
-use crate::sys::cgroup::{self, Cgroup};
+use crate::core::{Limits, Name, Revision, Saved, Supervisor, Time, WorkerId};
+use crate::sys::cgroup;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 
@@ -56,6 +52,7 @@ impl Driver {
                 })
             })
             .collect();
+        self.workers.homes.inherit_let_go(&left.let_go);
         let mut homes = BTreeSet::new();
         for (watcher, id, wid, pid, runs, started, revision) in known {
             let pid = Pid::from_raw(pid);
@@ -73,6 +70,7 @@ impl Driver {
                 continue;
             };
             homes.extend(home.path().map(Path::to_owned));
+            self.workers.homes.inherit(&home, wid);
             let kept = self.sockets.take_process(&process_name(id));
             let process = match kept {
                 // Whatever has become of its pid.
@@ -134,7 +132,10 @@ impl Driver {
             records.note_sockets(self.sockets.keep(&self.store));
             self.manager.keep(self.sockets.to_keep());
         }
-        if records.are_long() {
+        if let Some(let_go) = self.workers.homes.newly_let_go() {
+            records.note_let_go(let_go);
+        }
+        if records.are_long() || records.are_due() {
             self.write_all();
         }
         if let Some(records) = &mut self.records {
@@ -155,6 +156,7 @@ impl Driver {
             wishes: self.store.wishes(),
             sockets: self.sockets.keep(&self.store),
             made_from,
+            let_go: self.workers.homes.let_go_groups(),
         };
         let workers = &self.workers;
         if let Some(records) = &mut self.records {
@@ -198,64 +200,6 @@ fn was_started(pid: Pid, started: Time, clock: &Clock) -> bool {
     let earliest = started.as_micros().saturating_sub(START_SLACK_USEC);
     let latest = started.as_micros() + clock.slept_usec() + START_SLACK_USEC;
     (earliest..=latest).contains(&then)
-}
-
-/// What can be known without a state: processes that live where the processes of configured watchers
-/// did, below `root`. Nothing is changed about them; they count as ready, and as made from what is
-/// configured now. `None` if there are none.
-pub(super) fn found(root: &Path, store: &Store, now: Time) -> Option<Left> {
-    let mut left = Left::default();
-    for (number, watcher) in (1..).zip(&store.config().watchers) {
-        let groups = root.join("watchers").join(directory_name(&watcher.name));
-        let inhabited = inhabited(&groups);
-        if inhabited.is_empty() {
-            continue;
-        }
-        let revision = Revision(number);
-        let spec = convert::spec(watcher, revision, BTreeMap::new());
-        for (wid, group, pid) in inhabited {
-            let id = WorkerId(left.saved.workers.len() as u64 + 1);
-            let (name, pid) = (spec.name.clone(), pid.as_raw());
-            left.homes.insert(id, KeptHome::Cgroup(group));
-            let worker = SavedWorker::found(id, name, wid, pid, revision, now);
-            left.saved.workers.push(worker);
-        }
-        left.saved
-            .watchers
-            .push(SavedWatcher::found(spec, number, now));
-        left.made_from.push(MadeFrom {
-            watcher: watcher.name.clone(),
-            revision,
-            what: store.made_from(&watcher.name)?,
-        });
-    }
-    (!left.saved.workers.is_empty()).then_some(left)
-}
-
-/// The places of a watcher in whose groups somebody lives, and who that is: the oldest there, as all
-/// others descend from it.
-fn inhabited(groups: &Path) -> Vec<(u32, PathBuf, Pid)> {
-    let Ok(entries) = std::fs::read_dir(groups) else {
-        return Vec::new();
-    };
-    let places = entries.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        let wid: u32 = path
-            .file_name()?
-            .to_str()?
-            .split('.')
-            .next()?
-            .parse()
-            .ok()?;
-        let living = Cgroup::open(&path).and_then(|group| group.procs()).ok()?;
-        let living = living.into_iter().filter_map(|pid| Process::read(pid).ok());
-        let oldest = living.min_by_key(|process| process.start_ticks)?;
-        Some((wid, path, oldest.pid))
-    });
-    let mut places: Vec<_> = places.filter(|(wid, ..)| *wid > 0).collect();
-    places.sort();
-    places.dedup_by_key(|(wid, ..)| *wid);
-    places
 }
 
 /// The supervisor that goes on with what was left, or begins anew.

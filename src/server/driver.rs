@@ -30,6 +30,7 @@ use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
 use super::state::Records;
 use super::turns::Turns;
+use super::vigil::Vigil;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
@@ -110,6 +111,7 @@ pub(super) struct Driver {
     pub(super) manager: Manager,
     pub(super) leaving: Leaving,
     pub(super) standing: Standing,
+    pub(super) vigil: Vigil,
 }
 
 /// Who waits for the answer to a request.
@@ -145,6 +147,10 @@ enum Wake {
     Deadline,
     /// The service manager is to hear something.
     Manager,
+    /// The state could not be written, and is tried again.
+    State,
+    /// A configuration file may have changed.
+    Files,
 }
 
 impl Driver {
@@ -216,6 +222,8 @@ impl Driver {
             Leave::HandOver => Vec::new(),
             Leave::Reexec => self.descriptors_to_pass(),
         };
+        // Whatever could not be written before: there is no later.
+        self.write_all();
         self.write_down();
         Ended {
             why: ExitReason::Asked,
@@ -260,6 +268,7 @@ impl Driver {
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
             () = sleep_until(self.manager.next()) => Wake::Manager,
+            () = sleep_until(self.records.as_ref().and_then(Records::retry_at)) => Wake::State,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -272,6 +281,7 @@ impl Driver {
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
             Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
             Some(finding) = self.examiner.findings.recv() => Wake::Finding(finding),
+            () = self.vigil.quiet() => Wake::Files,
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -279,12 +289,14 @@ impl Driver {
     fn take(&mut self, wake: Wake) {
         match wake {
             Wake::Processes | Wake::Manager => {}
+            Wake::State => self.write_down(),
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
             Wake::Verdict(verdict) => self.on_verdict(verdict),
             Wake::Finding(finding) => self.inputs.extend(self.examiner.take(finding)),
             Wake::Deadline => self.inputs.push(Input::Deadline),
+            Wake::Files => self.look_at_files(),
         }
     }
 
@@ -604,7 +616,8 @@ impl Driver {
     }
 }
 
-async fn sleep_until(deadline: Option<std::time::Instant>) {
+/// `None` never comes.
+pub(super) async fn sleep_until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

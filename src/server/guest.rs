@@ -36,8 +36,8 @@ use crate::api::topic::Filter;
 use crate::api::types::Object;
 use crate::config::Store;
 use crate::core::{Announcement, ExitReason, Name};
-use crate::sys::limits;
 use crate::sys::socket::{Listening as Listener, Peer};
+use crate::sys::{caps, limits};
 
 /// How many batches of events may wait for the program to take them; what comes meanwhile stays in
 /// the log, for as long as it has room.
@@ -102,7 +102,7 @@ pub(crate) fn run(plan: Plan) -> Result<Ended, Failure> {
     let instance = state::new_instance();
     let private = private_directory(&instance);
     let ended = LocalSet::new().block_on(&runtime, serve(plan, instance, &private));
-    // It was made if a process had something to say, and is empty.
+    // It was made if a process had something to say, or was given something, and is empty.
     let _ = std::fs::remove_dir(private);
     ended
 }
@@ -149,6 +149,7 @@ async fn look_after(
         notify: private.join(format!("{instance}.")),
         instance,
         previous: None,
+        credentials: private.join("credentials."),
         directory: private.to_owned(),
         base: plan.cgroups,
         socket: api
@@ -156,6 +157,7 @@ async fn look_after(
             .then(|| socket_text(&plan.store.config().circusd.socket)),
         manager: Manager::host(plan.ready),
         closures: plan.closures,
+        held: caps::held().unwrap_or_default(),
     };
     let (asks, asked) = mpsc::unbounded_channel();
     let assembled = assemble(
@@ -174,6 +176,7 @@ async fn look_after(
         return Ok(Ended::new(ExitReason::Asked, 0));
     }
     driver.boot(None)?;
+    driver.keep_vigil(driver.store.trace());
     let shared = driver.shared.clone();
     let offered = Rc::clone(&driver.workers.streams.offered);
     let desk = tokio::task::spawn_local(Desk::new(shared.clone(), offered).serve(plan.messages));

@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::orders::Standing;
 use super::resources::{Resources, Unlimited};
 use super::state::KeptHome;
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
@@ -27,8 +28,9 @@ use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 use crate::sys::tree::{self, Mark, Origin};
 
-/// The variable by which a worker and its children are known where there is no group.
-const MARK: &str = "CIRCUS_WORKER";
+/// The variable by which a worker and its children are known where there is no group, and where it
+/// was not written down who lives in one.
+pub(super) const MARK: &str = "CIRCUS_WORKER";
 
 /// What the kernel calls its own files in a group; a watcher's directory must not be in their way.
 const RESERVED: [&str; 12] = [
@@ -100,6 +102,9 @@ pub(super) struct Homes {
     /// cloned from with that of the group it is cloned into. Into a group that was killed once,
     /// nobody can be cloned alive.
     spent: BTreeSet<PathBuf>,
+    /// Of these, those with somebody in them who was let go; the next daemon is to know.
+    let_go: BTreeSet<PathBuf>,
+    let_go_changed: bool,
     /// Those who were let go, where there are no cgroups.
     free: Vec<Origin>,
     /// What the groups are held to.
@@ -117,13 +122,19 @@ pub(super) enum Home {
 
 impl Homes {
     /// `base`: the group below which we may make groups, if there is one.
-    pub(super) fn new(base: Option<&Path>, instance: &str) -> Homes {
-        let root = base.map(|base| root(base, instance));
+    pub(super) fn new(base: Option<&Path>, instance: &str, standing: Standing) -> Homes {
+        let root = base.map(|base| match standing {
+            Standing::Daemon => root(base, instance),
+            // There may be several of us in one program.
+            Standing::Guest => base.join(format!("circusd-{instance}")),
+        });
         Homes {
             resources: Resources::new(base, root.as_deref()),
             root,
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
+            let_go: BTreeSet::new(),
+            let_go_changed: false,
             free: Vec::new(),
         }
     }
@@ -166,6 +177,7 @@ impl Homes {
             if remove(path.clone()) {
                 self.resources.forget_place(&path);
                 self.spent.remove(&path);
+                self.let_go_changed |= self.let_go.remove(&path);
             } else if let Some(other) = others.next() {
                 path = groups.join(format!("{wid}.{other}"));
             }
@@ -313,8 +325,35 @@ impl Homes {
         match home {
             Home::Cgroup(path) => {
                 self.spent.insert(path.clone());
+                self.let_go_changed |= self.let_go.insert(path.clone());
             }
             Home::Tree(origin) => self.free.push(origin.clone()),
+        }
+    }
+
+    /// The groups of those who were let go, if they are others than when this was asked last.
+    pub(super) fn newly_let_go(&mut self) -> Option<Vec<PathBuf>> {
+        std::mem::take(&mut self.let_go_changed).then(|| self.let_go_groups())
+    }
+
+    /// The groups of those who were let go.
+    pub(super) fn let_go_groups(&self) -> Vec<PathBuf> {
+        self.let_go.iter().cloned().collect()
+    }
+
+    /// Notes those who were let go by an earlier daemon and live on.
+    pub(super) fn inherit_let_go(&mut self, groups: &BTreeSet<PathBuf>) {
+        let there = groups.iter().filter(|group| group.is_dir()).cloned();
+        self.let_go.extend(there);
+    }
+
+    /// Notes where a process of an earlier daemon lives that has this place now. If it is not the
+    /// group of that place, nobody is started there.
+    pub(super) fn inherit(&mut self, home: &Home, wid: u32) {
+        if let Home::Cgroup(path) = home
+            && place_of(path) != Some(wid)
+        {
+            self.spent.insert(path.clone());
         }
     }
 
@@ -344,6 +383,9 @@ impl Homes {
         {
             self.resources.forget_groups(&path);
             self.spent.retain(|spent| !spent.starts_with(&path));
+            let before = self.let_go.len();
+            self.let_go.retain(|group| !group.starts_with(&path));
+            self.let_go_changed |= self.let_go.len() < before;
         }
     }
 
@@ -370,8 +412,15 @@ pub(super) fn root(base: &Path, instance: &str) -> PathBuf {
     }
 }
 
+/// The place whose group this is, by its name: `3`, or `3.1` where `3` was not to be had.
+pub(super) fn place_of(group: &Path) -> Option<u32> {
+    let name = group.file_name()?.to_str()?;
+    let wid = name.split('.').next()?.parse().ok()?;
+    (wid > 0).then_some(wid)
+}
+
 /// The groups directly below one.
-fn groups_in(path: &Path) -> Vec<PathBuf> {
+pub(super) fn groups_in(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(path) else {
         return Vec::new();
     };

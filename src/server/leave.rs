@@ -189,6 +189,13 @@ pub(super) fn unit_around() -> Option<(String, bool)> {
     unit_in(&cgroup::own().ok()?)
 }
 
+/// The unit of the system's manager that we are a process of, by which the journal files what we and
+/// our workers say.
+pub(super) fn system_unit() -> Option<String> {
+    let (unit, of_user) = unit_around()?;
+    (!of_user).then_some(unit)
+}
+
 /// What asks the manager for the jobs of a unit: the program and its arguments.
 pub(super) fn job_arguments(unit: &str, of_user: bool) -> Vec<String> {
     let all = [

@@ -10,6 +10,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
 use super::orders::Standing;
+use super::powers;
 use super::resources::Unlimited;
 use crate::config::{self, Expanded, Identity, Watcher};
 use crate::core::SpawnFailure;
@@ -26,6 +27,9 @@ pub(super) const OURS_ALONE: [&str; 6] = [
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
+
+/// Where credentials are, as systemd.exec(5) has it: what all of ours are is no worker's to know.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// What a process is told of the worker that it is, or that it is about.
 const OF_A_WORKER: [&str; 5] = [
@@ -46,8 +50,8 @@ pub(super) struct Surroundings {
     pub(super) descriptors: (Resource, u64, u64),
     /// The out-of-memory score adjustment that workers start with unless told otherwise.
     pub(super) oom_score_adj: Option<i32>,
-    /// Whether we hold capabilities that a worker would inherit.
-    pub(super) privileged: bool,
+    /// The capabilities that we hold.
+    pub(super) held: caps::Held,
     /// Whose process we are in.
     pub(super) standing: Standing,
 }
@@ -113,7 +117,8 @@ pub(super) fn command(
 ) -> Result<Command, SpawnFailure> {
     let mut env = expanded.env;
     env.retain(|name, _| {
-        !OURS_ALONE.contains(&name.as_str()) || recipe.environment.is_configured(name)
+        let ours = OURS_ALONE.contains(&name.as_str()) || name == CREDENTIALS;
+        !ours || recipe.environment.is_configured(name)
     });
     if let Some(user) = &credentials.user {
         take_home(&mut env, user, recipe);
@@ -153,7 +158,7 @@ pub(super) fn command(
         oom_score_adj: recipe.oom_score_adj.or(surroundings.oom_score_adj),
         rlimits: rlimits(recipe, surroundings),
         no_new_privileges: recipe.no_new_privileges,
-        capabilities: capabilities(recipe, surroundings),
+        capabilities: capabilities(recipe, surroundings)?,
         argv,
     })
 }
@@ -222,6 +227,13 @@ pub(super) fn name_ends(
     }
     if let Some(number) = line {
         tell(command, "NOTIFY_FD", number.to_string());
+    }
+}
+
+/// Tells of the directory with the process's credentials.
+pub(super) fn name_credentials(command: &mut Command, directory: Option<&Path>) {
+    if let Some(directory) = directory {
+        tell(command, CREDENTIALS, directory);
     }
 }
 
@@ -325,10 +337,22 @@ fn kernel_resource(resource: config::Resource) -> Resource {
 }
 
 /// Root's workers lose all capabilities but those that are named. Without root there is nothing
-/// to lose, unless something is asked for: then the attempt says why it cannot be had.
-fn capabilities(recipe: &Watcher, surroundings: &Surroundings) -> Option<caps::Capabilities> {
+/// to lose.
+fn capabilities(
+    recipe: &Watcher,
+    surroundings: &Surroundings,
+) -> Result<Option<caps::Capabilities>, SpawnFailure> {
     let named: caps::Capabilities = recipe.capabilities.iter().map(|named| named.0).collect();
-    (surroundings.privileged || !named.is_empty()).then_some(named)
+    let held = &surroundings.held;
+    powers::check(named, held).map_err(|lacking| {
+        let stage = Stage::SettingCapabilities.to_string();
+        SpawnFailure {
+            error: format!("failed to start: {stage}: {lacking}"),
+            errno: nix::libc::EPERM,
+            stage,
+        }
+    })?;
+    Ok((!held.permitted.is_empty()).then_some(named))
 }
 
 fn ioprio(priority: &config::IoPriority) -> Ioprio {

@@ -29,13 +29,16 @@ use super::hooks::{Closures, Ground, Hooks};
 use super::leave::Leaving;
 use super::notify::Manager;
 use super::orders::{Orders, Standing};
+use super::powers;
 use super::program::Surroundings;
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
+use super::strays;
 use super::streams::{Loggers, Streams};
 use super::turns::Turns;
-use super::workers::Workers;
+use super::vigil::Vigil;
+use super::workers::{Handed, Workers};
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::ExitReason;
@@ -190,6 +193,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
     let store = with_wishes(store, &state);
+    let held = powers::give_up(store.config());
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
     if let Some(left) = &state.left {
         sockets.resume(&store, left);
@@ -209,7 +213,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     let Listening { listener, file } = listening;
     let ours = listener.try_clone();
     let ours = ours.map_err(because("failed to set up the table of descriptors"))?;
-    let served = serve(store, state, sockets, listener, reload_log);
+    let served = serve(store, state, sockets, listener, (reload_log, held));
     let mut ended = LocalSet::new().block_on(&runtime, served)?;
     if let Some(program) = ended.next.take() {
         let name = match &file {
@@ -345,7 +349,7 @@ async fn serve(
     mut state: State,
     sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
-    reload_log: journal::Reload,
+    (reload_log, held): (journal::Reload, caps::Held),
 ) -> Result<Ended, StartError> {
     // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
     let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
@@ -363,7 +367,7 @@ async fn serve(
     let past = std::mem::take(&mut state.past);
     let left = state.left.take();
     let (asks, asked) = mpsc::unbounded_channel();
-    let grounds = Grounds::of_daemon(&store, &state);
+    let grounds = Grounds::of_daemon(&store, &state, held);
     let assembled = assemble(
         store,
         grounds,
@@ -384,6 +388,7 @@ async fn serve(
         return Ok(Ended::new(ExitReason::Asked, 0));
     }
     driver.boot(left)?;
+    driver.keep_vigil(driver.store.trace());
     let taken = |pid| driver.workers.is_known(pid);
     tell_of_leftovers(base.as_deref(), state.previous.as_deref(), taken);
     if let Some(socket) = &driver.surroundings.socket {
@@ -409,6 +414,8 @@ pub(super) struct Grounds {
     pub(super) previous: Option<String>,
     /// What the paths of notify sockets begin with.
     pub(super) notify: PathBuf,
+    /// What the paths of the directories of credentials begin with.
+    pub(super) credentials: PathBuf,
     /// Where the state is.
     pub(super) directory: PathBuf,
     /// The group below which we may make groups.
@@ -418,10 +425,12 @@ pub(super) struct Grounds {
     pub(super) manager: Manager,
     /// Answered by the program that we are in.
     pub(super) closures: Closures,
+    /// The capabilities that we hold.
+    pub(super) held: caps::Held,
 }
 
 impl Grounds {
-    fn of_daemon(store: &Store, state: &State) -> Grounds {
+    fn of_daemon(store: &Store, state: &State, held: caps::Held) -> Grounds {
         let abilities = abilities::probe();
         for missing in abilities.missing() {
             tracing::info!("{missing}");
@@ -432,11 +441,13 @@ impl Grounds {
             instance: state.instance.clone(),
             previous: state.previous.clone(),
             notify: state.notify(),
+            credentials: state.credentials(),
             directory: state.directory().to_owned(),
             base: abilities.cgroup_base.ok().filter(|_| circusd.cgroups),
             socket: Some(socket_text(&circusd.socket)),
             manager: Manager::new(),
             closures: Closures::default(),
+            held,
         }
     }
 }
@@ -465,11 +476,12 @@ pub(super) fn assemble(
     let circusd = &store.config().circusd;
     let base = grounds.base.as_deref();
     let clock = Clock::start();
-    let previous = grounds.previous.as_deref();
-    let mut left = left.or_else(|| {
-        let root = homes::root(base?, previous?);
-        adopt::found(&root, &store, clock.now())
-    });
+    // Where the group is our unit's own, its groups are found without a name as well.
+    let left_by = grounds.previous.as_deref().unwrap_or(&grounds.instance);
+    let mut left = match base.filter(|_| grounds.standing == Standing::Daemon) {
+        Some(base) => strays::add(left, &homes::root(base, left_by), left_by, &store, &clock),
+        None => left,
+    };
     let last_seq = past.last().map_or(0, |past| past.seq);
     let limits = convert::limits(circusd);
     let core = adopt::supervisor(left.as_mut(), last_seq, clock.now(), limits);
@@ -478,10 +490,10 @@ pub(super) fn assemble(
         socket: grounds.socket,
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
-        privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
+        held: grounds.held,
         standing: grounds.standing,
     });
-    let homes = Homes::new(base, &grounds.instance);
+    let homes = Homes::new(base, &grounds.instance, grounds.standing);
     let known = Rc::default();
     let budget = Budget::new(descriptors.ours);
     let ground = |homes| {
@@ -496,7 +508,16 @@ pub(super) fn assemble(
     let loggers = Loggers::new(ground(homes.for_loggers()));
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
     let notify = grounds.notify;
-    let workers = Workers::new(homes, streams, budget, known, notify, grounds.standing);
+    let handed = Handed::new(grounds.credentials);
+    let workers = Workers::new(
+        homes,
+        streams,
+        budget,
+        known,
+        notify,
+        handed,
+        grounds.standing,
+    );
     let shared = Shared {
         asks,
         budget,
@@ -536,6 +557,7 @@ pub(super) fn assemble(
         manager: grounds.manager,
         leaving: Leaving::new(&grounds.directory),
         standing: grounds.standing,
+        vigil: Vigil::default(),
         store,
     };
     Ok(Assembled { driver, left, base })
@@ -583,6 +605,7 @@ impl Driver {
         if let Some(left) = &left {
             self.take_over(left);
         }
+        self.workers.all_adopted();
         let unclaimed = self.sockets.take_unclaimed();
         self.manager.forget(&unclaimed);
         let command = self.apply_command(&self.store, changed);

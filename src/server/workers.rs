@@ -5,6 +5,7 @@
 //! are emptying, are in one epoll set.
 
 mod adopted;
+mod handed;
 mod told;
 
 use std::cell::RefCell;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use nix::unistd::Pid;
 
 pub(super) use self::adopted::Adopted;
+pub(super) use self::handed::Handed;
 use self::told::{Ends, Told};
 use super::convert::Seen;
 use super::demand::Demand;
@@ -64,6 +66,7 @@ pub(super) struct Workers {
     ready: Vec<Ready>,
     /// Where the notify sockets of processes are, and what their names begin with.
     notify: PathBuf,
+    handed: Handed,
     /// Those that have said that they are on their way out, since the loop has looked.
     pub(super) departing: Vec<WorkerId>,
     /// Processes started since the daemon was.
@@ -103,6 +106,7 @@ impl Workers {
         budget: Budget,
         known: Rc<RefCell<HashSet<Pid>>>,
         notify: PathBuf,
+        handed: Handed,
         standing: Standing,
     ) -> Workers {
         Workers {
@@ -116,6 +120,7 @@ impl Workers {
             budget,
             ready: Vec::new(),
             notify,
+            handed,
             departing: Vec::new(),
             spawns: 0,
             standing,
@@ -189,7 +194,10 @@ impl Workers {
                     pid: pid.as_raw(),
                 }
             }
-            Err(failure) => Input::SpawnFailed { worker, failure },
+            Err(failure) => {
+                self.handed.take_back(worker);
+                Input::SpawnFailed { worker, failure }
+            }
         }
     }
 
@@ -234,6 +242,8 @@ impl Workers {
             ends.socket(),
             ends.line().map(|_| line),
         );
+        let given = (self.handed).give(worker, &recipe.credentials, credentials.uid())?;
+        program::name_credentials(&mut command, given.as_deref());
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let limited = self
@@ -392,6 +402,7 @@ impl Workers {
     pub(super) fn let_go(&mut self, worker: WorkerId, watch: &mut Watch) {
         if let Some(running) = self.running.get(&worker) {
             self.homes.let_go(&running.home);
+            self.handed.let_go(worker);
             running.leases.iter().for_each(|lease| lease.let_go());
         }
         self.forget(worker, watch);
@@ -404,6 +415,7 @@ impl Workers {
         };
         running.told.close(watch);
         self.streams.offered.withdraw(running.pid.as_raw());
+        self.handed.take_back(worker);
         if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
             let _ = watch.remove(pidfd);

@@ -10,7 +10,7 @@
 //! * [`spawn`]: a process, with all that belongs to it, for the price of a `vfork`;
 //! * [`pidfd`]: signalling it and hearing of its end;
 //! * [`cgroup`]: where nothing escapes; [`tree`]: what is left without one;
-//! * [`epoll`]: one set for all pidfds and cgroups; [`inotify`]: a file that comes into being;
+//! * [`epoll`]: one set for all pidfds and cgroups; [`inotify`]: a file that comes into being, or changes;
 //! * [`process`], [`stats`]: what /proc tells;
 //! * [`users`], [`caps`], [`limits`]: who may do what, and how much;
 //! * [`socket`], [`lock`], [`journal`]: the daemon's own ends, and the sockets of workers; [`manager`]: what

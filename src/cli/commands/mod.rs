@@ -89,6 +89,7 @@ const fn positional(name: &'static str, form: Form, help: &'static str) -> Arg {
         form,
         help,
         conflicts: &[],
+        short: None,
     }
 }
 

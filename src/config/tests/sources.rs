@@ -293,3 +293,38 @@ fn a_watcher_written_twice_in_a_file_is_an_error() {
         ["3:10: duplicate key 'web'", "4:1: duplicate key 'cmd'"]
     );
 }
+
+#[test]
+fn what_was_looked_at_is_known_though_it_is_not_there_or_wrong() {
+    let machine = Machine::with(
+        "[circusd]\ninclude = ['more/*.toml', 'one.toml']\n[watcher.web]\ncmd = 'true'\n\
+         env_file = 'web.env'\n",
+    );
+    let one = machine.write("etc/circusd/one.toml", "");
+    machine.write("etc/circusd/web.env", "A=1\n");
+    let store = machine.load();
+    let root = &machine.path("");
+    let places: Vec<_> = (store.trace().places())
+        .map(|place| place.strip_prefix(root).unwrap().to_owned())
+        .collect();
+    let expected = [
+        "etc/circusd/circusd.toml",
+        "etc/circusd/conf.d",
+        "etc/circusd/more",
+        "etc/circusd/one.toml",
+        "etc/circusd/web.env",
+        "usr/lib/circusd",
+    ];
+    assert_eq!(places, expected.map(std::path::PathBuf::from));
+
+    let again = || store.reread_traced();
+    assert!(again().1.found_the_same(&store.trace()));
+    machine.write("etc/circusd/web.env", "A=2\n");
+    assert!(!again().1.found_the_same(&store.trace()));
+    machine.write("etc/circusd/web.env", "A=1\n");
+    assert!(again().1.found_the_same(&store.trace()));
+    std::fs::remove_file(one).unwrap();
+    let (read, trace) = again();
+    assert!(read.is_err() && !trace.found_the_same(&store.trace()));
+    assert_eq!(trace.places().count(), expected.len());
+}

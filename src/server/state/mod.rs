@@ -116,6 +116,14 @@ impl State {
         self.notify.join(format!("{}.", self.instance))
     }
 
+    /// What the paths of the directories begin with in which workers of this instance find their
+    /// credentials.
+    pub(super) fn credentials(&self) -> PathBuf {
+        self.directory
+            .join("credentials")
+            .join(format!("{}.", self.instance))
+    }
+
     /// Where it is.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
@@ -138,11 +146,11 @@ fn make_notify(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    make_private(path)
+    make_passage(path)
 }
 
-/// Makes a directory that is for nobody else to look into.
-pub(super) fn make_private(path: &Path) -> io::Result<()> {
+/// Makes a directory in which workers reach what they know the name of.
+pub(super) fn make_passage(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     pass_through(path)
 }

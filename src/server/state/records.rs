@@ -9,6 +9,7 @@
 //! {"made_from":{…}}                       what a revision stands for
 //! {"wishes":{…}}                          what came over the socket
 //! {"sockets":[…]}                         those that workers inherit
+//! {"let_go":[…]}                          groups with processes that are nobody's any more
 //! ```
 //!
 //! A line is written before anybody hears of what it tells, and whole or not at all: of a write that
@@ -17,12 +18,13 @@
 //!
 //! Nothing is decided here, and nothing is known of processes but what they were.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -36,8 +38,9 @@ const FORMAT: u32 = 1;
 /// So many lines more than there were after the last time make it worth while to write all anew.
 const LINES_MORE: usize = 1000;
 
-/// After so many lines more it is tried again where writing has failed.
-const LINES_BROKEN: usize = 64;
+/// How long after a failure all is written anew: what runs is not to be unknown for long once there is
+/// room again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is kept for the next lines: enough for those of a moment.
 const BUFFER_BYTES: usize = 4096;
@@ -58,6 +61,7 @@ enum Line {
     MadeFrom(MadeFrom),
     Wishes(Json),
     Sockets(Vec<KeptSocket>),
+    LetGo(Vec<PathBuf>),
 }
 
 /// Whose state this is.
@@ -105,6 +109,8 @@ pub(in crate::server) struct Left {
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Option<Json>,
     pub(in crate::server) sockets: Vec<KeptSocket>,
+    /// Groups in which somebody lives on who was let go.
+    pub(in crate::server) let_go: BTreeSet<PathBuf>,
     /// Lines that could not be read.
     pub(in crate::server) damaged: usize,
 }
@@ -185,6 +191,7 @@ struct Collected {
     made_from: BTreeMap<Revision, MadeFrom>,
     wishes: Option<Json>,
     sockets: Vec<KeptSocket>,
+    let_go: BTreeSet<PathBuf>,
     damaged: usize,
 }
 
@@ -212,6 +219,7 @@ impl Collected {
             }
             Ok(Line::Wishes(wishes)) => self.wishes = Some(wishes),
             Ok(Line::Sockets(sockets)) => self.sockets = sockets,
+            Ok(Line::LetGo(groups)) => self.let_go = groups.into_iter().collect(),
             Ok(Line::Head(_)) => {}
             Err(error) if error.is_data() && is_unknown(line) => {}
             Err(_) => self.damaged += 1,
@@ -231,6 +239,7 @@ impl Collected {
             made_from: self.made_from.into_values().collect(),
             wishes: self.wishes,
             sockets: self.sockets,
+            let_go: self.let_go,
             damaged: self.damaged,
         }
     }
@@ -238,7 +247,7 @@ impl Collected {
 
 /// Whether a line is well formed, and of a kind that a later version has brought.
 fn is_unknown(line: &[u8]) -> bool {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 10] = [
         "head",
         "watcher",
         "removed",
@@ -248,6 +257,7 @@ fn is_unknown(line: &[u8]) -> bool {
         "made_from",
         "wishes",
         "sockets",
+        "let_go",
     ];
     let object: Result<BTreeMap<String, serde::de::IgnoredAny>, _> = serde_json::from_slice(line);
     object.is_ok_and(|object| object.keys().all(|key| !KNOWN.contains(&key.as_str())))
@@ -271,8 +281,8 @@ pub(in crate::server) struct Records {
     least: usize,
     /// What was written last of each watcher, as a hash: most of the time nothing has changed.
     watchers: HashMap<Name, u64>,
-    /// Writing has failed, and that was told.
-    broken: bool,
+    /// Writing has failed, and that was told: when it is tried again.
+    broken: Option<Instant>,
 }
 
 /// Everything there is to be written, at one moment.
@@ -282,6 +292,7 @@ pub(in crate::server) struct Everything {
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Json,
     pub(in crate::server) sockets: Vec<KeptSocket>,
+    pub(in crate::server) let_go: Vec<PathBuf>,
 }
 
 impl Records {
@@ -300,7 +311,7 @@ impl Records {
             lines: 0,
             least: 0,
             watchers: HashMap::new(),
-            broken: false,
+            broken: None,
         })
     }
 
@@ -344,6 +355,11 @@ impl Records {
         self.push(&Line::Sockets(sockets));
     }
 
+    /// Takes in where those live who were let go.
+    pub(in crate::server) fn note_let_go(&mut self, groups: Vec<PathBuf>) {
+        self.push(&Line::LetGo(groups));
+    }
+
     fn push_watcher(&mut self, watcher: SavedWatcher) {
         let name = watcher.spec.name.clone();
         let begin = self.buffer.len();
@@ -373,7 +389,7 @@ impl Records {
             return;
         }
         // Behind a line that was cut short nothing can be read.
-        if !self.broken {
+        if self.broken.is_none() {
             let written = self.file.write_all(&self.buffer);
             self.tell(written);
         }
@@ -389,6 +405,16 @@ impl Records {
     /// Whether so much has changed that it is better to begin anew.
     pub(in crate::server) fn are_long(&self) -> bool {
         self.lines > 2 * self.least + LINES_MORE
+    }
+
+    /// When everything is to be written anew because writing has failed, if it has.
+    pub(in crate::server) fn retry_at(&self) -> Option<Instant> {
+        self.broken
+    }
+
+    /// Whether it is time for that.
+    pub(in crate::server) fn are_due(&self) -> bool {
+        self.broken.is_some_and(|at| at <= Instant::now())
     }
 
     /// Writes everything anew, in place of all that was written before.
@@ -410,6 +436,7 @@ impl Records {
         }
         self.push(&Line::Wishes(all.wishes));
         self.push(&Line::Sockets(all.sockets));
+        self.push(&Line::LetGo(all.let_go));
         let (watchers, workers) = (all.saved.watchers, all.saved.workers);
         let (gone, removed) = (Vec::new(), Vec::new());
         let unsaved = Unsaved {
@@ -436,22 +463,19 @@ impl Records {
     }
 
     fn tell(&mut self, written: io::Result<()>) {
-        match written {
-            Ok(()) if self.broken => {
-                self.broken = false;
+        let Err(error) = written else {
+            if self.broken.take().is_some() {
                 tracing::info!("the state is written again");
             }
-            Err(error) if !self.broken => {
-                self.broken = true;
-                // It is tried again, but not for every line.
-                self.lines = (2 * self.least + LINES_MORE).saturating_sub(LINES_BROKEN);
-                let path = self.path.display();
-                tracing::error!(
-                    "failed to write the state '{path}', so that nobody could go on should circusd \
-                     be killed: {error}"
-                );
-            }
-            _ => {}
+            return;
+        };
+        let before = self.broken.replace(Instant::now() + RETRY_PAUSE);
+        if before.is_none() {
+            let path = self.path.display();
+            tracing::error!(
+                "failed to write the state '{path}', so that nobody could go on should circusd be \
+                 killed; trying again until it succeeds: {error}"
+            );
         }
     }
 

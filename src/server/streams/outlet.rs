@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use nix::fcntl::OFlag;
 
 use super::loggers::{Lease, Which};
+use crate::server::leave;
 use crate::sys::journal;
 
 /// What a worker gets as one of its descriptors.
@@ -76,10 +78,14 @@ pub(super) fn open_input(path: &Path) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// What is said by somebody who has ended before journald looks for his cgroup is filed under our
+/// unit, too: the last words of a process that does not live long. (Only of root journald takes it.)
+static UNIT: LazyLock<String> = LazyLock::new(|| leave::system_unit().unwrap_or_default());
+
 pub(super) fn open_journal(watcher: &str, priority: u8) -> io::Result<Outlet> {
     let stream = journal::Stream {
         identifier: watcher.to_owned(),
-        unit: String::new(),
+        unit: UNIT.clone(),
         priority,
         level_prefix: true,
     };

@@ -43,6 +43,12 @@ impl Workers {
         Some(self.running.get(&worker)?.home.keep())
     }
 
+    /// All are here of an earlier daemon's who live: what others of its processes had is cleared away.
+    pub(in crate::server) fn all_adopted(&mut self) {
+        let running = &self.running;
+        self.handed.resume(|worker| running.contains_key(&worker));
+    }
+
     /// Looks after a process of an earlier daemon. Says what has become of it meanwhile.
     pub(in crate::server) fn adopt(
         &mut self,

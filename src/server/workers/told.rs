@@ -102,7 +102,7 @@ impl Ends {
 /// A daemon has made the directory; where there is none yet, nobody has needed it before.
 fn make_room(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(directory) if !directory.exists() => state::make_private(directory),
+        Some(directory) if !directory.exists() => state::make_passage(directory),
         Some(_) | None => Ok(()),
     }
 }
