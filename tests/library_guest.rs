@@ -146,14 +146,35 @@ async fn dropped_without_a_stop_it_leaves_nothing() {
     drop(self::arbiter());
 }
 
+/// Where an arbiter has what its workers are to find.
+fn private(instance: &str) -> std::path::PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    let runtime = runtime.filter(|_| !nix::unistd::Uid::effective().is_root());
+    let above = runtime.map_or_else(std::env::temp_dir, Into::into);
+    above.join(format!("circusd-{instance}"))
+}
+
 async fn a_hundred_lives_leak_nothing() {
     let mut counts = Vec::new();
     for round in 0..100 {
-        let arbiter = arbiter();
+        let sleep = Watcher::builder("sleep", ["sleep", "1000"])
+            .set("max_requests", 10)
+            .stdout("pipe");
+        let arbiter = get_arbiter([sleep]).expect("it is well configured");
         soon(arbiter.start_in_background())
             .await
             .expect("it starts");
         let mut events = soon(arbiter.events()).await.expect("it runs");
+        let instance = events
+            .cursor()
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(
+            private(&instance).exists(),
+            "there is a socket for its worker"
+        );
         match round % 3 {
             0 => soon(arbiter.stop()).await.expect("it ends"),
             1 => drop(arbiter),
@@ -164,17 +185,55 @@ async fn a_hundred_lives_leak_nothing() {
             }
         }
         while soon(events.next()).await.is_some() {}
+        assert!(!private(&instance).exists());
         // What looks after servers runs on our runtime, and has its turn now.
         tokio::task::yield_now().await;
         counts.push((count("/proc/self/fd"), count("/proc/self/task")));
     }
     let (first, last) = (counts[2], counts[counts.len() - 1]);
     assert!(last <= first, "descriptors and threads: {counts:?}");
-    let instance = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-    let left = fs::read_dir(std::env::temp_dir()).expect("it can be read");
-    let left: Vec<_> = left.flatten().map(instance).collect();
-    let ours = |name: &&String| name.starts_with("circusd-") && name.len() == 24;
-    assert_eq!(left.iter().find(ours), None);
+}
+
+/// Two at once, as they would be in each other's way. Where no groups can be made there is nothing to
+/// see.
+async fn each_has_groups_of_its_own() {
+    let Ok(base) = circusd::sys::abilities::probe().cgroup_base else {
+        return;
+    };
+    let groups = |base: &std::path::Path| -> BTreeSet<String> {
+        let entries = fs::read_dir(base).expect("it can be read").flatten();
+        let directories = entries.filter(|entry| entry.path().is_dir());
+        directories
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name.starts_with("circusd-"))
+            .collect()
+    };
+    let before = groups(&base);
+    let escapes = "setsid sleep 1000 >/dev/null 2>&1 & exec sleep 1000";
+    let build = || {
+        let job = Watcher::builder("job", ["sh", "-c", escapes]);
+        let arbiter = Arbiter::builder().cgroups(&base).watcher(job);
+        arbiter.build().expect("it is well configured")
+    };
+    let (one, other) = (build(), build());
+    soon(one.start_in_background()).await.expect("it starts");
+    soon(other.start_in_background()).await.expect("it starts");
+    let of_one = soon(one.get_watcher("job")).await.expect("it runs");
+    let status = soon(of_one.status()).await.expect("it runs");
+    let group = status.processes[0].cgroup.as_ref().expect("it has one");
+    assert!(std::path::Path::new(group).starts_with(&base), "{group}");
+    let workers = pids(&one).await;
+    assert_eq!(workers.len(), 2);
+    soon(of_one.kill(Some(std::time::Duration::ZERO)))
+        .await
+        .expect("it runs");
+    soon(one.stop()).await.expect("it ends");
+    assert!(workers.iter().all(|pid| !facts::runs(*pid)));
+    assert_eq!(soon(other.numprocesses()).await.expect("it runs"), 1);
+    let workers = pids(&other).await;
+    drop(other);
+    assert!(workers.iter().all(|pid| !facts::runs(*pid)));
+    assert_eq!(groups(&base), before);
 }
 
 #[test]
@@ -192,5 +251,6 @@ fn an_arbiter_is_a_guest() {
         nothing_of_ours_is_touched().await;
         dropped_without_a_stop_it_leaves_nothing().await;
         a_hundred_lives_leak_nothing().await;
+        each_has_groups_of_its_own().await;
     });
 }
