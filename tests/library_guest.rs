@@ -211,7 +211,8 @@ async fn each_has_groups_of_its_own() {
     let before = groups(&base);
     let escapes = "setsid sleep 1000 >/dev/null 2>&1 & exec sleep 1000";
     let build = || {
-        let job = Watcher::builder("job", ["sh", "-c", escapes]);
+        let job = Watcher::builder("job", ["sh", "-c", escapes])
+            .graceful_timeout(std::time::Duration::from_millis(100));
         let arbiter = Arbiter::builder().cgroups(&base).watcher(job);
         arbiter.build().expect("it is well configured")
     };

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 
 /// Where a value came from, lowest to highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Origin {
     /// Nobody set it.
     Default,
