@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 
+use circusd::api::types::ReasonCause;
 use circusd::arbiter::{Answer, DaemonHook, Hook};
 use circusd::{Arbiter, Watcher};
 
@@ -34,19 +35,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
             tokio::spawn(async move { arbiter.stop().await });
             say(&format!("{} has ended", cx.watcher.name()))
         })
-        .on(DaemonHook::PostStart, |_| async { say("started") })
+        .on(DaemonHook::PreStop, |_| async { say("stopping") })
         .build()?;
     arbiter.start_in_background().await?;
     let status = arbiter.get_watcher("worker").await?.status().await?;
-    match status.reason {
-        Some(reason) => {
-            say(&reason.text)?;
-            arbiter.stop().await?;
-        }
-        None => tokio::select! {
-            ended = arbiter.ended() => ended?,
-            _ = tokio::signal::ctrl_c() => arbiter.stop().await?,
-        },
+    if let Some(reason) = status.reason
+        && reason.cause == ReasonCause::HookRefused
+    {
+        say(&reason.text)?;
+        arbiter.stop().await?;
+        return Ok(());
+    }
+    say("started")?;
+    tokio::select! {
+        ended = arbiter.ended() => ended?,
+        _ = tokio::signal::ctrl_c() => arbiter.stop().await?,
     }
     Ok(())
 }

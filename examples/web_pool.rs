@@ -41,10 +41,11 @@ async fn supervise(port: u16, workers: u32) -> Result<(), Box<dyn Error>> {
         .watcher(pool)
         .build()?;
     arbiter.start_in_background().await?;
+    // Before anybody is told that he may come: nothing is missed from then on.
+    let mut events = arbiter.events().await?;
     if let Some(socket) = arbiter.get_socket("web").await? {
         say(&format!("{workers} workers on http://{}", socket.address))?;
     }
-    let mut events = arbiter.events().await?;
     loop {
         tokio::select! {
             item = events.next() => match item {

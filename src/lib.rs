@@ -295,6 +295,8 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod server;
 
+pub use client::Client;
+
 #[cfg(feature = "server")]
 pub use arbiter::{Arbiter, Process, Watcher, get_arbiter};
 

@@ -140,6 +140,28 @@ async fn all_mistakes_are_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_file_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pool.toml");
+    std::fs::write(&file, "[watcher.one]\ncmd = 'sleep 1000'\n").unwrap();
+    let arbiter = Arbiter::builder().config_file(&file).build().unwrap();
+    soon(arbiter.start_in_background()).await.unwrap();
+    let more =
+        "[watcher.one]\ncmd = 'sleep 1000'\nnumprocesses = 2\n[watcher.two]\ncmd = 'sleep 1000'\n";
+    std::fs::write(&file, more).unwrap();
+    let reload = api::Method::ReloadConfig(api::params::Nothing {});
+    let reply: api::reply::ConfigChanges = soon(arbiter.call(reload)).await.unwrap();
+    let changed: Vec<_> = reply
+        .changes
+        .iter()
+        .map(|change| change.watcher.as_str())
+        .collect();
+    assert_eq!(changed, ["one", "two"]);
+    assert_eq!(soon(arbiter.numprocesses()).await.unwrap(), 3);
+    soon(arbiter.stop()).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_belongs_to_a_daemon_is_refused() {
     let text = "[circusd]\numask = '022'\nevent_buffer = 100\n";
     let errors = Arbiter::builder().config_str(text).build().unwrap_err();

@@ -177,13 +177,15 @@ async fn a_hundred_lives_leak_nothing() {
         );
         match round % 3 {
             0 => soon(arbiter.stop()).await.expect("it ends"),
-            1 => drop(arbiter),
+            1 => {}
             _ => {
                 let handle = arbiter.handle();
                 let (stopped, _) = tokio::join!(handle.stop(), arbiter.ended());
                 stopped.expect("it ends");
             }
         }
+        // Its thread is waited for.
+        drop(arbiter);
         while soon(events.next()).await.is_some() {}
         assert!(!private(&instance).exists());
         // What looks after servers runs on our runtime, and has its turn now.

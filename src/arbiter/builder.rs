@@ -225,8 +225,9 @@ impl Builder {
     }
 
     /// Runs a service of the program beside the watchers. All are started together, when the
-    /// watchers have settled, on the runtime in which the arbiter was started, and dropped before
-    /// the first watcher stops.
+    /// watchers have settled, on the runtime in which the arbiter was started, and dropped by
+    /// [`Handle::stop`] before the first watcher stops; when the arbiter ends otherwise (a client calls
+    /// `Quit`, a critical watcher is given up), with it.
     ///
     /// The first that fails or panics stops the arbiter, which then ends with
     /// [`super::Error::Server`]. One that returns `Ok(())` has come to a good end, and nothing

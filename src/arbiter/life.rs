@@ -183,8 +183,11 @@ impl Drop for Arbiter {
         for _ in 0..2 {
             let _ = self.shared.orders.send(SIGINT);
         }
-        // Its panic has been told of.
-        let _ = running.thread.join();
+        // A closure that owns it drops it there, where nobody can wait for the thread.
+        if running.thread.thread().id() != std::thread::current().id() {
+            // Its panic has been told of.
+            let _ = running.thread.join();
+        }
     }
 }
 

@@ -196,7 +196,7 @@ fn fits(of_type: &str, value: &serde_json::Value) -> bool {
             "int" => value.is_i64() || value.is_u64(),
             "bool" => value.is_boolean(),
             "string" => value.is_string(),
-            "Exit" => value.is_object(),
+            "Exit" | "object" => value.is_object(),
             list => list.strip_prefix("[]").is_some_and(|of_type| {
                 value
                     .as_array()

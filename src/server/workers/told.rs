@@ -69,7 +69,8 @@ impl Ends {
         let mut ends = Ends::default();
         ends.told.ready_by_word = recipe.ready == Ready::Notify;
         if ends.told.ready_by_word || !recipe.watchdog.is_zero() || recipe.max_requests > 0 {
-            let socket = make_room(&path).and_then(|()| Receiver::bind(&path, owner));
+            let room = path.parent().map_or(Ok(()), state::make_passage_of_ours);
+            let socket = room.and_then(|()| Receiver::bind(&path, owner));
             let socket = socket.map_err(|error| {
                 program::failure_at("making its notify socket", Some(&path), &error)
             })?;
@@ -96,14 +97,6 @@ impl Ends {
     /// What stays with us when the worker runs.
     pub(super) fn into_told(self) -> Told {
         self.told
-    }
-}
-
-/// A daemon has made the directory; where there is none yet, nobody has needed it before.
-fn make_room(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) if !directory.exists() => state::make_passage(directory),
-        Some(_) | None => Ok(()),
     }
 }
 
