@@ -44,6 +44,7 @@ complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "globaloptions" 
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "listen" -d 'Print events as they happen, one on a line'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "logs" -d 'Show what the processes of watchers have written'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "version" -d 'Show the version of circusctl and of the daemon'
+complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "answer" -d 'Answer for hooks with a program, as long as this command runs'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "start" -d 'Start watchers'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "stop" -d 'Stop watchers'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "restart" -d 'Stop watchers and start them again'
@@ -143,6 +144,13 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l timeout 
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l watcher -d 'Only those of this watcher, by name or shell-style pattern' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l within -d 'How long an answer may take; without it, as long as hook_timeout says' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l json -d 'Print each reply, or the error, as one line of JSON'
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"

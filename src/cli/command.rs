@@ -66,8 +66,10 @@ pub enum Form {
     Many(Kind),
     /// One or more positional arguments.
     Some(Kind),
-    /// Everything behind `--`.
+    /// Everything behind `--`, which may be left out.
     Last(Kind),
+    /// Everything behind `--`, which must be there.
+    Rest(Kind),
     /// `--flag`.
     Switch,
     /// `--flag VALUE`.
@@ -107,6 +109,8 @@ pub enum Kind {
     Format,
     /// A program and its arguments.
     Program,
+    /// The name of a hook.
+    Hook,
     /// A configuration file or directory.
     Path,
     /// A word of a help request.
@@ -130,6 +134,7 @@ impl Kind {
             Self::When => "WHEN",
             Self::Format => "FORMAT",
             Self::Program => "COMMAND",
+            Self::Hook => "HOOK",
             Self::Path => "PATH",
             Self::HelpTopic => "WORD",
         }
@@ -148,6 +153,8 @@ pub enum Work {
         /// Prints one reply for people.
         print: Print,
     },
+    /// It answers the daemon, for as long as it is asked.
+    Answer,
     /// It answers from the table of commands.
     Help,
     /// It checks the configuration files without a daemon.

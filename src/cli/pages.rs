@@ -277,12 +277,16 @@ fn synopsis(row: &Command) -> Vec<Inline> {
             Form::Maybe(_) => optional(form(arg)),
             Form::Many(_) => [optional(form(arg)), vec![roman("...")]].concat(),
             Form::Some(_) => [form(arg), vec![roman("...")]].concat(),
-            Form::Last(_) => {
-                optional([vec![bold("--"), roman(" ")], form(arg), vec![roman("...")]].concat())
-            }
+            Form::Last(_) => optional(rest(arg)),
+            Form::Rest(_) => rest(arg),
         });
     }
     words
+}
+
+/// What is told from flags by two dashes before it.
+fn rest(arg: &Arg) -> Vec<Inline> {
+    [vec![bold("--"), roman(" ")], form(arg), vec![roman("...")]].concat()
 }
 
 fn optional(words: Vec<Inline>) -> Vec<Inline> {
@@ -310,7 +314,8 @@ fn form(arg: &Arg) -> Vec<Inline> {
         | Form::Maybe(kind)
         | Form::Many(kind)
         | Form::Some(kind)
-        | Form::Last(kind) => vec![italic(kind.placeholder())],
+        | Form::Last(kind)
+        | Form::Rest(kind) => vec![italic(kind.placeholder())],
     }
 }
 

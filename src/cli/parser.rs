@@ -170,6 +170,11 @@ fn argument(arg: &Arg) -> clap::Arg {
             .num_args(1..)
             .last(true)
             .action(ArgAction::Append),
+        Form::Rest(kind) => valued(made, kind)
+            .num_args(1..)
+            .last(true)
+            .required(true)
+            .action(ArgAction::Append),
     }
 }
 
@@ -200,6 +205,7 @@ fn parser(kind: Kind) -> ValueParser {
         | Kind::When
         | Kind::Format
         | Kind::Program
+        | Kind::Hook
         | Kind::HelpTopic => ValueParser::string(),
     }
 }
@@ -221,6 +227,7 @@ fn hint(kind: Kind) -> ValueHint {
         | Kind::Setting
         | Kind::Topic
         | Kind::Cursor
+        | Kind::Hook
         | Kind::When
         | Kind::Format
         | Kind::HelpTopic => ValueHint::Other,

@@ -16,7 +16,7 @@ use super::output::{Stream, WriteError, complain, emit};
 use super::parser::{self, Globals};
 use super::print::View;
 use super::progress::Reporter;
-use super::{commands, help, logs};
+use super::{answer, commands, help, logs};
 use crate::api::types::Progress;
 
 /// A command line that was understood.
@@ -71,6 +71,7 @@ pub(super) fn execute(line: &Line) -> Result<(), Failure> {
                 .iter()
                 .try_for_each(|call| ask(&mut daemon, call, print, &view, line.globals.json))
         }
+        Work::Answer => answer::run(matches, &line.globals),
         Work::Help => Ok(emit(Stream::Out, help::answer(matches)?)?),
         Work::Validate => help::validate(matches),
         Work::Logs => logs::run(matches, &line.globals),

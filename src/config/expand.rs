@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::values::{Command, Output, Prefix, Rotate, Words};
 use super::variables::Filling;
 use super::watcher::Watcher;
@@ -34,7 +36,7 @@ pub enum Stream {
 }
 
 /// When a file of output is turned over, and what is kept of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeping {
     /// The size at which that is done; 0: never.
     pub max_bytes: u64,

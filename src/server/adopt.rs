@@ -14,6 +14,7 @@ use super::driver::Driver;
 use super::homes::Home;
 use super::notify::process_name;
 use super::state::{Everything, Left, MadeFrom};
+use super::streams::{Heritage, output_name};
 use super::workers::Adopted;
 use crate::core::{Limits, Name, Revision, Saved, Supervisor, Time, WorkerId};
 use crate::sys::cgroup;
@@ -32,6 +33,20 @@ pub(super) struct Written {
 }
 
 impl Driver {
+    /// Goes on with what processes of an earlier daemon write. To be called before
+    /// [`Driver::take_over`].
+    pub(super) fn take_over_output(&mut self, left: Option<&Left>) {
+        let (sockets, recipes) = (&mut self.sockets, &self.recipes);
+        let places = left.iter().flat_map(|left| left.places.values());
+        let heritage = Heritage {
+            kept: left.map_or(&[], |left| &left.outputs),
+            held: &mut |number| sockets.take(&output_name(number)),
+            recipe: &|watcher| recipes.get(recipes.current(watcher)?),
+            used: places.flat_map(|place| place.loggers.clone()).collect(),
+        };
+        (self.workers).resume_output(heritage, self.watch.get_mut());
+    }
+
     /// Takes over the processes that core has been told of. To be called before anything else is.
     pub(super) fn take_over(&mut self, left: &Left) {
         let known: Vec<(Name, WorkerId, u32, i32, bool, Time, Revision)> = (self.core.watchers())
@@ -56,7 +71,7 @@ impl Driver {
         let mut homes = BTreeSet::new();
         for (watcher, id, wid, pid, runs, started, revision) in known {
             let pid = Pid::from_raw(pid);
-            let kept = left.homes.get(&id);
+            let kept = left.places.get(&id);
             let home = kept.map_or_else(
                 || {
                     self.workers
@@ -64,17 +79,17 @@ impl Driver {
                         .cgroup_path(watcher.as_str(), wid)
                         .map(Home::Cgroup)
                 },
-                |kept| Some(self.workers.homes.find(kept, pid, id.0)),
+                |kept| Some(self.workers.homes.find(&kept.home, pid, id.0)),
             );
             let Some(home) = home else {
                 continue;
             };
             homes.extend(home.path().map(Path::to_owned));
             self.workers.homes.inherit(&home, wid);
-            let kept = self.sockets.take_process(&process_name(id));
-            let process = match kept {
+            let held = self.sockets.take(&process_name(id));
+            let process = match held {
                 // Whatever has become of its pid.
-                Some(process) if runs => Some(process),
+                Some(process) if runs => Some(process.into()),
                 _ => runs
                     .then(|| find(pid, &home, started, &self.clock))
                     .flatten(),
@@ -84,11 +99,13 @@ impl Driver {
             let adopted = Adopted {
                 worker: id,
                 watcher: &watcher,
+                wid,
                 pid,
                 process,
                 runs,
                 home,
                 recipe: recipe.as_deref(),
+                loggers: kept.map_or(&[], |kept| &kept.loggers),
             };
             let ended = self.workers.adopt(adopted, watch);
             self.inputs.extend(ended);
@@ -118,10 +135,11 @@ impl Driver {
             false => Vec::new(),
         };
         let Some(records) = &mut self.records else {
+            self.workers.streams.changes.take();
             return;
         };
         let workers = &self.workers;
-        records.note(unsaved, |id| workers.kept_home(id));
+        records.note(unsaved, |id| workers.kept_place(id));
         if store_changed {
             for made_from in made_from {
                 if self.written.revisions.insert(made_from.revision) {
@@ -134,6 +152,15 @@ impl Driver {
         }
         if let Some(let_go) = self.workers.homes.newly_let_go() {
             records.note_let_go(let_go);
+        }
+        for number in self.workers.streams.changes.take() {
+            let streams = &self.workers.streams;
+            let kept = streams.kept(number);
+            match kept.as_ref().and_then(|_| streams.reader(number)) {
+                Some(reader) => self.manager.keep_output(number, reader),
+                None => self.manager.let_go_of_output(number),
+            }
+            records.note_output(number, kept);
         }
         if records.are_long() || records.are_due() {
             self.write_all();
@@ -155,12 +182,13 @@ impl Driver {
             saved: self.core.save(),
             wishes: self.store.wishes(),
             sockets: self.sockets.keep(&self.store),
+            outputs: self.workers.streams.all_kept(),
             made_from,
             let_go: self.workers.homes.let_go_groups(),
         };
         let workers = &self.workers;
         if let Some(records) = &mut self.records {
-            records.rewrite(all, |id| workers.kept_home(id));
+            records.rewrite(all, |id| workers.kept_place(id));
         }
     }
 

@@ -145,7 +145,7 @@ enum Wake {
     Verdict(Verdict),
     Finding(Finding),
     Deadline,
-    /// The service manager is to hear something.
+    /// The service manager is to hear something, or the next daemon.
     Manager,
     /// The state could not be written, and is tried again.
     State,
@@ -162,6 +162,9 @@ impl Driver {
     ) -> Ended {
         loop {
             self.pursue();
+            if self.workers.streams.changes.are_there() {
+                self.write_down();
+            }
             self.manager.tend(&self.core);
             if std::mem::take(&mut self.bereaved) {
                 self.workers
@@ -216,7 +219,8 @@ impl Driver {
     async fn leave(mut self, leave: Leave) -> Ended {
         self.examiner.end_all();
         self.hooks.end().await;
-        self.workers.streams.drain();
+        self.workers.streams.loggers.hand_over().await;
+        self.workers.streams.hand_over();
         self.sockets.leave();
         let passed = match leave {
             Leave::HandOver => Vec::new(),
@@ -262,6 +266,7 @@ impl Driver {
             .core
             .next_deadline()
             .and_then(|at| self.clock.instant(at));
+        let changes = Rc::clone(&self.workers.streams.changes);
         tokio::select! {
             biased;
             Some(signal) = orders.next() => Wake::Signal(signal),
@@ -281,6 +286,7 @@ impl Driver {
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
             Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
             Some(finding) = self.examiner.findings.recv() => Wake::Finding(finding),
+            () = changes.come() => Wake::Manager,
             () = self.vigil.quiet() => Wake::Files,
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }

@@ -202,18 +202,7 @@ impl Homes {
 
     /// The home of a process of an earlier daemon.
     pub(super) fn find(&self, kept: &KeptHome, pid: Pid, worker: u64) -> Home {
-        match kept {
-            KeptHome::Cgroup(path) => Home::Cgroup(path.clone()),
-            KeptHome::Started(start_ticks) => {
-                let (name, value) = self.mark(worker);
-                let value = value.into();
-                Home::Tree(Origin {
-                    pid,
-                    start_ticks: *start_ticks,
-                    mark: Some(Mark { name, value }),
-                })
-            }
-        }
+        Home::find(kept, pid, self.mark(worker))
     }
 
     /// Removes the groups of an earlier daemon in which nobody lives, as they may have been killed
@@ -519,6 +508,21 @@ pub(super) fn remove(path: PathBuf) -> bool {
 }
 
 impl Home {
+    /// What was a home when an earlier daemon started `pid` there; `mark` is for where there are no groups.
+    pub(super) fn find(kept: &KeptHome, pid: Pid, (name, value): (String, String)) -> Home {
+        match kept {
+            KeptHome::Cgroup(path) => Home::Cgroup(path.clone()),
+            KeptHome::Started(start_ticks) => Home::Tree(Origin {
+                pid,
+                start_ticks: *start_ticks,
+                mark: Some(Mark {
+                    name,
+                    value: value.into(),
+                }),
+            }),
+        }
+    }
+
     /// By what it is found again.
     pub(super) fn keep(&self) -> KeptHome {
         match self {

@@ -173,7 +173,9 @@ impl Driver {
 
     /// What a program that goes on in this process is given: what is open, by name.
     pub(super) fn descriptors_to_pass(&self) -> Vec<(String, OwnedFd)> {
-        self.sockets.pass_on()
+        let mut passed = self.sockets.pass_on();
+        passed.extend(self.workers.streams.pass_on());
+        passed
     }
 }
 

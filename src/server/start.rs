@@ -35,7 +35,7 @@ use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
 use super::strays;
-use super::streams::{Loggers, Streams};
+use super::streams::{Fifos, Loggers, Streams};
 use super::turns::Turns;
 use super::vigil::Vigil;
 use super::workers::{Handed, Workers};
@@ -76,6 +76,17 @@ pub enum ExitCode {
     Config = 78,
     /// Stopped at once by a second SIGINT.
     Interrupted = 130,
+}
+
+impl ExitCode {
+    /// Every one. A wrong command line is told by the parser, and is 2.
+    pub const ALL: [Self; 5] = [
+        Self::Stopped,
+        Self::Failed,
+        Self::Critical,
+        Self::Config,
+        Self::Interrupted,
+    ];
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -505,7 +516,11 @@ pub(super) fn assemble(
     let hooks = Hooks::new(for_hooks, grounds.closures);
     hooks.closures.set_timeout(circusd.hook_timeout);
     hooks.own.update(&store.config().hooks);
-    let loggers = Loggers::new(ground(homes.for_loggers()));
+    let fifos = Rc::new(match grounds.standing {
+        Standing::Daemon => Fifos::new(&grounds.directory, &grounds.instance),
+        Standing::Guest => Fifos::without_names(&grounds.directory, &grounds.instance),
+    });
+    let loggers = Loggers::new(ground(homes.for_loggers()), fifos);
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
     let notify = grounds.notify;
     let handed = Handed::new(grounds.credentials);
@@ -602,9 +617,11 @@ impl Driver {
         let made_from = left.as_ref().map_or(&[][..], |left| &left.made_from);
         let opened = self.sockets.configured();
         let changed = self.recipes.resume(&self.store, opened, made_from);
+        self.take_over_output(left.as_ref());
         if let Some(left) = &left {
             self.take_over(left);
         }
+        self.workers.streams.forget_others();
         self.workers.all_adopted();
         let unclaimed = self.sockets.take_unclaimed();
         self.manager.forget(&unclaimed);

@@ -30,7 +30,9 @@ const KILL_MAX: Duration = Duration::from_secs(5);
 pub fn stop_post(store: &Store) -> Result<(), String> {
     let (unit, of_user) = unit_around().ok_or("not in a service of the service manager")?;
     let base = unit_group(&unit)?;
-    let groups: Vec<PathBuf> = ["watchers", "hooks"].map(|name| base.join(name)).into();
+    let groups: Vec<PathBuf> = ["watchers", "hooks", "loggers"]
+        .map(|name| base.join(name))
+        .into();
     let left = groups.iter().filter(|group| is_populated(group)).count();
     if left == 0 || !is_stopped(&unit, of_user)? {
         return Ok(());
@@ -91,7 +93,8 @@ fn tell_to_end(directory: &Path) -> Duration {
         let Some(watcher) = left.saved.watchers.iter().find(named) else {
             continue;
         };
-        let Some(KeptHome::Cgroup(home)) = left.homes.get(&worker.id) else {
+        let place = left.places.get(&worker.id);
+        let Some(KeptHome::Cgroup(home)) = place.map(|place| &place.home) else {
             continue;
         };
         let pid = Pid::from_raw(worker.pid);

@@ -85,7 +85,8 @@ pub(super) fn add(
 fn known(left: &Left) -> BTreeMap<PathBuf, Vec<(WorkerId, i32)>> {
     let mut known: BTreeMap<PathBuf, Vec<_>> = BTreeMap::new();
     for worker in &left.saved.workers {
-        if let Some(KeptHome::Cgroup(group)) = left.homes.get(&worker.id) {
+        if let Some(KeptHome::Cgroup(group)) = left.places.get(&worker.id).map(|place| &place.home)
+        {
             let there = known.entry(group.clone()).or_default();
             there.push((worker.id, worker.pid));
         }
@@ -116,12 +117,12 @@ impl Search<'_> {
         }
         let main = oldest(&living)?;
         let worker = worker_of(&main, self.instance);
-        let is_another = worker.is_some_and(|id| !self.left.homes.contains_key(&id));
+        let is_another = worker.is_some_and(|id| !self.left.places.contains_key(&id));
         if !known.is_empty() && !is_another {
             return None;
         }
         for (id, _) in known {
-            self.left.homes.remove(id);
+            self.left.places.remove(id);
             self.left.saved.workers.retain(|worker| worker.id != *id);
         }
         Some(Stray {
@@ -157,7 +158,8 @@ impl Search<'_> {
         let watcher = &mut self.left.saved.watchers[at];
         let worker = watcher.found_worker(id, wid, pid.as_raw(), started, self.clock.now());
         self.left.saved.workers.push(worker);
-        self.left.homes.insert(id, KeptHome::Cgroup(stray.group));
+        let home = KeptHome::Cgroup(stray.group);
+        self.left.places.insert(id, home.into());
     }
 
     /// The place that is meant or, if another one has that, a free one. None without a state: one of
@@ -176,7 +178,7 @@ impl Search<'_> {
     /// Its own number, if nobody has that, else the next.
     fn number(&mut self, own: Option<WorkerId>) -> WorkerId {
         let saved = &mut self.left.saved;
-        let free = own.filter(|id| !self.left.homes.contains_key(id));
+        let free = own.filter(|id| !self.left.places.contains_key(id));
         free.unwrap_or_else(|| {
             let known = saved.workers.iter().map(|worker| worker.id.0).max();
             saved.last_id = saved.last_id.max(known.unwrap_or(0)) + 1;

@@ -93,8 +93,11 @@ struct Running {
     leases: Vec<Rc<Lease>>,
     /// Where memory is counted.
     witness: Option<Witness>,
-    /// What was left of it when it ended, where nobody else tells us of their ends.
-    rest: Vec<Pidfd>,
+    /// What it leaves does not come to us when it has ended: an earlier daemon has started it, or
+    /// we are a guest in another program.
+    astray: bool,
+    /// One of those that such a one has left, where there is no group: its end is waited for.
+    left: Option<Pidfd>,
 }
 
 impl Workers {
@@ -308,7 +311,8 @@ impl Workers {
                 watchdog: Some(recipe.watchdog),
                 leases,
                 witness,
-                rest: Vec::new(),
+                astray: self.standing == Standing::Guest,
+                left: None,
             },
         );
         Ok(pid)
@@ -425,11 +429,11 @@ impl Workers {
         if let Some(events) = &running.events {
             let _ = watch.remove(events);
         }
+        if let Some(left) = &running.left {
+            let _ = watch.remove(left);
+        }
         if let Some(witness) = &running.witness {
             let _ = watch.remove(&witness.events);
-        }
-        for pidfd in &running.rest {
-            let _ = watch.remove(pidfd);
         }
         self.leaving.retain(|leaving| *leaving != worker);
     }
@@ -445,8 +449,11 @@ impl Workers {
             let id = item.token & !KINDS;
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
-                GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                PIPE => self.streams.pump(id, watch, |id| PIPE << KIND_SHIFT | id),
+                GROUP => {
+                    self.group_changed(WorkerId(id), watch, inputs);
+                    self.one_left_less(WorkerId(id), watch, inputs);
+                }
+                PIPE => self.streams.pump(id, watch),
                 MEMORY => self.memory_changed(WorkerId(id), watch, inputs),
                 NOTIFY => {
                     // What is left makes it ready again.
@@ -470,7 +477,7 @@ impl Workers {
             return;
         };
         let (Some(pidfd), false) = (&running.pidfd, running.waited) else {
-            return self.rest_ended(worker, watch, inputs);
+            return;
         };
         let status = match pidfd.try_wait() {
             Ok(None) => return,
@@ -499,17 +506,24 @@ impl Workers {
             status,
             emptied,
         });
+        self.await_left(worker, watch, inputs);
     }
 
     fn is_empty(&self, worker: WorkerId) -> bool {
         let Some(running) = self.running.get(&worker) else {
             return true;
         };
-        let is_empty = match self.standing {
-            Standing::Daemon => (running.home).is_empty(running.leader(), |pid| self.is_known(pid)),
-            Standing::Guest => running.home.is_empty_for_guest(running.leader()),
+        let empty = match (&running.home, self.standing, running.astray) {
+            (home, Standing::Guest, _) => home.is_empty_for_guest(running.leader()),
+            // Nobody there is a child of ours, and its group is told until somebody else has waited.
+            (Home::Tree(_), Standing::Daemon, true) => {
+                running.home.members().map(|members| members.is_empty())
+            }
+            (home, Standing::Daemon, _) => {
+                home.is_empty(running.leader(), |pid| self.is_known(pid))
+            }
         };
-        is_empty.unwrap_or_else(|error| {
+        empty.unwrap_or_else(|error| {
             tracing::warn!(
                 "{}: failed to look for what is left of a process: {error}",
                 running.watcher
@@ -538,39 +552,6 @@ impl Workers {
         });
         if running.events.is_none() {
             self.leaving.push(worker);
-            self.watch_rest(worker, watch);
-        }
-    }
-
-    /// Has a guest told of the ends of what is left of a worker: orphans do not come to us there.
-    fn watch_rest(&mut self, worker: WorkerId, watch: &mut Watch) {
-        let Some(running) = self.running.get_mut(&worker) else {
-            return;
-        };
-        if self.standing == Standing::Daemon {
-            return;
-        }
-        let members = running.home.members().unwrap_or_default();
-        let members = members.into_iter().filter(|pid| *pid != running.pid);
-        let opened = members.filter_map(|pid| Pidfd::open(pid).ok());
-        let watched = opened
-            .filter(|pidfd| (watch.add(pidfd, process_token(worker), Interest::Read)).is_ok());
-        running.rest = watched.collect();
-    }
-
-    /// Something of what was left of a worker has ended.
-    fn rest_ended(&mut self, worker: WorkerId, watch: &mut Watch, inputs: &mut Vec<Input>) {
-        let Some(running) = self.running.get_mut(&worker) else {
-            return;
-        };
-        for pidfd in running.rest.drain(..) {
-            // Those come to us all the same if the program has made itself their reaper.
-            let _ = pidfd.try_wait();
-            let _ = watch.remove(&pidfd);
-        }
-        self.look_at(worker, inputs);
-        if self.leaving.contains(&worker) {
-            self.watch_rest(worker, watch);
         }
     }
 

@@ -40,6 +40,7 @@ pub mod lock;
 pub mod manager;
 pub mod memory;
 pub mod notify;
+pub mod pipe;
 pub mod socket;
 
 pub mod abilities;

@@ -19,7 +19,7 @@ const ORIGIN: Arg = switch(
     "Show where each value comes from: file and line, flag, environment, API or default",
 );
 
-pub(super) static COMMANDS: [Command; 14] = [
+pub(super) static COMMANDS: [Command; 15] = [
     Command {
         name: "status",
         about: "Show the state of the watchers, and why one is not simply running",
@@ -392,6 +392,48 @@ pub(super) static COMMANDS: [Command; 14] = [
             calls: |_| Ok(vec![Call::new("DaemonStats")]),
             print: print::version,
         },
+    },
+    Command {
+        name: "answer",
+        about: "Answer for hooks with a program, as long as this command runs",
+        details: "From then on the program is run for each hook of these names, once for each time \
+            that one is asked, one after the other. What it finds in its environment and on its \
+            standard input, and what its exit code and its standard output mean, is as for a \
+            program in the configuration, see circusd-hooks(7); but it is a child of this command, \
+            and has its user and its rights. One that may hang is run with timeout(1), as those \
+            that come behind it wait.\n\n\
+            Each answer is told on a line; with --json, each question, with its context. To answer \
+            is the right of an administrator. When the connection ends, nobody is asked any more, \
+            and the exit code is 1.",
+        examples: &[
+            Example {
+                line: "answer before_start -- test ! -e /run/maintenance",
+                says: "no watcher is started while there is this file",
+            },
+            Example {
+                line: "answer before_spawn after_reap --watcher 'web*' -- ./balance.sh",
+                says: "a script is told of each process that comes or has gone",
+            },
+        ],
+        args: &[
+            positional("hooks", Form::Some(Kind::Hook), "The hooks to answer for"),
+            value(
+                "watcher",
+                Kind::Pattern,
+                "Only those of this watcher, by name or shell-style pattern",
+            ),
+            value(
+                "within",
+                Kind::Seconds,
+                "How long an answer may take; without it, as long as hook_timeout says",
+            ),
+            positional(
+                "command",
+                Form::Rest(Kind::Program),
+                "The program that knows the answer, and its arguments",
+            ),
+        ],
+        work: Work::Answer,
     },
 ];
 

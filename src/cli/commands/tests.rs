@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{Method, Streaming, method};
+use crate::cli::answer;
 use crate::cli::command::{Replies, Work, WrongUsage};
 use crate::cli::parser;
 
@@ -18,6 +19,7 @@ fn calls(line: &str) -> Result<Vec<Call>, WrongUsage> {
     let (name, matches) = matches.subcommand().unwrap();
     match find(name).unwrap().work {
         Work::Ask { calls, .. } => calls(matches),
+        Work::Answer => Ok(vec![answer::registration(matches)]),
         Work::Help | Work::Validate | Work::Logs => Ok(Vec::new()),
     }
 }

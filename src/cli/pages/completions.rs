@@ -35,7 +35,7 @@ fn watcher(row: &Command) -> Option<&Arg> {
         Form::One(kind) | Form::Maybe(kind) | Form::Many(kind) | Form::Some(kind) => {
             matches!(kind, Kind::Watcher | Kind::Pattern)
         }
-        Form::Last(_) | Form::Switch | Form::Value(_) => false,
+        Form::Last(_) | Form::Rest(_) | Form::Switch | Form::Value(_) => false,
     })
 }
 

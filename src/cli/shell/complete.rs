@@ -150,7 +150,7 @@ fn arguments(
     let forms = row.args.iter().filter_map(|arg| match arg.form {
         Form::One(kind) | Form::Maybe(kind) => Some((kind, false)),
         Form::Many(kind) | Form::Some(kind) => Some((kind, true)),
-        Form::Last(_) | Form::Switch | Form::Value(_) => None,
+        Form::Last(_) | Form::Rest(_) | Form::Switch | Form::Value(_) => None,
     });
     let forms: Vec<_> = forms.collect();
     let form = forms
@@ -163,7 +163,12 @@ fn arguments(
 fn flag(arg: &Arg) -> Option<String> {
     match arg.form {
         Form::Switch | Form::Value(_) => Some(format!("--{}", arg.name)),
-        Form::One(_) | Form::Maybe(_) | Form::Many(_) | Form::Some(_) | Form::Last(_) => None,
+        Form::One(_)
+        | Form::Maybe(_)
+        | Form::Many(_)
+        | Form::Some(_)
+        | Form::Last(_)
+        | Form::Rest(_) => None,
     }
 }
 
@@ -206,6 +211,7 @@ fn values(kind: Kind, watcher: Option<&str>, daemon: &impl Knowledge) -> Vec<Str
         | Kind::When
         | Kind::Format
         | Kind::Program
+        | Kind::Hook
         | Kind::Path
         | Kind::HelpTopic => Vec::new(),
     }

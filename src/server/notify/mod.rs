@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 
+use super::streams::output_name;
 use crate::core::{Supervisor, WatcherState, WorkerId};
 use outbox::Outbox;
 
@@ -49,8 +50,10 @@ pub(super) struct Manager {
     changed: bool,
     /// A last word that is not to be followed by another.
     stopping: bool,
-    /// The names of what it keeps for us, but for processes.
+    /// The names of what it keeps for us, but for processes and pipes.
     kept: BTreeSet<String>,
+    /// The pipes that it keeps for us.
+    outputs: BTreeSet<u64>,
 }
 
 impl Manager {
@@ -72,6 +75,7 @@ impl Manager {
             changed: false,
             stopping: false,
             kept: BTreeSet::new(),
+            outputs: BTreeSet::new(),
         }
     }
 
@@ -86,6 +90,7 @@ impl Manager {
             told: Instant::now(),
             changed: false,
             stopping: false,
+            outputs: Default::default(),
             kept: BTreeSet::new(),
         }
     }
@@ -199,6 +204,23 @@ impl Manager {
         }
     }
 
+    /// Has the manager keep the end by which a pipe is read: what is in it would be gone with the last
+    /// who has it open, as a worker that ends while there is no daemon.
+    pub(super) fn keep_output(&mut self, number: u64, reader: BorrowedFd<'_>) {
+        if self.stores && self.outputs.insert(number) {
+            self.store(&output_name(number), reader);
+        }
+    }
+
+    /// That pipe has ended.
+    pub(super) fn let_go_of_output(&mut self, number: u64) {
+        self.outputs.remove(&number);
+        // An earlier daemon may have had it kept.
+        if self.stores {
+            self.forget(&[output_name(number)]);
+        }
+    }
+
     /// Without `FDPOLL=0` the manager would drop a process that has ended before anybody could ask how.
     fn store(&mut self, name: &str, fd: BorrowedFd<'_>) {
         let states = [
@@ -228,6 +250,9 @@ impl Manager {
     /// to hear of now is waited for, a second at most.
     pub(super) fn end(&mut self) {
         self.keep([]);
+        for number in self.outputs.clone() {
+            self.let_go_of_output(number);
+        }
         let Some(outbox) = &mut self.outbox else {
             return;
         };

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
+use crate::server::streams;
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::process::{self, Process};
 
 pub(super) use history::{History, Past};
 use records::ReadError;
-pub(super) use records::{Everything, KeptHome, Left, MadeFrom, Records};
+pub(super) use records::{Everything, KeptHome, KeptPlace, Left, MadeFrom, Records};
 
 /// How often the lock of a dead daemon is tried, and the pause in between: two seconds in all.
 const LOCK_TRIES: u32 = 400;
@@ -216,6 +217,7 @@ pub(super) fn forget(directory: &Path) {
         // It may be gone already.
         let _ = std::fs::remove_file(directory.join(name));
     }
+    streams::forget(directory);
 }
 
 /// Takes the lock, and waits for it if the daemon that had it is dead: a process that it was just

@@ -9,6 +9,7 @@
 //! {"made_from":{…}}                       what a revision stands for
 //! {"wishes":{…}}                          what came over the socket
 //! {"sockets":[…]}                         those that workers inherit
+//! {"output":{…}}   {"output_gone":17}     a pipe that workers write to
 //! {"let_go":[…]}                          groups with processes that are nobody's any more
 //! ```
 //!
@@ -31,6 +32,7 @@ use serde_json::Value as Json;
 
 use crate::core::{Name, Revision, Saved, SavedWatcher, SavedWorker, Unsaved, WorkerId};
 use crate::server::sockets::KeptSocket;
+use crate::server::streams::KeptOutput;
 
 /// The only format there is. One that cannot be read as this is has another number.
 const FORMAT: u32 = 1;
@@ -61,6 +63,8 @@ enum Line {
     MadeFrom(MadeFrom),
     Wishes(Json),
     Sockets(Vec<KeptSocket>),
+    Output(Box<KeptOutput>),
+    OutputGone(u64),
     LetGo(Vec<PathBuf>),
 }
 
@@ -80,7 +84,17 @@ pub(super) struct Head {
 pub(in crate::server) struct Kept {
     #[serde(flatten)]
     pub(in crate::server) worker: SavedWorker,
+    #[serde(flatten)]
+    pub(in crate::server) place: KeptPlace,
+}
+
+/// By what a process is found again, and what it is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct KeptPlace {
     pub(in crate::server) home: KeptHome,
+    /// The pipes by which it writes to loggers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::server) loggers: Vec<u64>,
 }
 
 /// Where a process lives.
@@ -91,6 +105,13 @@ pub(in crate::server) enum KeptHome {
     Cgroup(PathBuf),
     /// Where there are none: the time of its start, in clock ticks after boot.
     Started(u64),
+}
+
+impl From<KeptHome> for KeptPlace {
+    fn from(home: KeptHome) -> Self {
+        let loggers = Vec::new();
+        KeptPlace { home, loggers }
+    }
 }
 
 /// What a revision of a watcher stands for.
@@ -105,10 +126,11 @@ pub(in crate::server) struct MadeFrom {
 #[derive(Debug, Default)]
 pub(in crate::server) struct Left {
     pub(in crate::server) saved: Saved,
-    pub(in crate::server) homes: HashMap<WorkerId, KeptHome>,
+    pub(in crate::server) places: HashMap<WorkerId, KeptPlace>,
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Option<Json>,
     pub(in crate::server) sockets: Vec<KeptSocket>,
+    pub(in crate::server) outputs: Vec<KeptOutput>,
     /// Groups in which somebody lives on who was let go.
     pub(in crate::server) let_go: BTreeSet<PathBuf>,
     /// Lines that could not be read.
@@ -191,6 +213,7 @@ struct Collected {
     made_from: BTreeMap<Revision, MadeFrom>,
     wishes: Option<Json>,
     sockets: Vec<KeptSocket>,
+    outputs: BTreeMap<u64, KeptOutput>,
     let_go: BTreeSet<PathBuf>,
     damaged: usize,
 }
@@ -219,6 +242,12 @@ impl Collected {
             }
             Ok(Line::Wishes(wishes)) => self.wishes = Some(wishes),
             Ok(Line::Sockets(sockets)) => self.sockets = sockets,
+            Ok(Line::Output(output)) => {
+                self.outputs.insert(output.number, *output);
+            }
+            Ok(Line::OutputGone(number)) => {
+                self.outputs.remove(&number);
+            }
             Ok(Line::LetGo(groups)) => self.let_go = groups.into_iter().collect(),
             Ok(Line::Head(_)) => {}
             Err(error) if error.is_data() && is_unknown(line) => {}
@@ -227,9 +256,10 @@ impl Collected {
     }
 
     fn finish(self) -> Left {
-        let homes = self.workers.iter();
+        let places = self.workers.iter();
+        let places = places.map(|(id, kept)| (*id, kept.place.clone()));
         Left {
-            homes: homes.map(|(id, kept)| (*id, kept.home.clone())).collect(),
+            places: places.collect(),
             saved: Saved {
                 last_seq: 0,
                 last_id: self.last_id,
@@ -239,6 +269,7 @@ impl Collected {
             made_from: self.made_from.into_values().collect(),
             wishes: self.wishes,
             sockets: self.sockets,
+            outputs: self.outputs.into_values().collect(),
             let_go: self.let_go,
             damaged: self.damaged,
         }
@@ -247,7 +278,7 @@ impl Collected {
 
 /// Whether a line is well formed, and of a kind that a later version has brought.
 fn is_unknown(line: &[u8]) -> bool {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 12] = [
         "head",
         "watcher",
         "removed",
@@ -257,6 +288,8 @@ fn is_unknown(line: &[u8]) -> bool {
         "made_from",
         "wishes",
         "sockets",
+        "output",
+        "output_gone",
         "let_go",
     ];
     let object: Result<BTreeMap<String, serde::de::IgnoredAny>, _> = serde_json::from_slice(line);
@@ -292,6 +325,7 @@ pub(in crate::server) struct Everything {
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Json,
     pub(in crate::server) sockets: Vec<KeptSocket>,
+    pub(in crate::server) outputs: Vec<KeptOutput>,
     pub(in crate::server) let_go: Vec<PathBuf>,
 }
 
@@ -315,11 +349,11 @@ impl Records {
         })
     }
 
-    /// Takes in what has changed. `home` tells where a process lives; one that has no home is gone.
+    /// Takes in what has changed. `place` tells where a process lives; one that has no place is gone.
     pub(in crate::server) fn note(
         &mut self,
         unsaved: Unsaved,
-        home: impl Fn(WorkerId) -> Option<KeptHome>,
+        place: impl Fn(WorkerId) -> Option<KeptPlace>,
     ) {
         for name in unsaved.removed {
             self.watchers.remove(&name);
@@ -327,8 +361,8 @@ impl Records {
         }
         for worker in unsaved.workers {
             let id = worker.id;
-            match home(id) {
-                Some(home) => self.push(&Line::Worker(Box::new(Kept { worker, home }))),
+            match place(id) {
+                Some(place) => self.push(&Line::Worker(Box::new(Kept { worker, place }))),
                 None => self.push(&Line::Gone(id)),
             }
         }
@@ -353,6 +387,14 @@ impl Records {
     /// Takes in which sockets are open.
     pub(in crate::server) fn note_sockets(&mut self, sockets: Vec<KeptSocket>) {
         self.push(&Line::Sockets(sockets));
+    }
+
+    /// Takes in what there is to be known of a pipe, or that there is nothing more.
+    pub(in crate::server) fn note_output(&mut self, number: u64, kept: Option<KeptOutput>) {
+        match kept {
+            Some(kept) => self.push(&Line::Output(Box::new(kept))),
+            None => self.push(&Line::OutputGone(number)),
+        }
     }
 
     /// Takes in where those live who were let go.
@@ -421,7 +463,7 @@ impl Records {
     pub(in crate::server) fn rewrite(
         &mut self,
         all: Everything,
-        home: impl Fn(WorkerId) -> Option<KeptHome>,
+        place: impl Fn(WorkerId) -> Option<KeptPlace>,
     ) {
         self.buffer.clear();
         (self.lines, self.watchers) = (0, HashMap::new());
@@ -436,6 +478,9 @@ impl Records {
         }
         self.push(&Line::Wishes(all.wishes));
         self.push(&Line::Sockets(all.sockets));
+        for output in all.outputs {
+            self.push(&Line::Output(Box::new(output)));
+        }
         self.push(&Line::LetGo(all.let_go));
         let (watchers, workers) = (all.saved.watchers, all.saved.workers);
         let (gone, removed) = (Vec::new(), Vec::new());
@@ -445,7 +490,7 @@ impl Records {
             gone,
             removed,
         };
-        self.note(unsaved, home);
+        self.note(unsaved, place);
         // That no number is given out twice, whoever is gone by now.
         self.push(&Line::LastId(all.saved.last_id));
         self.least = self.lines;
