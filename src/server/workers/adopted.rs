@@ -144,8 +144,8 @@ impl Workers {
         inputs
     }
 
-    /// Has us told when one of those has ended that a worker has left who is none of ours, where there is no group to
-    /// tell: they are no children of ours. One after the other, until none is found.
+    /// Has us told when one of those has ended that a worker has left and that do not come to us, where
+    /// there is no group to tell. One after the other, until none is found.
     pub(super) fn await_left(
         &mut self,
         worker: WorkerId,
