@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
 use std::time::Duration;
 
 use circusd::arbiter::Item;
@@ -41,8 +42,9 @@ async fn supervise(port: u16, workers: u32) -> Result<(), Box<dyn Error>> {
         .watcher(pool)
         .build()?;
     arbiter.start_in_background().await?;
-    // Before anybody is told that he may come: nothing is missed from then on.
+    // Both before anybody is told that he may come, and once: nothing is missed from then on.
     let mut events = arbiter.events().await?;
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
     if let Some(socket) = arbiter.get_socket("web").await? {
         say(&format!("{workers} workers on http://{}", socket.address))?;
     }
@@ -53,7 +55,7 @@ async fn supervise(port: u16, workers: u32) -> Result<(), Box<dyn Error>> {
                 Some(_) => {}
                 None => break,
             },
-            _ = tokio::signal::ctrl_c() => break,
+            _ = &mut interrupt => break,
         }
     }
     arbiter.stop().await?;

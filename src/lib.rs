@@ -36,6 +36,9 @@
 //! lists them): there are three again, at once. Ctrl-C ends all of them, with whatever they have
 //! started; a worker that does not want to has 30 s.
 //!
+//! What it has to say goes through `tracing`, and any subscriber shows it; without one, a program that
+//! is not there fails in silence, as far as the terminal goes.
+//!
 //! An [`Arbiter`] is started in the background as well, and commanded while it runs. Its watchers
 //! are [`Watcher`]s, whose processes are [`Process`]es:
 //!

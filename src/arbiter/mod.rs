@@ -50,6 +50,9 @@
 //!   for that there is the daemon.
 //! * Workers inherit the soft limit on descriptors that the program has.
 //!
+//! A watcher that does not start is no error of [`Arbiter::start`]: others go on. It is told in its
+//! [`status`](Watcher::status), as events, by [`Watcher::start`], and as a record of `tracing`.
+//!
 //! # Your code and ours
 //!
 //! Hooks and servers run on the tokio runtime in which the arbiter was started; without one, on a
