@@ -146,6 +146,13 @@ async fn dropped_without_a_stop_it_leaves_nothing() {
     drop(self::arbiter());
 }
 
+/// The name of an arbiter, as its cursors have it.
+async fn instance(arbiter: &Arbiter) -> String {
+    let events = soon(arbiter.events()).await.expect("it runs");
+    let instance = events.cursor().split(':').next();
+    instance.expect("it is in every cursor").to_owned()
+}
+
 /// Where an arbiter has what its workers are to find.
 fn private(instance: &str) -> std::path::PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
@@ -165,12 +172,7 @@ async fn a_hundred_lives_leak_nothing() {
             .await
             .expect("it starts");
         let mut events = soon(arbiter.events()).await.expect("it runs");
-        let instance = events
-            .cursor()
-            .split(':')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let instance = instance(&arbiter).await;
         assert!(
             private(&instance).exists(),
             "there is a socket for its worker"
@@ -202,15 +204,6 @@ async fn each_has_groups_of_its_own() {
     let Ok(base) = circusd::sys::abilities::probe().cgroup_base else {
         return;
     };
-    let groups = |base: &std::path::Path| -> BTreeSet<String> {
-        let entries = fs::read_dir(base).expect("it can be read").flatten();
-        let directories = entries.filter(|entry| entry.path().is_dir());
-        directories
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .filter(|name| name.starts_with("circusd-"))
-            .collect()
-    };
-    let before = groups(&base);
     let escapes = "setsid sleep 1000 >/dev/null 2>&1 & exec sleep 1000";
     let build = || {
         let job = Watcher::builder("job", ["sh", "-c", escapes])
@@ -221,10 +214,13 @@ async fn each_has_groups_of_its_own() {
     let (one, other) = (build(), build());
     soon(one.start_in_background()).await.expect("it starts");
     soon(other.start_in_background()).await.expect("it starts");
+    let group_of = |instance: String| base.join(format!("circusd-{instance}"));
+    let own = group_of(instance(&one).await);
+    let others = group_of(instance(&other).await);
     let of_one = soon(one.get_watcher("job")).await.expect("it runs");
     let status = soon(of_one.status()).await.expect("it runs");
     let group = status.processes[0].cgroup.as_ref().expect("it has one");
-    assert!(std::path::Path::new(group).starts_with(&base), "{group}");
+    assert!(std::path::Path::new(group).starts_with(&own), "{group}");
     let workers = pids(&one).await;
     assert_eq!(workers.len(), 2);
     soon(of_one.kill(Some(std::time::Duration::ZERO)))
@@ -236,7 +232,7 @@ async fn each_has_groups_of_its_own() {
     let workers = pids(&other).await;
     drop(other);
     assert!(workers.iter().all(|pid| !facts::runs(*pid)));
-    assert_eq!(groups(&base), before);
+    assert!(!own.exists() && !others.exists());
 }
 
 #[test]
