@@ -253,6 +253,10 @@ fn a_state_that_could_not_be_written_is_tried_again_by_itself() {
     let before = active(&first);
     let told = "failed to write the state";
     assert_eq!(first.log().matches(told).count(), 1, "{}", first.log());
+    let refused = first.call("Reexec", json!({}));
+    let refused = refused.expect_err("the next program could not go on");
+    assert_eq!(refused.error, "io.circusd.ReexecFailed");
+    assert_eq!(pids(&before), pids(&active(&first)), "{}", first.log());
     let raised = Command::new("prlimit")
         .args(["--fsize=unlimited:unlimited", "--pid"])
         .arg(first.pid().to_string())

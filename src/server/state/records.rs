@@ -454,6 +454,11 @@ impl Records {
         self.broken
     }
 
+    /// Whether what is there does not tell of all that was taken in, as writing has failed.
+    pub(in crate::server) fn are_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// Whether it is time for that.
     pub(in crate::server) fn are_due(&self) -> bool {
         self.broken.is_some_and(|at| at <= Instant::now())
