@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
 use super::resources::{Resources, Unlimited};
-use super::state::KeptHome;
+use super::state::{KeptFreed, KeptHome};
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
@@ -308,13 +308,29 @@ impl Homes {
                 self.spent.insert(path.clone());
                 self.let_go_changed |= self.let_go.insert(path.clone());
             }
-            Home::Tree(origin) => self.free.push(origin.clone()),
+            Home::Tree(origin) => {
+                self.free.push(origin.clone());
+                self.let_go_changed = true;
+            }
         }
     }
 
-    /// The groups of those who were let go, if they are others than when this was asked last.
-    pub(super) fn newly_let_go(&mut self) -> Option<Vec<PathBuf>> {
-        std::mem::take(&mut self.let_go_changed).then(|| self.let_go_groups())
+    /// The groups of those who were let go and, where there are none, who they are; if they are others
+    /// than when this was asked last.
+    pub(super) fn newly_let_go(&mut self) -> Option<(Vec<PathBuf>, Vec<KeptFreed>)> {
+        let has_changed = std::mem::take(&mut self.let_go_changed);
+        has_changed.then(|| (self.let_go_groups(), self.freed()))
+    }
+
+    /// Those who were let go where there are no groups.
+    pub(super) fn freed(&self) -> Vec<KeptFreed> {
+        let freed = self.free.iter().map(|origin| KeptFreed {
+            pid: origin.pid.as_raw(),
+            started: origin.start_ticks,
+            mark: (origin.mark.as_ref())
+                .and_then(|mark| Some((mark.name.clone(), mark.value.to_str()?.to_owned()))),
+        });
+        freed.collect()
     }
 
     /// The groups of those who were let go.
@@ -323,9 +339,20 @@ impl Homes {
     }
 
     /// Notes those who were let go by an earlier daemon and live on.
-    pub(super) fn inherit_let_go(&mut self, groups: &BTreeSet<PathBuf>) {
+    pub(super) fn inherit_let_go(&mut self, groups: &BTreeSet<PathBuf>, freed: &[KeptFreed]) {
         let there = groups.iter().filter(|group| group.is_dir()).cloned();
         self.let_go.extend(there);
+        let origins = freed.iter().map(|freed| Origin {
+            pid: Pid::from_raw(freed.pid),
+            start_ticks: freed.started,
+            mark: freed.mark.clone().map(|(name, value)| Mark {
+                name,
+                value: value.into(),
+            }),
+        });
+        // Better one too many is known than one that was let go is ended.
+        let lives = |origin: &Origin| !tree::members(origin).is_ok_and(|left| left.is_empty());
+        self.free.extend(origins.filter(lives));
     }
 
     /// Notes where a process of an earlier daemon lives that has this place now. If it is not the
@@ -467,10 +494,13 @@ fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
 
 /// How many processes of an earlier run live on, where they are known by their mark alone.
 pub(super) fn count_previous(previous: &str) -> usize {
-    tree::count_marked(MARK, &format!("{previous}:")).unwrap_or_else(|error| {
-        tracing::warn!("failed to look for what an earlier circusd has left: {error}");
-        0
-    })
+    match tree::marked(MARK, &format!("{previous}:")) {
+        Ok(marked) => marked.len(),
+        Err(error) => {
+            tracing::warn!("failed to look for what an earlier circusd has left: {error}");
+            0
+        }
+    }
 }
 
 /// Removes the groups of an earlier instance, which held the state that is ours now: nobody else

@@ -444,7 +444,7 @@ fn assemble(
     let left_by = state.previous.as_deref().unwrap_or(&state.instance);
     let mut left = match base {
         Some(base) => strays::add(left, &homes::root(base, left_by), left_by, &store, &clock),
-        None => left,
+        None => strays::add_marked(left, &state.instance, &store, &clock),
     };
     let last_seq = past.last().map_or(0, |past| past.seq);
     let limits = convert::limits(circusd);
