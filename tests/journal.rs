@@ -181,8 +181,8 @@ fn every_event_is_a_record_with_its_fields() {
     let failed = journal.records(&[&pid, "CIRCUS_HOOK=pre_stop"]);
     assert_eq!(failed[0]["CIRCUS_HOOK_RESULT"], "failure");
 
-    // `adopt` needs another daemon: tests/unit.
-    let not_at_will = ["oom", "adopt"];
+    // `adopt` needs another daemon: tests/unit; `notice` a program: tests/library.rs.
+    let not_at_will = ["oom", "adopt", "notice"];
     let frozen = ["freeze", "thaw"];
     // It could not be heard of any more.
     let seen: BTreeSet<_> = seen

@@ -20,6 +20,8 @@ pub enum Stream {
     Inherit,
     /// Only for standard error: where standard output goes.
     Stdout,
+    /// Only in the library: a pipe that the program reads from, in its own time.
+    Pipe,
     /// The end of a file.
     File {
         /// Absolute.
@@ -123,6 +125,7 @@ fn stream(output: &Output, filling: Filling<'_>) -> Stream {
         Output::Null => Stream::Null,
         Output::Inherit => Stream::Inherit,
         Output::Stdout => Stream::Stdout,
+        Output::Pipe => Stream::Pipe,
         Output::File(file) => Stream::File {
             path: PathBuf::from(file.file.0.expand(filling)),
             keeping: Keeping {

@@ -54,7 +54,7 @@ pub use node::Origin;
 pub use readiness::{NOTICES, Notice};
 pub use schema::schema;
 pub use socket::{FIRST_SOCKET, Socket, Where};
-pub use sources::Sources;
+pub use sources::{Embedded, Sources};
 pub use store::Store;
 pub use table::{OnChange, Row, Section};
 pub use trace::Trace;

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use super::document::Document;
 use super::files;
 use super::kind::Kind;
-use super::node::{Node, Origin, Place, Source, Value};
+use super::node::{Node, Origin, Place, Source, Table, Value};
 use super::overrides::{self, Override};
 use super::syntax;
 use super::trace::Trace;
@@ -33,14 +34,48 @@ pub struct Sources {
     pub root: PathBuf,
     /// What relative paths of flags and variables are relative to: where circusd was started.
     pub directory: PathBuf,
+    /// What a program says that has the library run its workers. Nothing is read then that is not
+    /// named in here: no usual files, and no `CIRCUSD_*` variables, which are the daemon's.
+    pub embedded: Option<Embedded>,
+}
+
+/// A configuration without files, lowest first.
+#[derive(Debug, Clone, Default)]
+pub struct Embedded {
+    /// Settings in the form of the configuration file: sections, then keys.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Whole files as texts; later ones win.
+    pub texts: Vec<String>,
 }
 
 impl Sources {
+    /// Those of a program that has the library run its workers: its environment, its user, and the
+    /// directory it works in.
+    #[must_use]
+    pub fn of_program(
+        embedded: Embedded,
+        env: BTreeMap<String, String>,
+        uid: u32,
+        directory: PathBuf,
+    ) -> Self {
+        Self {
+            files: Vec::new(),
+            set: Vec::new(),
+            env,
+            system: uid == 0,
+            uid,
+            root: "/".into(),
+            directory,
+            embedded: Some(embedded),
+        }
+    }
+
     pub(crate) fn context(&self) -> Context {
         Context {
             env: self.env.clone(),
             system: self.system,
             uid: self.uid,
+            embedded: self.embedded.is_some(),
         }
     }
 }
@@ -69,7 +104,10 @@ pub(crate) fn gather(sources: &Sources, cx: &Context) -> Gathered {
         includes: Vec::new(),
     };
     let named = &sources.files;
-    if named.is_empty() {
+    if let Some(embedded) = &sources.embedded {
+        gatherer.embedded(embedded, &sources.directory);
+    }
+    if named.is_empty() && sources.embedded.is_none() {
         gatherer.usual_files(sources);
     } else {
         named
@@ -101,6 +139,23 @@ struct Gatherer<'a> {
 }
 
 impl Gatherer<'_> {
+    fn embedded(&mut self, embedded: &Embedded, directory: &Path) {
+        let source = Source::named("the program", Origin::Program, Some(directory));
+        let at = Place::start(&source);
+        let table = Table::from_json(&embedded.settings, &at);
+        let errors = &mut self.gathered.errors;
+        let document = Document::read(table, self.cx, errors);
+        self.gathered.document.overlay(document);
+        for (number, text) in (1..).zip(&embedded.texts) {
+            let name = match embedded.texts.len() {
+                1 => "the configuration".to_owned(),
+                _ => format!("configuration {number}"),
+            };
+            let source = Source::text(&name, text.clone(), Origin::File, directory);
+            self.source(&source, &[]);
+        }
+    }
+
     fn usual_files(&mut self, sources: &Sources) {
         let directory = if sources.system {
             let vendor = sources.root.join("usr/lib/circusd");
@@ -172,8 +227,16 @@ impl Gatherer<'_> {
             Ok(text) => text,
             Err(error) => return self.error(path, error.to_string()),
         };
-        let source = Source::file(path, text, origin);
-        let mut parsed = syntax::parse(&source);
+        self.source(
+            &Source::file(path, text, origin),
+            &[chain, &[identity]].concat(),
+        );
+        self.gathered.files.push(path.to_owned());
+    }
+
+    /// Reads what was written, and lays it over what is there; `chain` are the files that led to it.
+    fn source(&mut self, source: &Arc<Source>, chain: &[PathBuf]) {
+        let mut parsed = syntax::parse(source);
         self.gathered.broken |= !parsed.errors.is_empty();
         let mut errors = Vec::new();
         let document = Document::read(parsed.table, self.cx, &mut errors);
@@ -186,11 +249,10 @@ impl Gatherer<'_> {
         self.gathered.errors.append(&mut parsed.errors);
         if let Some(node) = document.circusd.get("include") {
             let node = node.clone();
-            let chain = [chain, &[identity]].concat();
+            let chain = chain.to_vec();
             self.includes.push(Include { node, chain });
         }
         self.gathered.document.overlay(document);
-        self.gathered.files.push(path.to_owned());
     }
 
     fn overrides(&mut self, sources: &Sources) -> Vec<Override> {
@@ -200,7 +262,10 @@ impl Gatherer<'_> {
             errors: &mut self.gathered.errors,
             warnings: &mut self.gathered.warnings,
         };
-        let mut found = read.environment(&sources.env);
+        let mut found = match sources.embedded {
+            Some(_) => Vec::new(),
+            None => read.environment(&sources.env),
+        };
         found.extend(read.flags(&sources.set));
         found
     }

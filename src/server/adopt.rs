@@ -128,21 +128,30 @@ impl Driver {
 
     /// Writes down what has changed, before anybody can hear of it.
     pub(super) fn write_down(&mut self) {
+        let unsaved = self.core.unsaved();
+        let store_changed = std::mem::take(&mut self.written.store_changed);
+        let made_from = match store_changed && self.records.is_some() {
+            true => self.made_from(),
+            false => Vec::new(),
+        };
+        let Some(records) = &mut self.records else {
+            self.workers.streams.changes.take();
+            return;
+        };
         let workers = &self.workers;
-        let place = |id| workers.kept_place(id);
-        self.records.note(self.core.unsaved(), place);
-        if std::mem::take(&mut self.written.store_changed) {
-            for made_from in self.made_from() {
+        records.note(unsaved, |id| workers.kept_place(id));
+        if store_changed {
+            for made_from in made_from {
                 if self.written.revisions.insert(made_from.revision) {
-                    self.records.note_made_from(made_from);
+                    records.note_made_from(made_from);
                 }
             }
-            self.records.note_wishes(self.store.wishes());
-            self.records.note_sockets(self.sockets.keep(&self.store));
+            records.note_wishes(self.store.wishes());
+            records.note_sockets(self.sockets.keep(&self.store));
             self.manager.keep(self.sockets.to_keep());
         }
         if let Some((groups, freed)) = self.workers.homes.newly_let_go() {
-            self.records.note_let_go(groups, freed);
+            records.note_let_go(groups, freed);
         }
         for number in self.workers.streams.changes.take() {
             let streams = &self.workers.streams;
@@ -151,17 +160,22 @@ impl Driver {
                 Some(reader) => self.manager.keep_output(number, reader),
                 None => self.manager.let_go_of_output(number),
             }
-            self.records.note_output(number, kept);
+            records.note_output(number, kept);
         }
-        if self.records.are_long() || self.records.are_due() {
+        if records.are_long() || records.are_due() {
             self.write_all();
         }
-        self.records.flush();
+        if let Some(records) = &mut self.records {
+            records.flush();
+        }
         self.log.flush();
     }
 
     /// Writes down everything.
     pub(super) fn write_all(&mut self) {
+        if self.records.is_none() {
+            return;
+        }
         let made_from = self.made_from();
         self.written.revisions = made_from.iter().map(|made| made.revision).collect();
         let all = Everything {
@@ -174,7 +188,9 @@ impl Driver {
             freed: self.workers.homes.freed(),
         };
         let workers = &self.workers;
-        self.records.rewrite(all, |id| workers.kept_place(id));
+        if let Some(records) = &mut self.records {
+            records.rewrite(all, |id| workers.kept_place(id));
+        }
     }
 
     fn made_from(&self) -> Vec<MadeFrom> {

@@ -371,9 +371,12 @@ impl Driver {
         }
         self.sockets.put(opened, self.store.config());
         let circusd = &self.store.config().circusd;
-        self.reload_log.set(&circusd.log_level);
+        if let Some(log) = &self.reload_log {
+            log.set(&circusd.log_level);
+        }
         self.log
             .with(|log| log.set_capacity(circusd.event_buffer as usize));
+        self.hooks.closures.set_timeout(circusd.hook_timeout);
         let connections = circusd.connections_max as usize;
         self.shared.connections_max.set(connections);
         self.shared

@@ -4,15 +4,12 @@
 //! decided here.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_core::Stream;
-use signal_hook_tokio::Signals;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +24,7 @@ use super::hooks::{Hooks, News};
 use super::journal;
 use super::leave::{Leave, Leaving, Verdict};
 use super::notify::Manager;
+use super::orders::{Orders, Standing};
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
@@ -54,10 +52,10 @@ const STARTING_MAX: Duration = Duration::from_millis(10);
 
 /// How the daemon ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) why: ExitReason,
+pub(crate) struct Ended {
+    pub(crate) why: ExitReason,
     /// Processes that could not be ended.
-    pub(super) left: usize,
+    pub(crate) left: usize,
     /// The program that goes on in this process, if one does.
     pub(super) next: Option<PathBuf>,
     /// What it is given.
@@ -105,11 +103,14 @@ pub(super) struct Driver {
     /// SIGINT has come before: the next one means at once.
     pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
-    pub(super) reload_log: journal::Reload,
-    pub(super) records: Records,
+    /// None where the log is somebody else's.
+    pub(super) reload_log: Option<journal::Reload>,
+    /// None where there will be no next daemon.
+    pub(super) records: Option<Records>,
     pub(super) written: Written,
     pub(super) manager: Manager,
     pub(super) leaving: Leaving,
+    pub(super) standing: Standing,
     pub(super) vigil: Vigil,
 }
 
@@ -156,7 +157,7 @@ impl Driver {
     /// Runs until everything has ended.
     pub(super) async fn run(
         mut self,
-        mut signals: Signals,
+        mut orders: Orders,
         mut asks: mpsc::UnboundedReceiver<Ask>,
     ) -> Ended {
         loop {
@@ -183,22 +184,24 @@ impl Driver {
                 self.hooks.end().await;
                 let at_once = async {
                     if ended.why != ExitReason::AskedAtOnce {
-                        interrupt(&mut signals).await;
+                        orders.interrupt().await;
                     }
                 };
                 let left = self.workers.streams.loggers.end(at_once).await;
                 left.iter().for_each(|home| self.workers.homes.let_go(home));
                 self.workers.streams.drain();
-                if ended.left == 0 {
+                if ended.left == 0 && self.standing == Standing::Daemon {
                     self.workers.homes.end_strangers();
                 }
                 self.workers.homes.remove_all();
-                self.records.remove();
+                if let Some(records) = self.records.take() {
+                    records.remove();
+                }
                 self.log.keep_in(None);
                 self.manager.end();
                 return ended;
             }
-            let wake = self.sleep(&mut signals, &mut asks).await;
+            let wake = self.sleep(&mut orders, &mut asks).await;
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
             self.on_hook_news(None);
@@ -256,7 +259,7 @@ impl Driver {
     /// Waits for the next thing to happen. May be dropped at any point: nothing is lost.
     async fn sleep(
         &mut self,
-        signals: &mut Signals,
+        orders: &mut Orders,
         asks: &mut mpsc::UnboundedReceiver<Ask>,
     ) -> Wake {
         let deadline = self
@@ -266,11 +269,11 @@ impl Driver {
         let changes = Rc::clone(&self.workers.streams.changes);
         tokio::select! {
             biased;
-            Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
+            Some(signal) = orders.next() => Wake::Signal(signal),
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
             () = sleep_until(self.manager.next()) => Wake::Manager,
-            () = sleep_until(self.records.retry_at()) => Wake::State,
+            () = sleep_until(self.records.as_ref().and_then(Records::retry_at)) => Wake::State,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -311,6 +314,7 @@ impl Driver {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();
             }
+            SIGTERM if self.standing == Standing::Guest => self.end_gracefully(),
             SIGTERM => self.on_terminate(),
             SIGINT if self.interrupted => self.end_at_once(),
             SIGINT => {
@@ -499,7 +503,9 @@ impl Driver {
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
                 self.settled();
-                if let Err(error) = memory::give_back_code() {
+                if self.standing == Standing::Daemon
+                    && let Err(error) = memory::give_back_code()
+                {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
@@ -614,16 +620,6 @@ impl Driver {
         // A client that does not keep up hears of the next step.
         let _ = steps.try_send(message);
     }
-}
-
-/// Waits until somebody wants the end at once.
-async fn interrupt(signals: &mut Signals) {
-    while let Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)).await {
-        if signal == signal_hook::consts::SIGINT {
-            return;
-        }
-    }
-    std::future::pending().await
 }
 
 /// `None` never comes.

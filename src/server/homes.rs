@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::orders::Standing;
 use super::resources::{Resources, Unlimited};
 use super::state::{KeptFreed, KeptHome};
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
@@ -46,6 +47,9 @@ const RESERVED: [&str; 12] = [
     "perf_event",
     "dmem",
 ];
+
+/// How often a guest looks for who may be left in a process group that still exists.
+const GUEST_LOOKS: usize = 3;
 
 /// What a process is told.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +122,12 @@ pub(super) enum Home {
 
 impl Homes {
     /// `base`: the group below which we may make groups, if there is one.
-    pub(super) fn new(base: Option<&Path>, instance: &str) -> Homes {
-        let root = base.map(|base| root(base, instance));
+    pub(super) fn new(base: Option<&Path>, instance: &str, standing: Standing) -> Homes {
+        let root = base.map(|base| match standing {
+            Standing::Daemon => root(base, instance),
+            // There may be several of us in one program.
+            Standing::Guest => base.join(format!("circusd-{instance}")),
+        });
         Homes {
             resources: Resources::new(base, root.as_deref()),
             root,
@@ -609,6 +617,30 @@ impl Home {
                 tree::members(origin).map(|members| members.is_empty())
             }
         }
+    }
+
+    /// The same for a guest in somebody else's program: orphans do not come to us, and nobody's
+    /// children are waited for but workers. Who is left is found by looking for them; `main` has
+    /// been waited for.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking.
+    pub(super) fn is_empty_for_guest(&self, main: Option<&Pidfd>) -> io::Result<bool> {
+        let Home::Tree(_) = self else {
+            return self.is_empty(main, |_| true);
+        };
+        for _ in 0..GUEST_LOOKS {
+            if !self.members()?.is_empty() {
+                return Ok(false);
+            }
+            // The kernel knows of everybody in its process group: of those as well who have only
+            // not been waited for, and of one who forks and ends faster than we can look.
+            if main.is_none_or(|main| main.signal_group(0).is_err()) {
+                return Ok(true);
+            }
+        }
+        Ok(true)
     }
 
     /// Kills everything; `main` is the main process. Of a place, where another will live, by

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Answer;
 use super::driver::Driver;
+use super::state::Records;
 use super::tool;
 use crate::api::Error;
 use crate::api::frame::{Reply, Terminator, encode};
@@ -104,7 +105,7 @@ impl Driver {
         };
         // The state that it is to read is that of this moment.
         self.write_all();
-        if self.records.are_broken() {
+        if self.is_state_broken() {
             return self.reexec_refused(STALE_STATE);
         }
         self.leaving.checking = true;
@@ -112,6 +113,10 @@ impl Driver {
         argv.extend(std::env::args_os().skip(1));
         argv.extend(["--check-state".into(), self.leaving.state.clone().into()]);
         self.ask_tool(argv, Verdict::Check);
+    }
+
+    fn is_state_broken(&self) -> bool {
+        (self.records.as_ref()).is_some_and(Records::are_broken)
     }
 
     fn ask_tool(
@@ -133,7 +138,7 @@ impl Driver {
                 self.leaving.checking = false;
                 // What has changed while it was looking.
                 self.write_all();
-                if self.records.are_broken() {
+                if self.is_state_broken() {
                     return self.reexec_refused(STALE_STATE);
                 }
                 tracing::info!("replacing this program by the one that is there now");

@@ -44,12 +44,14 @@ mod examine;
 mod explain;
 mod flags;
 mod gate;
+mod guest;
 mod homes;
 mod hooks;
 mod journal;
 mod leave;
 mod messages;
 mod notify;
+mod orders;
 mod powers;
 mod probes;
 mod program;
@@ -70,6 +72,12 @@ mod vigil;
 mod wakeups;
 mod want;
 mod workers;
+
+pub(crate) use driver::Ended;
+pub(crate) use guest::{BATCHES_MAX, Message, Plan, run as run_guest};
+pub(crate) use hooks::{AskProgram, Asked, Closure, Closures, Said, Saying};
+pub(crate) use start::{Failure, whole};
+pub(crate) use streams::Which;
 
 pub use flags::{command, sources};
 pub use start::{ExitCode, Options, run};

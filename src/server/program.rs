@@ -9,6 +9,7 @@ use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
+use super::orders::Standing;
 use super::powers;
 use super::resources::Unlimited;
 use crate::config::{self, Expanded, Identity, Watcher};
@@ -43,13 +44,16 @@ const OF_A_WORKER: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Surroundings {
     pub(super) instance: String,
-    pub(super) socket: String,
+    /// None where nobody answers on one.
+    pub(super) socket: Option<String>,
     /// The limit on descriptors that circusd was started with, before it raised its own.
     pub(super) descriptors: (Resource, u64, u64),
     /// The out-of-memory score adjustment that workers start with unless told otherwise.
     pub(super) oom_score_adj: Option<i32>,
     /// The capabilities that we hold.
     pub(super) held: caps::Held,
+    /// Whose process we are in.
+    pub(super) standing: Standing,
 }
 
 impl Surroundings {
@@ -123,9 +127,13 @@ pub(super) fn command(
         ("CIRCUS_WATCHER".into(), recipe.name.clone()),
         ("CIRCUS_WID".into(), wid.to_string()),
         ("CIRCUS_INSTANCE".into(), surroundings.instance.clone()),
-        ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
         mark,
     ]);
+    match &surroundings.socket {
+        Some(socket) => env.insert("CIRCUS_SOCKET".into(), socket.clone()),
+        // That of another circusd, which runs our program, would be misleading.
+        None => env.remove("CIRCUS_SOCKET"),
+    };
     let threads = recipe.thread_workers.map(|threads| threads.to_string());
     env.extend(threads.map(|threads| ("CIRCUS_THREAD_WORKERS".into(), threads)));
     let argv: Vec<OsString> = expanded.argv.into_iter().map(OsString::from).collect();
@@ -168,15 +176,20 @@ pub(super) fn own_command(
         !left_out.any(|word| name == word)
     };
     command.env = std::env::vars_os().filter(is_inherited).collect();
+    let socket = ("CIRCUS_SOCKET".to_owned(), surroundings.socket.clone());
     let told = [
-        ("CIRCUS_INSTANCE".into(), surroundings.instance.clone()),
-        ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
-        mark,
+        (
+            "CIRCUS_INSTANCE".into(),
+            Some(surroundings.instance.clone()),
+        ),
+        socket,
+        (mark.0, Some(mark.1)),
     ];
     command
         .env
         .retain(|(name, _)| !told.iter().any(|(own, _)| name.as_os_str() == own.as_str()));
-    let told = told.map(|(name, value): (String, String)| (name.into(), value.into()));
+    let told = told.into_iter();
+    let told = told.filter_map(|(name, value)| Some((name.into(), value?.into())));
     command.env.extend(told);
     command.argv = argv.iter().map(OsString::from).collect();
     command.oom_score_adj = surroundings.oom_score_adj;

@@ -25,6 +25,7 @@ use super::convert::Seen;
 use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes, Signals};
+use super::orders::Standing;
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
@@ -70,6 +71,7 @@ pub(super) struct Workers {
     pub(super) departing: Vec<WorkerId>,
     /// Processes started since the daemon was.
     pub(super) spawns: u64,
+    standing: Standing,
 }
 
 #[derive(Debug)]
@@ -91,9 +93,10 @@ struct Running {
     leases: Vec<Rc<Lease>>,
     /// Where memory is counted.
     witness: Option<Witness>,
-    /// An earlier daemon has started it.
-    adopted: bool,
-    /// One of those that an adopted one has left, where there is no group: its end is waited for.
+    /// What it leaves does not come to us when it has ended: an earlier daemon has started it, or
+    /// we are a guest in another program.
+    astray: bool,
+    /// One of those that such a one has left, where there is no group: its end is waited for.
     left: Option<Pidfd>,
 }
 
@@ -107,6 +110,7 @@ impl Workers {
         known: Rc<RefCell<HashSet<Pid>>>,
         notify: PathBuf,
         handed: Handed,
+        standing: Standing,
     ) -> Workers {
         Workers {
             running: HashMap::new(),
@@ -122,6 +126,7 @@ impl Workers {
             handed,
             departing: Vec::new(),
             spawns: 0,
+            standing,
         }
     }
 
@@ -306,7 +311,7 @@ impl Workers {
                 watchdog: Some(recipe.watchdog),
                 leases,
                 witness,
-                adopted: false,
+                astray: self.standing == Standing::Guest,
                 left: None,
             },
         );
@@ -413,6 +418,7 @@ impl Workers {
             return;
         };
         running.told.close(watch);
+        self.streams.offered.withdraw(running.pid.as_raw());
         self.handed.take_back(worker);
         if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
@@ -507,10 +513,15 @@ impl Workers {
         let Some(running) = self.running.get(&worker) else {
             return true;
         };
-        let empty = match (&running.home, running.adopted) {
+        let empty = match (&running.home, self.standing, running.astray) {
+            (home, Standing::Guest, _) => home.is_empty_for_guest(running.leader()),
             // Nobody there is a child of ours, and its group is told until somebody else has waited.
-            (Home::Tree(_), true) => running.home.members().map(|members| members.is_empty()),
-            (home, _) => home.is_empty(running.leader(), |pid| self.is_known(pid)),
+            (Home::Tree(_), Standing::Daemon, true) => {
+                running.home.members().map(|members| members.is_empty())
+            }
+            (home, Standing::Daemon, _) => {
+                home.is_empty(running.leader(), |pid| self.is_known(pid))
+            }
         };
         empty.unwrap_or_else(|error| {
             tracing::warn!(

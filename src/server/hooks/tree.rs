@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use super::HookHomes;
 use crate::server::descriptors::Budget;
 use crate::server::homes::{self, Home};
+use crate::server::orders::Standing;
 use crate::server::program::Surroundings;
 use crate::server::wakeups::wait_for;
 use crate::sys::cgroup::Cgroup;
@@ -234,9 +235,9 @@ impl Tree {
             return Ok(true);
         };
         let main = main.get_ref();
-        let is_empty = || {
-            self.home
-                .is_empty(Some(main), |pid| self.ground.is_known(pid))
+        let is_empty = || match self.ground.surroundings.standing {
+            Standing::Daemon => (self.home).is_empty(Some(main), |pid| self.ground.is_known(pid)),
+            Standing::Guest => self.home.is_empty_for_guest(Some(main)),
         };
         // Who cannot tell kills once too often.
         if self.waited && is_empty().unwrap_or(false) {

@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use tokio::sync::oneshot;
 
 use super::streams::output_name;
 use crate::core::{Supervisor, WatcherState, WorkerId};
@@ -35,6 +36,8 @@ const NAMED_MAX: usize = 5;
 /// What is told, and what was.
 #[derive(Debug)]
 pub(super) struct Manager {
+    /// A program that waits until we are ready.
+    host: Option<oneshot::Sender<()>>,
     /// The way to whoever listens.
     outbox: Option<Outbox>,
     /// Whether it keeps descriptors for us.
@@ -59,6 +62,7 @@ impl Manager {
         // Twice as often as it must be, as sd_watchdog_enabled(3) recommends.
         let interval = sd_notify::watchdog_enabled().map(|interval| interval / 2);
         Manager {
+            host: None,
             outbox: Outbox::open().unwrap_or_else(|error| {
                 tracing::warn!("NOTIFY_SOCKET is of no use, going on without: {error}");
                 None
@@ -72,6 +76,22 @@ impl Manager {
             stopping: false,
             kept: BTreeSet::new(),
             outputs: BTreeSet::new(),
+        }
+    }
+
+    /// The program that we are in, which wants to hear one thing alone: that we are ready.
+    pub(super) fn host(ready: oneshot::Sender<()>) -> Manager {
+        Manager {
+            host: Some(ready),
+            outbox: None,
+            stores: false,
+            watchdog: None,
+            status: String::new(),
+            told: Instant::now(),
+            changed: false,
+            stopping: false,
+            outputs: Default::default(),
+            kept: BTreeSet::new(),
         }
     }
 
@@ -116,6 +136,10 @@ impl Manager {
 
     /// The watchers to be started at boot have settled, or a new configuration is in force.
     pub(super) fn ready(&mut self, core: &Supervisor) {
+        if let Some(host) = self.host.take() {
+            // Whoever does not wait for it is told in vain.
+            let _ = host.send(());
+        }
         let status = status(core);
         self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         self.status = status;

@@ -156,6 +156,23 @@ pub(super) fn make_passage(path: &Path) -> io::Result<()> {
     pass_through(path)
 }
 
+/// The same where it may be there already: a daemon has made it at its start, a guest makes it when
+/// somebody needs it, and in /tmp anybody could have.
+pub(super) fn make_passage_of_ours(path: &Path) -> io::Result<()> {
+    match make_passage(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = std::fs::symlink_metadata(path)?;
+    let ours = found.uid() == nix::unistd::geteuid().as_raw();
+    match found.is_dir() && ours && found.mode() & 0o022 == 0 {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "its directory belongs to somebody else, or is open to others",
+        )),
+    }
+}
+
 /// Lets workers of other users, which only root has, reach what they know the name of.
 fn pass_through(path: &Path) -> io::Result<()> {
     match nix::unistd::geteuid().is_root() {
@@ -279,6 +296,6 @@ fn is_instance(name: &str) -> bool {
 }
 
 /// 64 random bits as hexadecimal digits.
-fn new_instance() -> String {
+pub(super) fn new_instance() -> String {
     format!("{:016x}", fastrand::u64(..))
 }

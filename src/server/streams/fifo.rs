@@ -30,6 +30,8 @@ pub(in crate::server) struct Fifos {
     last: Cell<u64>,
     /// That there are no names was told.
     nameless: Cell<bool>,
+    /// There will be no next daemon.
+    without_names: bool,
 }
 
 /// A pipe that was just made.
@@ -53,6 +55,7 @@ impl Fifos {
             instance: instance.to_owned(),
             last: Cell::new(0),
             nameless: Cell::new(false),
+            without_names: false,
         };
         let mut options = DirBuilder::new();
         // If it cannot be made, nothing can be made in it, and that is told.
@@ -66,6 +69,17 @@ impl Fifos {
         fifos
     }
 
+    /// For a guest in another program, after whom nobody goes on: nothing is made in `state`.
+    pub(in crate::server) fn without_names(state: &Path, instance: &str) -> Fifos {
+        Fifos {
+            directory: directory_in(state),
+            instance: instance.to_owned(),
+            last: Cell::new(0),
+            nameless: Cell::new(true),
+            without_names: true,
+        }
+    }
+
     /// Makes a pipe.
     ///
     /// # Errors
@@ -74,6 +88,9 @@ impl Fifos {
     pub(super) fn make(&self) -> io::Result<Made> {
         let number = self.last.get() + 1;
         self.last.set(number);
+        if self.without_names {
+            return make_nameless(number);
+        }
         if let Err(errno) = nix::unistd::mkfifo(&self.path(number), Mode::S_IRUSR | Mode::S_IWUSR) {
             self.tell_nameless(errno);
             return make_nameless(number);

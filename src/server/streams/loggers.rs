@@ -33,9 +33,9 @@ use crate::sys::spawn::Command;
 const LAST_MAX: Duration = Duration::from_secs(5);
 
 /// A stream that a logger reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::server) enum Which {
+pub(crate) enum Which {
     Stdout,
     Stderr,
 }

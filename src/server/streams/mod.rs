@@ -27,6 +27,7 @@ mod kept;
 mod lines;
 mod logger;
 mod loggers;
+mod offered;
 mod outlet;
 mod pipe;
 mod sink;
@@ -52,7 +53,9 @@ use fifo::Made;
 pub(super) use fifo::{Fifos, forget};
 use files::Files;
 pub(super) use kept::{Heritage, IN_STORE_OF_OUTPUT, KeptOutput, output_name};
-pub(super) use loggers::{Lease, Loggers, Which};
+pub(crate) use loggers::Which;
+pub(super) use loggers::{Lease, Loggers};
+pub(super) use offered::Offered;
 pub(super) use outlet::Outlet;
 use outlet::{open_input, open_journal};
 use pipe::{Pipe, Scratch};
@@ -74,6 +77,8 @@ pub(super) struct Streams {
     journal_connected: bool,
     /// What the next daemon is to be told.
     pub(super) changes: Rc<kept::Changes>,
+    /// What the program that we are in may read.
+    pub(super) offered: Rc<Offered>,
 }
 
 /// Files, and what wakes us for their sake.
@@ -103,6 +108,7 @@ impl Streams {
                 .write(true)
                 .open("/dev/null")?,
             journal_connected: journal::connected_to_journal(io::stderr()),
+            offered: Rc::default(),
         })
     }
 
@@ -137,6 +143,7 @@ impl Streams {
             Some(Stream::Journal) => journal(),
             Some(Stream::Null) => Ok(Outlet::Null),
             Some(Stream::Stdout) => Ok(Outlet::AsStdout),
+            Some(Stream::Pipe) => offered::open(which).map_err(|error| told(None, &error)),
             Some(Stream::Command(argv)) => self.loggers.open(recipe, which, argv),
             Some(Stream::File {
                 path,
@@ -224,6 +231,9 @@ impl Streams {
 
     /// Learns who writes to what was opened.
     pub(super) fn belongs_to(&mut self, outlet: &Outlet, watcher: &str, wid: u32, pid: i32) {
+        if let Outlet::Offered(_, which, end) = outlet {
+            self.offered.offer(pid, *which, end.borrow_mut().take());
+        }
         if let Outlet::Pipe(_, id) = outlet
             && let Some(pipe) = self.pipes.get_mut(id)
         {

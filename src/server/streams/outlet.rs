@@ -1,5 +1,6 @@
 //! What a process gets as its standard streams, where it is ready made or opened at once.
 
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +11,7 @@ use std::sync::LazyLock;
 
 use nix::fcntl::OFlag;
 
-use super::loggers::Lease;
+use super::loggers::{Lease, Which};
 use crate::server::leave;
 use crate::sys::journal;
 
@@ -22,6 +23,8 @@ pub(in crate::server) enum Outlet {
     Owned(OwnedFd),
     /// The end of a pipe that we read, and its number.
     Pipe(OwnedFd, u64),
+    /// The end of a pipe that the program reads that we are in, and until somebody has it, the other.
+    Offered(OwnedFd, Which, RefCell<Option<OwnedFd>>),
     /// The end of a pipe that a logger reads.
     Logger(OwnedFd, Rc<Lease>),
     /// The same as standard output.
@@ -39,7 +42,10 @@ impl Outlet {
         match self {
             Outlet::Inherit => ours,
             Outlet::Null => null,
-            Outlet::Owned(fd) | Outlet::Pipe(fd, _) | Outlet::Logger(fd, _) => fd.as_fd(),
+            Outlet::Owned(fd)
+            | Outlet::Pipe(fd, _)
+            | Outlet::Offered(fd, ..)
+            | Outlet::Logger(fd, _) => fd.as_fd(),
             Outlet::AsStdout => stdout,
         }
     }
@@ -52,6 +58,7 @@ impl Outlet {
             | Outlet::Null
             | Outlet::Owned(_)
             | Outlet::Pipe(..)
+            | Outlet::Offered(..)
             | Outlet::AsStdout => None,
         }
     }

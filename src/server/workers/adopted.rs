@@ -119,7 +119,7 @@ impl Workers {
                 leases: leases.collect(),
                 witness,
                 events: None,
-                adopted: true,
+                astray: true,
                 left: None,
             },
         );
@@ -144,8 +144,8 @@ impl Workers {
         inputs
     }
 
-    /// Has us told when one of those has ended that an adopted worker has left, where there is no group to
-    /// tell: they are no children of ours. One after the other, until none is found.
+    /// Has us told when one of those has ended that a worker has left and that do not come to us, where
+    /// there is no group to tell. One after the other, until none is found.
     pub(super) fn await_left(
         &mut self,
         worker: WorkerId,
@@ -155,7 +155,7 @@ impl Workers {
         let Some(running) = self.running.get_mut(&worker) else {
             return;
         };
-        if !running.adopted || !self.leaving.contains(&worker) {
+        if !running.astray || !self.leaving.contains(&worker) {
             return;
         }
         let token = GROUP << KIND_SHIFT | worker.0;
@@ -181,6 +181,8 @@ impl Workers {
             return;
         };
         let _ = watch.remove(&left);
+        // It has come to us all the same if the program that we are in has made itself a reaper.
+        let _ = left.try_wait();
         self.await_left(worker, watch, inputs);
     }
 
