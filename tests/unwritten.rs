@@ -225,6 +225,7 @@ fn without_cgroups_who_was_let_go_stays_free() {
     assert!(second.stop().success());
     assert!(runs(free_one), "{}", second.log());
     end(free_one, Signal::SIGKILL);
+    eventually("it has gone", || (!runs(free_one)).then_some(()));
 }
 
 #[test]
@@ -241,6 +242,7 @@ fn without_cgroups_another_program_spares_who_was_let_go() {
     assert!(daemon.stop().success());
     assert!(runs(free), "{}", daemon.log());
     end(free, Signal::SIGKILL);
+    eventually("it has gone", || (!runs(free)).then_some(()));
 }
 
 #[test]

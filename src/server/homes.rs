@@ -12,6 +12,8 @@
 //! others may have groups there too. A place's group is reused by the next process there, so a
 //! respawn neither makes nor removes a directory. What they are held to is in `resources`.
 
+mod freed;
+
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -330,17 +332,6 @@ impl Homes {
         has_changed.then(|| (self.let_go_groups(), self.freed()))
     }
 
-    /// Those who were let go where there are no groups.
-    pub(super) fn freed(&self) -> Vec<KeptFreed> {
-        let freed = self.free.iter().map(|origin| KeptFreed {
-            pid: origin.pid.as_raw(),
-            started: origin.start_ticks,
-            mark: (origin.mark.as_ref())
-                .and_then(|mark| Some((mark.name.clone(), mark.value.to_str()?.to_owned()))),
-        });
-        freed.collect()
-    }
-
     /// The groups of those who were let go.
     pub(super) fn let_go_groups(&self) -> Vec<PathBuf> {
         self.let_go.iter().cloned().collect()
@@ -350,17 +341,7 @@ impl Homes {
     pub(super) fn inherit_let_go(&mut self, groups: &BTreeSet<PathBuf>, freed: &[KeptFreed]) {
         let there = groups.iter().filter(|group| group.is_dir()).cloned();
         self.let_go.extend(there);
-        let origins = freed.iter().map(|freed| Origin {
-            pid: Pid::from_raw(freed.pid),
-            start_ticks: freed.started,
-            mark: freed.mark.clone().map(|(name, value)| Mark {
-                name,
-                value: value.into(),
-            }),
-        });
-        // Better one too many is known than one that was let go is ended.
-        let lives = |origin: &Origin| !tree::members(origin).is_ok_and(|left| left.is_empty());
-        self.free.extend(origins.filter(lives));
+        self.inherit_freed(freed);
     }
 
     /// Notes where a process of an earlier daemon lives that has this place now. If it is not the
