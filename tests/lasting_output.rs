@@ -258,6 +258,25 @@ fn what_is_said_while_there_is_no_daemon_is_written_by_the_next_one() {
 }
 
 #[test]
+fn of_who_ended_or_closed_its_output_nothing_is_waited_for() {
+    in_each_mode(|start| {
+        let home = home("#!/bin/sh\nexec sleep 1000 >&-\n", "", TO_FILE);
+        let mut daemons = Daemons::start(&home, start);
+        let before = pids(&daemons.last.status("web"));
+        let dead = *before.first().expect("there are two");
+        wait_pipes(&home, 0);
+        daemons.kill();
+        end(dead, Signal::SIGKILL);
+        daemons.next();
+        daemons.last.wait_until("web", |web| {
+            web["state"] == "active" && pids(web).len() == 2 && !pids(web).contains(&dead)
+        });
+        let log = daemons.last.log();
+        assert!(!log.contains("failed to find"), "{log}");
+    });
+}
+
+#[test]
 fn a_logger_that_ends_while_there_is_no_daemon_has_a_successor_that_reads_on() {
     in_each_mode(|start| {
         let home = home(TELLER, LOGGER, TO_LOGGER);

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use common::facts::{has_cgroups, pids, runs, why, wids};
+use common::facts::{has_cgroups, pids, runs, why, wids, without_cgroups};
 use common::{Daemon, Home, eventually, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -177,6 +177,74 @@ fn who_was_let_go_stays_free() {
     drop(daemons.pop());
 }
 
+/// Where there are no cgroups, each worker and what it has forked is known by its environment.
+#[test]
+fn without_cgroups_who_was_not_written_down_is_taken_over() {
+    let home = Home::new(THREE);
+    let mut first = without_cgroups(&home);
+    let before = active(&first);
+    first.kill();
+    let lost = *pids(&before).first().expect("there is one");
+    unwrite(&home, lost);
+    let second = without_cgroups(&home);
+    let after = active(&second);
+    assert_eq!(pids(&before), pids(&after), "{}", second.log());
+    let told = format!("(pid {lost}) is not in the state");
+    assert!(second.log().contains(&told), "{}", second.log());
+    end(lost, Signal::SIGKILL);
+    second.wait_until("web", |web| {
+        web["state"] == "active" && !pids(web).contains(&lost)
+    });
+}
+
+/// A daemon without cgroups that has let a process go, and the pid of that.
+fn with_one_let_go(home: &Arc<Home>) -> (Daemon, u64) {
+    let daemon = without_cgroups(home);
+    active(&daemon);
+    let free = daemon.wait_until("free", |free| free["state"] == "active");
+    let free = *pids(&free).first().expect("there is one");
+    let remove = daemon.call("Remove", json!({"watcher": "free", "keep_processes": true}));
+    remove.expect("it can be let go");
+    (daemon, free)
+}
+
+#[test]
+fn without_cgroups_who_was_let_go_stays_free() {
+    let free = "[watcher.free]\ncmd = 'sleep 1000'\n";
+    let home = Home::new(&format!("{THREE}{free}"));
+    let (mut first, free_one) = with_one_let_go(&home);
+    home.configure(&format!("{THREE}{free}autostart = false\n"));
+    first.kill();
+    let mut second = without_cgroups(&home);
+    active(&second);
+    assert!(
+        !second.log().contains("not in the state"),
+        "{}",
+        second.log()
+    );
+    assert!(second.stop().success());
+    assert!(runs(free_one), "{}", second.log());
+    end(free_one, Signal::SIGKILL);
+    eventually("it has gone", || (!runs(free_one)).then_some(()));
+}
+
+#[test]
+fn without_cgroups_another_program_spares_who_was_let_go() {
+    let home = Home::new(&format!("{THREE}[watcher.free]\ncmd = 'sleep 1000'\n"));
+    let (mut daemon, free) = with_one_let_go(&home);
+    home.configure(THREE);
+    daemon.call("Reexec", json!({})).expect("it can go on");
+    eventually("the next program", || {
+        daemon.log().contains("circusd taken over").then_some(())
+    });
+    // It is a child of this one still, as nobody else is.
+    active(&daemon);
+    assert!(daemon.stop().success());
+    assert!(runs(free), "{}", daemon.log());
+    end(free, Signal::SIGKILL);
+    eventually("it has gone", || (!runs(free)).then_some(()));
+}
+
 #[test]
 fn whoever_belongs_to_nobody_is_left_alone() {
     let home = Home::new(THREE);
@@ -253,6 +321,10 @@ fn a_state_that_could_not_be_written_is_tried_again_by_itself() {
     let before = active(&first);
     let told = "failed to write the state";
     assert_eq!(first.log().matches(told).count(), 1, "{}", first.log());
+    let refused = first.call("Reexec", json!({}));
+    let refused = refused.expect_err("the next program could not go on");
+    assert_eq!(refused.error, "io.circusd.ReexecFailed");
+    assert_eq!(pids(&before), pids(&active(&first)), "{}", first.log());
     let raised = Command::new("prlimit")
         .args(["--fsize=unlimited:unlimited", "--pid"])
         .arg(first.pid().to_string())

@@ -67,7 +67,7 @@ impl Driver {
                 })
             })
             .collect();
-        self.workers.homes.inherit_let_go(&left.let_go);
+        self.workers.homes.inherit_let_go(&left.let_go, &left.freed);
         let mut homes = BTreeSet::new();
         for (watcher, id, wid, pid, runs, started, revision) in known {
             let pid = Pid::from_raw(pid);
@@ -150,8 +150,8 @@ impl Driver {
             records.note_sockets(self.sockets.keep(&self.store));
             self.manager.keep(self.sockets.to_keep());
         }
-        if let Some(let_go) = self.workers.homes.newly_let_go() {
-            records.note_let_go(let_go);
+        if let Some((groups, freed)) = self.workers.homes.newly_let_go() {
+            records.note_let_go(groups, freed);
         }
         for number in self.workers.streams.changes.take() {
             let streams = &self.workers.streams;
@@ -185,6 +185,7 @@ impl Driver {
             outputs: self.workers.streams.all_kept(),
             made_from,
             let_go: self.workers.homes.let_go_groups(),
+            freed: self.workers.homes.freed(),
         };
         let workers = &self.workers;
         if let Some(records) = &mut self.records {

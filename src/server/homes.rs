@@ -12,6 +12,8 @@
 //! others may have groups there too. A place's group is reused by the next process there, so a
 //! respawn neither makes nor removes a directory. What they are held to is in `resources`.
 
+mod freed;
+
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ use nix::unistd::Pid;
 use super::hooks::HookHomes;
 use super::orders::Standing;
 use super::resources::{Resources, Unlimited};
-use super::state::KeptHome;
+use super::state::{KeptFreed, KeptHome};
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
@@ -316,13 +318,18 @@ impl Homes {
                 self.spent.insert(path.clone());
                 self.let_go_changed |= self.let_go.insert(path.clone());
             }
-            Home::Tree(origin) => self.free.push(origin.clone()),
+            Home::Tree(origin) => {
+                self.free.push(origin.clone());
+                self.let_go_changed = true;
+            }
         }
     }
 
-    /// The groups of those who were let go, if they are others than when this was asked last.
-    pub(super) fn newly_let_go(&mut self) -> Option<Vec<PathBuf>> {
-        std::mem::take(&mut self.let_go_changed).then(|| self.let_go_groups())
+    /// The groups of those who were let go and, where there are none, who they are; if they are others
+    /// than when this was asked last.
+    pub(super) fn newly_let_go(&mut self) -> Option<(Vec<PathBuf>, Vec<KeptFreed>)> {
+        let has_changed = std::mem::take(&mut self.let_go_changed);
+        has_changed.then(|| (self.let_go_groups(), self.freed()))
     }
 
     /// The groups of those who were let go.
@@ -331,9 +338,10 @@ impl Homes {
     }
 
     /// Notes those who were let go by an earlier daemon and live on.
-    pub(super) fn inherit_let_go(&mut self, groups: &BTreeSet<PathBuf>) {
+    pub(super) fn inherit_let_go(&mut self, groups: &BTreeSet<PathBuf>, freed: &[KeptFreed]) {
         let there = groups.iter().filter(|group| group.is_dir()).cloned();
         self.let_go.extend(there);
+        self.inherit_freed(freed);
     }
 
     /// Notes where a process of an earlier daemon lives that has this place now. If it is not the
@@ -475,10 +483,13 @@ fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
 
 /// How many processes of an earlier run live on, where they are known by their mark alone.
 pub(super) fn count_previous(previous: &str) -> usize {
-    tree::count_marked(MARK, &format!("{previous}:")).unwrap_or_else(|error| {
-        tracing::warn!("failed to look for what an earlier circusd has left: {error}");
-        0
-    })
+    match tree::marked(MARK, &format!("{previous}:")) {
+        Ok(marked) => marked.len(),
+        Err(error) => {
+            tracing::warn!("failed to look for what an earlier circusd has left: {error}");
+            0
+        }
+    }
 }
 
 /// Removes the groups of an earlier instance, which held the state that is ours now: nobody else

@@ -491,7 +491,7 @@ pub(super) fn assemble(
     let left_by = grounds.previous.as_deref().unwrap_or(&grounds.instance);
     let mut left = match base.filter(|_| grounds.standing == Standing::Daemon) {
         Some(base) => strays::add(left, &homes::root(base, left_by), left_by, &store, &clock),
-        None => left,
+        None => strays::add_marked(left, &grounds.instance, &store, &clock),
     };
     let last_seq = past.last().map_or(0, |past| past.seq);
     let limits = convert::limits(circusd);

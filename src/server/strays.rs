@@ -2,7 +2,8 @@
 //! written them down, or could not write; or there is no state at all.
 //!
 //! They are looked for where only workers live, in the groups of the watchers of one instance; hooks
-//! and loggers have theirs elsewhere. Nothing is done to anybody here: whoever is found becomes a
+//! and loggers have theirs elsewhere. Where there are no groups, they are known by what only workers
+//! and their children have in their environment, as long as the state is there. Nothing is done to anybody here: whoever is found becomes a
 //! worker of its watcher, as if the state had told of it, and core keeps those that it has a place
 //! for and ends the others as it ends any worker.
 //!
@@ -13,6 +14,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
@@ -20,20 +22,23 @@ use nix::unistd::Pid;
 use super::clock::Clock;
 use super::convert;
 use super::homes::{MARK, directory_name, groups_in, place_of};
-use super::state::{KeptHome, Left, MadeFrom};
+use super::state::{KeptFreed, KeptHome, Left, MadeFrom};
 use crate::config::{Store, Watcher};
 use crate::core::{Name, Revision, SavedWatcher, WorkerId};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process::{self, Process};
+use crate::sys::tree;
 
 /// No daemon gives out so many numbers. A process may say of itself what it likes, and must not leave
 /// us without any.
 const NUMBER_MAX: u64 = 1 << 48;
 
-/// Somebody who lives in the group of a place, and is not in the state.
+/// Somebody who lives in the group of a place or is marked as a worker, and is not in the state.
 struct Stray {
+    /// What the directory of its watcher is called.
+    directory: String,
     wid: u32,
-    group: PathBuf,
+    home: KeptHome,
     main: Process,
     /// The worker that it says it is, if it does.
     worker: Option<WorkerId>,
@@ -51,15 +56,8 @@ pub(super) fn add(
     store: &Store,
     clock: &Clock,
 ) -> Option<Left> {
-    let mut search = Search {
-        has_state: left.is_some(),
-        known: left.as_ref().map_or_else(BTreeMap::new, known),
-        left: left.unwrap_or_default(),
-        instance,
-        store,
-        clock,
-    };
-    let mut found: Vec<(String, Stray)> = Vec::new();
+    let mut search = Search::new(left, instance, store, clock);
+    let mut found: Vec<Stray> = Vec::new();
     for groups in groups_in(&root.join("watchers")) {
         let Some(directory) = groups.file_name().and_then(|name| name.to_str()) else {
             continue;
@@ -68,17 +66,29 @@ pub(super) fn add(
             .filter_map(|group| Some((place_of(&group)?, group)))
             .collect();
         places.sort_unstable();
-        let strays = (places.into_iter()).filter_map(|(wid, group)| search.stray(wid, group));
-        found.extend(strays.map(|stray| (directory.to_owned(), stray)));
+        let strays = (places.into_iter())
+            .filter_map(|(wid, group)| search.stray(directory.to_owned(), wid, group));
+        found.extend(strays);
     }
-    // No number of one who has his already is given to another.
-    let numbers = found.iter().filter_map(|(_, stray)| stray.worker);
-    let saved = &mut search.left.saved;
-    saved.last_id = numbers.map(|id| id.0).fold(saved.last_id, u64::max);
-    for (directory, stray) in found {
-        search.add(&directory, stray);
-    }
+    search.add_all(found);
     (search.has_state || !search.left.saved.workers.is_empty()).then_some(search.left)
+}
+
+/// The same where there are no groups.
+pub(super) fn add_marked(
+    left: Option<Left>,
+    instance: &str,
+    store: &Store,
+    clock: &Clock,
+) -> Option<Left> {
+    let mut search = Search::new(Some(left?), instance, store, clock);
+    match search.marked() {
+        Ok(found) => search.add_all(found),
+        Err(error) => tracing::warn!(
+            "failed to look for processes that are not in the state of the earlier circusd: {error}"
+        ),
+    }
+    Some(search.left)
 }
 
 /// Which workers live in each group as far as the state tells, and their main processes.
@@ -103,11 +113,22 @@ struct Search<'a> {
     clock: &'a Clock,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(left: Option<Left>, instance: &'a str, store: &'a Store, clock: &'a Clock) -> Self {
+        Search {
+            has_state: left.is_some(),
+            known: left.as_ref().map_or_else(BTreeMap::new, known),
+            left: left.unwrap_or_default(),
+            instance,
+            store,
+            clock,
+        }
+    }
+
     /// Who lives there, if the state does not tell of it. If it tells of a predecessor in the same
     /// group, that one is gone, and is forgotten: what lives there could not be told from its
     /// leavings.
-    fn stray(&mut self, wid: u32, group: PathBuf) -> Option<Stray> {
+    fn stray(&mut self, directory: String, wid: u32, group: PathBuf) -> Option<Stray> {
         let living = Cgroup::open(&group).and_then(|group| group.procs()).ok()?;
         let living: BTreeSet<Pid> = living.into_iter().collect();
         let known = self.known.get(&group).map_or(&[][..], Vec::as_slice);
@@ -126,31 +147,71 @@ impl Search<'_> {
             self.left.saved.workers.retain(|worker| worker.id != *id);
         }
         Some(Stray {
+            directory,
             wid,
-            group,
+            home: KeptHome::Cgroup(group),
             main,
             worker,
         })
     }
 
-    fn add(&mut self, directory: &str, stray: Stray) {
-        let place = self.watcher(directory).and_then(|at| {
+    /// Who was started as a worker that the state does not tell of.
+    fn marked(&self) -> io::Result<Vec<Stray>> {
+        let mut living: BTreeMap<WorkerId, BTreeSet<Pid>> = BTreeMap::new();
+        let freed: BTreeSet<&str> = (self.left.freed.iter())
+            .filter_map(|freed| Some(freed.mark.as_ref()?.1.as_str()))
+            .collect();
+        for (process, number) in tree::marked(MARK, &format!("{}:", self.instance))? {
+            let id = std::str::from_utf8(&number).ok().and_then(number_of);
+            let Some(id) = id.filter(|id| !self.left.places.contains_key(id)) else {
+                continue;
+            };
+            if !freed.contains(self.mark(id).as_str()) {
+                living.entry(id).or_default().insert(process.pid);
+            }
+        }
+        let strays = living.into_iter().filter_map(|(id, living)| {
+            let main = oldest(&living)?;
+            let told = |name| {
+                let value = process::variable(main.pid, name).ok()??;
+                String::from_utf8(value).ok()
+            };
+            Some(Stray {
+                directory: directory_name(&told("CIRCUS_WATCHER")?),
+                wid: told("CIRCUS_WID")?.parse().ok().filter(|wid| *wid > 0)?,
+                home: KeptHome::Started(main.start_ticks),
+                main,
+                worker: Some(id),
+            })
+        });
+        Ok(strays.collect())
+    }
+
+    fn add_all(&mut self, found: Vec<Stray>) {
+        // No number of one who has his already is given to another.
+        let numbers = found.iter().filter_map(|stray| stray.worker);
+        let saved = &mut self.left.saved;
+        saved.last_id = numbers.map(|id| id.0).fold(saved.last_id, u64::max);
+        found.into_iter().for_each(|stray| self.add(stray));
+    }
+
+    fn add(&mut self, stray: Stray) {
+        let place = self.watcher(&stray.directory).and_then(|at| {
             let name = self.left.saved.watchers[at].spec.name.clone();
             Some((at, self.place(&name, stray.wid)?, name))
         });
-        let (pid, group) = (stray.main.pid, stray.group.display());
+        let pid = stray.main.pid;
         let Some((at, wid, name)) = place else {
-            tracing::warn!(
-                "process {pid} in the cgroup '{group}' is of no watcher that is known, and is left \
-                 alone"
-            );
-            self.left.let_go.insert(stray.group);
-            return;
+            return self.leave_alone(stray);
         };
         if self.has_state {
+            let by = match stray.home {
+                KeptHome::Cgroup(_) => "in its cgroup",
+                KeptHome::Started(_) => "by its environment",
+            };
             tracing::warn!(
                 "{name}: process {wid} (pid {pid}) is not in the state of the earlier circusd, and \
-                 was found in its cgroup"
+                 was found {by}"
             );
         }
         let id = self.number(stray.worker);
@@ -158,8 +219,32 @@ impl Search<'_> {
         let watcher = &mut self.left.saved.watchers[at];
         let worker = watcher.found_worker(id, wid, pid.as_raw(), started, self.clock.now());
         self.left.saved.workers.push(worker);
-        let home = KeptHome::Cgroup(stray.group);
-        self.left.places.insert(id, home.into());
+        self.left.places.insert(id, stray.home.into());
+    }
+
+    fn mark(&self, id: WorkerId) -> String {
+        format!("{}:{}", self.instance, id.0)
+    }
+
+    fn leave_alone(&mut self, stray: Stray) {
+        let pid = stray.main.pid;
+        let place = match stray.home {
+            KeptHome::Cgroup(group) => {
+                let told = format!(" in the cgroup '{}'", group.display());
+                self.left.let_go.insert(group);
+                told
+            }
+            KeptHome::Started(started) => {
+                let mark = stray.worker.map(|id| (MARK.to_owned(), self.mark(id)));
+                self.left.freed.push(KeptFreed {
+                    pid: pid.as_raw(),
+                    started,
+                    mark,
+                });
+                String::new()
+            }
+        };
+        tracing::warn!("process {pid}{place} is of no watcher that is known, and is left alone");
     }
 
     /// The place that is meant or, if another one has that, a free one. None without a state: one of
@@ -233,6 +318,10 @@ fn oldest(living: &BTreeSet<Pid>) -> Option<Process> {
 fn worker_of(process: &Process, instance: &str) -> Option<WorkerId> {
     let mark = process::variable(process.pid, MARK).ok()??;
     let (of, id) = std::str::from_utf8(&mark).ok()?.split_once(':')?;
-    let id = id.parse().ok().filter(|id| *id < NUMBER_MAX)?;
-    (of == instance).then_some(WorkerId(id))
+    (of == instance).then(|| number_of(id))?
+}
+
+fn number_of(text: &str) -> Option<WorkerId> {
+    let number = text.parse().ok().filter(|number| *number < NUMBER_MAX);
+    number.map(WorkerId)
 }

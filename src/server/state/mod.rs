@@ -19,7 +19,7 @@ use crate::sys::process::{self, Process};
 
 pub(super) use history::{History, Past};
 use records::ReadError;
-pub(super) use records::{Everything, KeptHome, KeptPlace, Left, MadeFrom, Records};
+pub(super) use records::{Everything, KeptFreed, KeptHome, KeptPlace, Left, MadeFrom, Records};
 
 /// How often the lock of a dead daemon is tried, and the pause in between: two seconds in all.
 const LOCK_TRIES: u32 = 400;

@@ -11,6 +11,7 @@
 //! {"sockets":[…]}                         those that workers inherit
 //! {"output":{…}}   {"output_gone":17}     a pipe that workers write to
 //! {"let_go":[…]}                          groups with processes that are nobody's any more
+//! {"freed":[…]}                           such processes, where there are no groups
 //! ```
 //!
 //! A line is written before anybody hears of what it tells, and whole or not at all: of a write that
@@ -66,6 +67,7 @@ enum Line {
     Output(Box<KeptOutput>),
     OutputGone(u64),
     LetGo(Vec<PathBuf>),
+    Freed(Vec<KeptFreed>),
 }
 
 /// Whose state this is.
@@ -107,6 +109,16 @@ pub(in crate::server) enum KeptHome {
     Started(u64),
 }
 
+/// A process that was let go where there are no cgroups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct KeptFreed {
+    pub(in crate::server) pid: i32,
+    /// The time of its start, in clock ticks after boot.
+    pub(in crate::server) started: u64,
+    /// The variable that it hands on to its children, and its value.
+    pub(in crate::server) mark: Option<(String, String)>,
+}
+
 impl From<KeptHome> for KeptPlace {
     fn from(home: KeptHome) -> Self {
         let loggers = Vec::new();
@@ -133,6 +145,8 @@ pub(in crate::server) struct Left {
     pub(in crate::server) outputs: Vec<KeptOutput>,
     /// Groups in which somebody lives on who was let go.
     pub(in crate::server) let_go: BTreeSet<PathBuf>,
+    /// The same, where there are no groups.
+    pub(in crate::server) freed: Vec<KeptFreed>,
     /// Lines that could not be read.
     pub(in crate::server) damaged: usize,
 }
@@ -215,6 +229,7 @@ struct Collected {
     sockets: Vec<KeptSocket>,
     outputs: BTreeMap<u64, KeptOutput>,
     let_go: BTreeSet<PathBuf>,
+    freed: Vec<KeptFreed>,
     damaged: usize,
 }
 
@@ -249,6 +264,7 @@ impl Collected {
                 self.outputs.remove(&number);
             }
             Ok(Line::LetGo(groups)) => self.let_go = groups.into_iter().collect(),
+            Ok(Line::Freed(freed)) => self.freed = freed,
             Ok(Line::Head(_)) => {}
             Err(error) if error.is_data() && is_unknown(line) => {}
             Err(_) => self.damaged += 1,
@@ -271,6 +287,7 @@ impl Collected {
             sockets: self.sockets,
             outputs: self.outputs.into_values().collect(),
             let_go: self.let_go,
+            freed: self.freed,
             damaged: self.damaged,
         }
     }
@@ -278,7 +295,7 @@ impl Collected {
 
 /// Whether a line is well formed, and of a kind that a later version has brought.
 fn is_unknown(line: &[u8]) -> bool {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         "head",
         "watcher",
         "removed",
@@ -291,6 +308,7 @@ fn is_unknown(line: &[u8]) -> bool {
         "output",
         "output_gone",
         "let_go",
+        "freed",
     ];
     let object: Result<BTreeMap<String, serde::de::IgnoredAny>, _> = serde_json::from_slice(line);
     object.is_ok_and(|object| object.keys().all(|key| !KNOWN.contains(&key.as_str())))
@@ -327,6 +345,7 @@ pub(in crate::server) struct Everything {
     pub(in crate::server) sockets: Vec<KeptSocket>,
     pub(in crate::server) outputs: Vec<KeptOutput>,
     pub(in crate::server) let_go: Vec<PathBuf>,
+    pub(in crate::server) freed: Vec<KeptFreed>,
 }
 
 impl Records {
@@ -397,9 +416,10 @@ impl Records {
         }
     }
 
-    /// Takes in where those live who were let go.
-    pub(in crate::server) fn note_let_go(&mut self, groups: Vec<PathBuf>) {
+    /// Takes in where those live who were let go, and who they are where there are no groups.
+    pub(in crate::server) fn note_let_go(&mut self, groups: Vec<PathBuf>, freed: Vec<KeptFreed>) {
         self.push(&Line::LetGo(groups));
+        self.push(&Line::Freed(freed));
     }
 
     fn push_watcher(&mut self, watcher: SavedWatcher) {
@@ -454,6 +474,11 @@ impl Records {
         self.broken
     }
 
+    /// Whether what is there does not tell of all that was taken in, as writing has failed.
+    pub(in crate::server) fn are_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// Whether it is time for that.
     pub(in crate::server) fn are_due(&self) -> bool {
         self.broken.is_some_and(|at| at <= Instant::now())
@@ -482,6 +507,7 @@ impl Records {
             self.push(&Line::Output(Box::new(output)));
         }
         self.push(&Line::LetGo(all.let_go));
+        self.push(&Line::Freed(all.freed));
         let (watchers, workers) = (all.saved.watchers, all.saved.workers);
         let (gone, removed) = (Vec::new(), Vec::new());
         let unsaved = Unsaved {

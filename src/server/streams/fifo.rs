@@ -145,7 +145,7 @@ impl Fifos {
     }
 
     /// Takes over a pipe of which only an open end is known, as a file in /proc, and gives it a number of
-    /// ours. `None` if it is none of these pipes, or one whose number `is_known`.
+    /// ours. `None` if it is none of these pipes, or one whose number `is_known`, or closed.
     ///
     /// # Errors
     ///
@@ -155,7 +155,10 @@ impl Fifos {
         end: &Path,
         is_known: impl Fn(u64) -> bool,
     ) -> io::Result<Option<(u64, File)>> {
-        let path = std::fs::read_link(end)?;
+        let path = match std::fs::read_link(end) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            path => path?,
+        };
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(name) = name.filter(|_| path.parent() == Some(&self.directory)) else {
             return Ok(None);

@@ -22,6 +22,7 @@ use super::pipe::Pipe;
 use crate::config::{Expanded, Keeping, Stream};
 use crate::server::recipes::Recipe;
 use crate::sys::epoll::{Interest, Watch};
+use crate::sys::process::Process;
 
 /// A pipe, and all that it takes to go on with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -207,6 +208,10 @@ impl Streams {
         token: impl Fn(u64) -> u64,
     ) {
         let watcher = &recipe.watcher.name;
+        if !Process::read(pid).is_ok_and(|process| !process.is_dead()) {
+            // It writes nothing any more, and nobody can tell what it wrote to.
+            return;
+        }
         let Expanded { stdout, stderr, .. } = recipe.watcher.expand(wid);
         for (number, stream) in [(1, stdout), (2, stderr)] {
             let Some(Stream::File {
