@@ -1,16 +1,116 @@
-//! circusd: a process supervisor for Linux. This page is the map.
+//! circusd: a process supervisor for Linux, as a daemon and as a library.
 //!
 //! It runs *watchers*: pools of processes that are alike, kept alive, scaled while they run,
-//! replaced when they crash or grow old. The programs are `circusd`, the daemon, and `circusctl`,
-//! which commands it; all they do is in this library.
+//! replaced when they crash or grow old. The daemon is `circusd`, and `circusctl` commands it;
+//! this is the library that both are made of, and with which your own program does the same.
 //!
-//! # The house
+//! # A pool in five minutes
+//!
+//! A program that keeps three workers alive, whatever happens to them. In `Cargo.toml`:
+//!
+//! ```toml
+//! [dependencies]
+//! circusd = { version = "0.1", default-features = false, features = ["server"] }
+//! tokio = { version = "1", features = ["full"] }
+//! ```
+//!
+//! In `src/main.rs`, with `sleep` as the worker for now:
+//!
+//! ```no_run
+//! # #[cfg(feature = "server")]
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let worker = circusd::Watcher::builder("worker", ["sleep", "60"]).numprocesses(3);
+//!     let arbiter = circusd::get_arbiter([worker])?;
+//!     tokio::select! {
+//!         ended = arbiter.start() => ended?,
+//!         _ = tokio::signal::ctrl_c() => arbiter.stop().await?,
+//!     }
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "server"))]
+//! # fn main() {}
+//! ```
+//!
+//! `cargo run`, and in another terminal kill one of them (`pgrep -P` with the pid of the program
+//! lists them): there are three again, at once. Ctrl-C ends all of them, with whatever they have
+//! started; a worker that does not want to has 30 s.
+//!
+//! What it has to say goes through `tracing`, and any subscriber shows it; without one, a program that
+//! is not there fails in silence, as far as the terminal goes.
+//!
+//! An [`Arbiter`] is started in the background as well, and commanded while it runs. Its watchers
+//! are [`Watcher`]s, whose processes are [`Process`]es:
+//!
+//! ```
+//! # #[cfg(feature = "server")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let worker = circusd::Watcher::builder("worker", ["sleep", "60"]).numprocesses(3);
+//! # let arbiter = circusd::get_arbiter([worker])?;
+//! arbiter.start_in_background().await?;
+//! let worker = arbiter.get_watcher("worker").await?;
+//! worker.incr(2).await?; // one more is started as soon as this says so
+//! for process in worker.processes().await? {
+//!     let used = process.info().await?;
+//!     println!("{}: {} bytes of memory", process.pid(), used.memory_rss);
+//! }
+//! worker.reload().await?; // each replaced, the new ones first
+//! assert_eq!(arbiter.numprocesses().await?, 5);
+//! arbiter.stop().await?; // all gone
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "server"))]
+//! # fn main() {}
+//! ```
+//!
+//! What a watcher can be told is in circusd.toml(5), and all of it can be said in Rust:
+//! [`WatcherBuilder::set`](arbiter::WatcherBuilder::set) takes every key, and
+//! [`Builder::config_file`](arbiter::Builder::config_file) the file itself. From there:
+//!
+//! * whether a worker may start is for your own code to say: hooks as closures,
+//!   [`Builder::hook`](arbiter::Builder::hook);
+//! * what happens is told as it happens: [`Handle::events`](arbiter::Handle::events);
+//! * sockets that outlive the workers behind them: [`Builder::socket`](arbiter::Builder::socket);
+//! * services of your own beside the workers: [`Builder::server`](arbiter::Builder::server).
+//!
+//! [`arbiter`] tells the rest, and has a table for those who come from Circus. In `examples/` are
+//! `three_lines`, `web_pool` (a web server with its pool), `hook_closure` and `follow_events`.
+//!
+//! # A client
+//!
+//! A daemon that runs already, or an arbiter with an API socket, is spoken with by [`client`], which
+//! blocks and needs nothing but the standard library: with `default-features = false` the crate is
+//! this, the types of the interface ([`api`]) and the [`core`], without tokio.
+//!
+//! ```no_run
+//! use circusd::api::{Method, params, reply};
+//! use circusd::client::{Client, Item, default_socket};
+//!
+//! let mut client = Client::connect(default_socket())?;
+//! let status: reply::Status = client.call(&Method::Status(params::Watchers::default()))?;
+//! let pools = status.watchers.iter().map(|watcher| watcher.name.as_str());
+//! println!("{}", pools.collect::<Vec<_>>().join(", "));
+//! for item in client.subscribe(params::Subscribe::default())? {
+//!     if let Item::Event(event) = item? {
+//!         println!("{} {:?}", event.topic, event.data);
+//!     }
+//! }
+//! # Ok::<(), circusd::client::ClientError>(())
+//! ```
+//!
+//! # The map
+//!
+//! The rest of this page is for those who read or change the code.
+//!
+//! ## The house
 //!
 //! ```text
 //! bin         circusd · circusctl: flags in, exit code out, nothing else
 //!  ├─ cli       the table of commands → parser, help, manual page, completions; printing
 //!  │   └─ client    blocking, std only: call(), subscribe()
-//!  └─ server    the only async room, one thread: owns the core, carries out its actions
+//!  │  arbiter   the same loop in another program: Arbiter, Watcher, Process, hooks as closures
+//!  └─ server    the loop, one thread: owns the core, carries out its actions
 //!      ├─ config    files and flags → checked specs; the table of keys
 //!      ├─ core      what should happen: pure, no clock, no I/O, deterministic
 //!      ├─ api       what goes over the socket: IDL, wire types, framing without I/O
@@ -22,9 +122,10 @@
 //! what can be said without a daemon. Types of `core` and `api` are different types even where
 //! they look alike, and one file, `server/convert.rs`, translates. A test (`tests/walls`) reads
 //! the `use` lines and holds the walls. `core`, `api` and `client` need neither tokio nor Linux;
-//! the feature `server` adds `config`, `sys` and `server`, the feature `cli` adds `cli`.
+//! the feature `server` adds `config`, `sys`, `server` and `arbiter`, the feature `cli` adds `cli`.
+//! Only `server` and `arbiter` are async.
 //!
-//! # What always holds
+//! ## What always holds
 //!
 //! * Never more processes than asked for: a worker on its way out still holds its place. The
 //!   exception is a reload with new processes first, which has at most twice as many.
@@ -41,7 +142,7 @@
 //! Those of them that concern core are checked by its simulator (`core/sim`) after every step of
 //! thousands of random worlds.
 //!
-//! # Walks
+//! ## Walks
 //!
 //! **`circusctl incr web`.** `cli::run` finds the row `incr` in `cli/commands/acting.rs`, whose
 //! function calls `Scale` through [`client::Client`], which writes one line.
@@ -66,15 +167,22 @@
 //! tells where it is; else [`core::Command::Apply`] hands core all watchers, and core sorts them
 //! into added, removed, changed in place and replaced.
 //!
+//! **`watcher.incr(1)` in a program.** `arbiter/watcher.rs` makes the same `Scale`, and sends it to
+//! the thread of the arbiter, where the desk in `server/guest.rs` puts it on the loop's channel as
+//! any connection does; the answer goes back the same way. That the process is not ours shows in few
+//! places only: `server/orders.rs` stands in for signals, and what is left of a worker is found by
+//! its pidfds, as orphans go elsewhere.
+//!
 //! **An event.** [`core::Action::Emit`] is put into the words of the API, logged
 //! (`server/journal.rs`), serialized once and kept in the ring of `server/events.rs`. A
 //! subscriber is a position in that ring; one that reads too slowly finds its position gone, and
 //! is told which numbers it missed.
 //!
-//! # A daemon in a program
+//! ## The daemon itself
 //!
 //! [`server::run`] is all of `circusd` but its flags. It has the thread until the daemon ends, and
-//! takes SIGTERM, SIGINT, SIGHUP and SIGCHLD of the process for itself.
+//! takes SIGTERM, SIGINT, SIGHUP and SIGCHLD of the process for itself. (For a program that is more
+//! than that there is [`Arbiter`].)
 //!
 //! ```no_run
 //! # #[cfg(feature = "server")] {
@@ -87,25 +195,7 @@
 //! # }
 //! ```
 //!
-//! # A client
-//!
-//! ```no_run
-//! use circusd::api::{Method, params, reply};
-//! use circusd::client::{Client, Item, default_socket};
-//!
-//! let mut client = Client::connect(default_socket())?;
-//! let status: reply::Status = client.call(&Method::Status(params::Watchers::default()))?;
-//! let pools = status.watchers.iter().map(|watcher| watcher.name.as_str());
-//! println!("{}", pools.collect::<Vec<_>>().join(", "));
-//! for item in client.subscribe(params::Subscribe::default())? {
-//!     if let Item::Event(event) = item? {
-//!         println!("{} {:?}", event.topic, event.data);
-//!     }
-//! }
-//! # Ok::<(), circusd::client::ClientError>(())
-//! ```
-//!
-//! # The core by hand
+//! ## The core by hand
 //!
 //! Facts go in with the time at which they happened, actions come out; whoever drives it carries
 //! them out and hands in what came of it. Here a process is killed, and asked for again.
@@ -186,7 +276,7 @@
 //! assert_ne!(first, second, "a name is never used twice");
 //! ```
 //!
-//! # To read on
+//! ## To read on
 //!
 //! The manual: circusd(8), circusctl(1), circusd.toml(5), io.circusd(7), circusd-events(7),
 //! circusd-hooks(7).
@@ -201,6 +291,8 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod sys;
 
+#[cfg(feature = "server")]
+pub mod arbiter;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "plugin")]
@@ -208,6 +300,11 @@ pub mod plugin;
 #[cfg(feature = "server")]
 pub mod server;
 
-#[cfg(test)]
+pub use client::Client;
+
+#[cfg(feature = "server")]
+pub use arbiter::{Arbiter, Process, Watcher, get_arbiter};
+
+#[cfg(all(test, feature = "server"))]
 #[path = "../tests/common/skip.rs"]
 mod skip;

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use common::facts::{line_of, pids, runs};
-use common::{Daemon, Home, skip};
+use common::{Daemon, Home, copy_program, skip};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
@@ -45,8 +45,7 @@ fn program_for_all(home: &Home, program: &str) -> std::path::PathBuf {
         "circusd" => env!("CARGO_BIN_EXE_circusd"),
         _ => env!("CARGO_BIN_EXE_circusctl"),
     };
-    fs::copy(built, &copy).expect("a program can be copied");
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    copy_program(built, &copy);
     copy
 }
 

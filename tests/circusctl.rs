@@ -428,3 +428,16 @@ fn a_key_of_the_configuration_is_explained_in_each_section_that_has_it() {
     assert!(told.contains("graceful_timeout"), "{told}");
     assert_eq!(help(&["frob"]).0, Some(2));
 }
+
+#[test]
+fn another_machine_takes_an_ssh() {
+    let place = Place::new();
+    let output = place
+        .circusctl(&["--host", "root@web1", "status"])
+        .env("PATH", place.directory.path())
+        .output()
+        .unwrap();
+    let told = "circusctl: failed to start ssh, which --host needs: No such file or directory \
+                (os error 2)\n";
+    check(&output, 1, "", told);
+}

@@ -2,8 +2,11 @@
 
 mod common;
 
-use common::Daemon;
-use common::facts::{line_of, why};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use common::facts::{has_cgroups, line_of, pids, why};
+use common::{Daemon, Home, skip};
 use serde_json::json;
 
 #[test]
@@ -71,6 +74,80 @@ fn what_waits_for_a_process_to_end_says_for_how_long() {
             json!({"watcher": "web", "graceful_timeout_usec": 0}),
         )
         .expect("it is killed");
+}
+
+#[test]
+fn what_is_frozen_says_so_and_keeps_nobody_waiting() {
+    let daemon = Daemon::start("[watcher.web]\ncmd = ['sleep', '1000']\n");
+    if !has_cgroups(&daemon) {
+        return skip("nothing can be frozen here");
+    }
+    let before = pids(&daemon.wait_until("web", |web| web["state"] == "active"));
+    let web = || json!({"watchers": "web"});
+    daemon.call("Freeze", web()).expect("it can be frozen");
+    let told = why(&daemon, "web");
+    assert!(told.contains("is active, and frozen;"), "{told}");
+    assert!(
+        told.contains("Next: nothing until somebody thaws it."),
+        "{told}"
+    );
+
+    let reload = daemon.ctl(&["reload", "web"]);
+    let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+    assert!(!reload.status.success(), "{said}");
+    let reason = "it is frozen; its processes are replaced when it is thawed";
+    assert!(said.contains(reason), "{said}");
+    let set = json!({"watcher": "web", "options": {"cmd": "sleep 2000"}});
+    let refused = daemon.call("Set", set).expect_err("it waits for the thaw");
+    assert_eq!(refused.parameters["reason"]["text"], reason);
+    let told = why(&daemon, "web");
+    assert!(told.contains("Why: it is frozen; 0 of 1 new"), "{told}");
+    assert!(
+        told.contains("Next: nothing until somebody thaws it."),
+        "{told}"
+    );
+
+    daemon.call("Thaw", web()).expect("it can be thawed");
+    daemon.wait_until("web", |web| {
+        web["state"] == "active" && pids(web).len() == 1 && pids(web).is_disjoint(&before)
+    });
+}
+
+#[test]
+fn a_reload_that_failed_is_remembered_until_one_succeeds() {
+    let home = Home::new("");
+    let program = home.path("web");
+    let install = || symlink("/bin/sleep", &program).expect("it can be linked");
+    install();
+    let cmd = format!("[watcher.web]\ncmd = ['{}', '1000']\n", program.display());
+    home.configure(&format!("{cmd}numprocesses = 2\n"));
+    let mut daemon = home.start();
+    daemon.wait_until("web", |web| {
+        web["state"] == "active" && pids(web).len() == 2
+    });
+    assert!(!why(&daemon, "web").contains("reload"));
+    let web = || json!({"watchers": "web"});
+    fs::remove_file(&program).expect("it is there");
+    daemon.call("Reload", web()).expect_err("it fails");
+    let remembered = |daemon: &Daemon| {
+        let told = why(daemon, "web");
+        let failed = told
+            .lines()
+            .find(|line| line.starts_with("The last reload failed "));
+        let failed = failed.unwrap_or_else(|| panic!("{told}"));
+        assert!(
+            failed.contains(" s ago, and 2 old processes were kept: failed to start"),
+            "{told}"
+        );
+        assert!(failed.contains("No such file or directory"), "{told}");
+    };
+    remembered(&daemon);
+    daemon.kill();
+    let daemon = home.start();
+    remembered(&daemon);
+    install();
+    daemon.call("Reload", web()).expect("it succeeds");
+    assert!(!why(&daemon, "web").contains("The last reload"));
 }
 
 #[test]

@@ -1,6 +1,11 @@
-//! Clients that answer for hooks: `RegisterHook` and `HookResult`.
+//! Clients that answer for hooks: `RegisterHook` and `HookResult`, and `circusctl answer`, which has
+//! a program answer.
 
 mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Stdio};
 
 use common::hooks::web;
 use common::{CallError, Connection, Daemon};
@@ -230,4 +235,117 @@ fn a_wrong_registration_is_refused() {
     assert_eq!(refused(nobody).0, "io.circusd.NoSuchWatcher");
     let unknown = answer(&daemon, json!({"result": true}), 7).expect_err("nobody has asked");
     assert_eq!(unknown.error, "io.circusd.NoSuchInvocation");
+}
+
+/// `circusctl answer`, with the lines it writes.
+struct Answering {
+    circusctl: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Answering {
+    /// Registered already.
+    fn start(daemon: &Daemon, arguments: &[&str]) -> Self {
+        let arguments = [&["--json", "answer"], arguments].concat();
+        let mut circusctl = daemon
+            .home()
+            .circusctl(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started");
+        let stdout = circusctl.stdout.take().expect("a pipe");
+        let lines = BufReader::new(stdout).lines();
+        let mut answering = Self { circusctl, lines };
+        let first = answering.line();
+        assert!(first["registration"].is_u64(), "{first}");
+        answering
+    }
+
+    fn line(&mut self) -> Value {
+        let line = self.lines.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("one object")
+    }
+
+    /// Waits until it has ended by itself: its exit code, and what it has said.
+    fn ended(mut self) -> (Option<i32>, String) {
+        // Read first, lest it be held up by a pipe that is full.
+        let stderr = self.circusctl.stderr.take().expect("a pipe");
+        let said = std::io::read_to_string(stderr).expect("text");
+        let status = self.circusctl.wait().expect("it is ours");
+        (status.code(), said)
+    }
+
+    fn kill(mut self) {
+        self.circusctl.kill().expect("it is ours");
+        self.circusctl.wait().expect("it is ours");
+    }
+}
+
+#[test]
+fn a_name_that_no_hook_has_is_told_of() {
+    let daemon = Daemon::start(WEB);
+    let arguments = ["answer", "web.before_start", "--", "true"];
+    let output = daemon.ctl(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("there is no such hook\ncircusd-hooks(7)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_program_answers_by_way_of_circusctl() {
+    let mut daemon = Daemon::start(REQUIRED);
+    let answer = daemon.home().path("answer");
+    let answers = |exit: &str| fs::write(&answer, exit).expect("a file can be written");
+    let script = answer.display().to_string();
+    let program = ["before_start", "--watcher", "w*", "--", "sh", &script];
+    let mut answering = Answering::start(&daemon, &program);
+    answers("test $CIRCUS_HOOK.$CIRCUS_WATCHER = before_start.web");
+    web(&daemon, "Start").expect("it says yes");
+    let asked = answering.line();
+    assert_eq!(asked["context"]["watcher"]["name"], "web", "{asked}");
+    web(&daemon, "Stop").expect("it stops");
+    answers("exit 1");
+    let refused = web(&daemon, "Start").expect_err("it says no");
+    assert_eq!(refused.error, "io.circusd.HookRefused");
+    answers("exit 3");
+    let failed = web(&daemon, "Start").expect_err("it cannot say");
+    assert_eq!(failed.error, "io.circusd.HookFailed");
+    assert_eq!(failed.parameters["reason"], "it ended with exit code 3");
+    daemon.stop();
+    let (code, said) = answering.ended();
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn a_program_that_is_asked_no_more_is_asked_the_next_time() {
+    let daemon = Daemon::start(WEB);
+    let go = daemon.home().path("go");
+    let script = format!("until test -e '{}'; do sleep 0.01; done", go.display());
+    let mut answering = Answering::start(&daemon, &["before_start", "--", "sh", "-c", &script]);
+    send_start(&daemon);
+    answering.line();
+    web(&daemon, "Stop").expect("a stop wins");
+    fs::write(go, "").expect("a file can be written");
+    web(&daemon, "Start").expect("it says yes");
+    answering.line();
+    answering.kill();
+}
+
+#[test]
+fn what_cannot_be_answered_for_is_refused() {
+    let daemon = Daemon::start(WEB);
+    let check = |arguments: &[&str], code: i32| {
+        let output = daemon.ctl(&[&["answer"], arguments].concat());
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+    };
+    check(&["before_start"], 2);
+    check(&["before_start", "--"], 2);
+    check(&["--", "true"], 2);
+    check(&["befor_start", "--", "true"], 3);
+    check(&["before_start", "--watcher", "nobody", "--", "true"], 3);
+    check(&["before_start", "--within", "0", "--", "true"], 3);
 }

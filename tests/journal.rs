@@ -39,6 +39,16 @@ const CONFIG: &str = r#"
     [watcher.missing]
     cmd = "/nowhere/web"
     max_retry = 1
+
+    [watcher.sick]
+    cmd = "sleep 1000"
+    autostart = false
+    health = { exec = "false", interval = "100ms", retries = 1 }
+
+    [watcher.mute]
+    cmd = "sleep 1000"
+    autostart = false
+    watchdog = "100ms"
 "#;
 
 fn restricted() -> String {
@@ -69,6 +79,11 @@ fn lived(journal: &Journal) -> (Daemon, bool) {
     let mut events = daemon.subscribe();
     call("Signal", json!({"watcher": "web", "signal": "KILL"}));
     events.wait("watcher.web.ready");
+    for (watcher, fault) in [("sick", "health"), ("mute", "watchdog")] {
+        call("Start", json!({"watchers": watcher}));
+        events.wait(&format!("watcher.{watcher}.{fault}"));
+        call("Stop", json!({"watchers": watcher}));
+    }
     call("Set", json!({"watcher": "web", "options": {"priority": 7}}));
     call("Stop", web);
     call("Add", json!({"watcher": "new", "options": {"cmd": "true"}}));
@@ -166,8 +181,8 @@ fn every_event_is_a_record_with_its_fields() {
     let failed = journal.records(&[&pid, "CIRCUS_HOOK=pre_stop"]);
     assert_eq!(failed[0]["CIRCUS_HOOK_RESULT"], "failure");
 
-    // `adopt` needs another daemon: tests/unit.rs.
-    let not_at_will = ["oom", "watchdog", "health", "adopt"];
+    // `adopt` needs another daemon: tests/unit; `notice` a program: tests/library.rs.
+    let not_at_will = ["oom", "adopt", "notice"];
     let frozen = ["freeze", "thaw"];
     // It could not be heard of any more.
     let seen: BTreeSet<_> = seen
@@ -245,34 +260,69 @@ fn elsewhere_a_record_is_one_line_for_people() {
     );
 }
 
-#[test]
-fn the_catalog_explains_every_record() {
-    let Some(journal) = Journal::start() else {
-        return;
-    };
+/// A journal that has our catalog.
+fn with_catalog() -> Option<Journal> {
+    let journal = Journal::start()?;
     let installed = journal.path("/usr/lib/systemd/catalog/circusd.catalog");
     fs::copy(CATALOG, installed).expect("a catalog can be installed");
     journal.journalctl(&["--update-catalog"]);
+    Some(journal)
+}
+
+#[test]
+fn the_catalog_has_every_record() {
+    let Some(journal) = with_catalog() else {
+        return;
+    };
     let listed = journal.journalctl(&["--list-catalog"]);
     let messages = ACTIONS.iter().map(|row| row.message).chain([DENIED]);
     assert_eq!(listed.lines().count(), messages.clone().count(), "{listed}");
     for message in messages {
         assert!(listed.contains(message.id), "{}", message.subject);
     }
+}
 
-    let home = Home::new("[watcher.web]\ncmd = \"sleep 1000\"\ngraceful_timeout = 0\n");
-    let daemon = journal.start_daemon(&home);
-    let pid = &daemon.status("web")["processes"][0]["pid"];
-    let told = journal.journalctl(&["-x", "CIRCUS_ACTION=spawn"]);
-    for expected in [
-        "circusd[".to_owned(),
-        format!("web: process 1 started, pid {pid}"),
-        "Subject: Process 1 of watcher web has been started".into(),
-        "Documentation: man:circusd-events(7)".into(),
-        format!("with the pid {pid}"),
-    ] {
-        assert!(told.contains(&expected), "{expected}: {told}");
+/// A text of the catalog with the fields of a record in their places.
+fn filled(text: &str, record: &Value) -> String {
+    let part = |(index, part): (usize, &str)| match index % 2 {
+        0 => part.to_owned(),
+        _ => record[part]
+            .as_str()
+            .map_or_else(|| format!("@{part}@"), str::to_owned),
+    };
+    text.split('@').enumerate().map(part).collect()
+}
+
+/// As one line, however it is broken and whatever is before each line.
+fn unbroken(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| *word != "░░");
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_record_of_every_kind_is_explained() {
+    let Some(journal) = with_catalog() else {
+        return;
+    };
+    let (daemon, _) = lived(&journal);
+    let mut kinds = BTreeSet::new();
+    for record in journal.records(&[&format!("_PID={}", daemon.pid())]) {
+        let id = &record["MESSAGE_ID"];
+        let row = ACTIONS.iter().find(|row| *id == row.message.id);
+        let Some(row) = row.filter(|row| kinds.insert(row.message.id)) else {
+            continue;
+        };
+        let seq = record["CIRCUS_SEQ"].as_str().expect("an event has one");
+        let told = journal.journalctl(&["-x", &format!("CIRCUS_SEQ={seq}")]);
+        let subject = format!("Subject: {}", filled(row.message.subject, &record));
+        let text = filled(row.message.text, &record);
+        for expected in [&subject, &text, "Documentation: man:circusd-events(7)"] {
+            let (told, expected) = (unbroken(&told), unbroken(expected));
+            assert!(told.contains(&expected), "{expected}: {told}");
+        }
+        assert!(!told.contains("@CIRCUS_"), "{}: {told}", row.name);
     }
+    assert!(kinds.len() > 20, "{kinds:?}");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use common::facts::{history, in_each_mode, line_of, pids, runs, told_until_now, topics, wids};
 use common::{Connection, Daemon, Home};
 use nix::sys::signal::Signal;
@@ -369,4 +371,16 @@ fn when_a_critical_watcher_has_given_up_all_stop_and_the_code_is_70() {
     );
     let mut daemon = home.start();
     assert_eq!(daemon.wait_end().code(), Some(70));
+}
+
+#[test]
+fn the_daemon_knows_since_when_it_runs() {
+    let before = SystemTime::now();
+    let daemon = Daemon::start("");
+    let stats = daemon.call("DaemonStats", json!({})).expect("figures");
+    let told = stats["stats"]["started_usec"].as_u64().expect("a time");
+    let told = UNIX_EPOCH + Duration::from_micros(told);
+    // The kernel counts that in hundredths of a second.
+    let slack = Duration::from_secs(1);
+    assert!(before - slack < told && told <= SystemTime::now() + slack);
 }

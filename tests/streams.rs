@@ -234,6 +234,17 @@ fn the_environment_is_what_was_configured_and_ours() {
 }
 
 #[test]
+fn a_worker_that_asks_is_answered_by_the_daemon_that_has_started_it() {
+    let circusctl = env!("CARGO_BIN_EXE_circusctl");
+    let daemon = Daemon::start(&format!(
+        "[watcher.asker]\ncmd = ['sh', '-c', '\"$0\" list > $HOME/answer', '{circusctl}']\n\
+         respawn = false\n[watcher.other]\ncmd = 'true'\nautostart = false\n"
+    ));
+    let answer = wait_for_text(&daemon.home().path("answer"), "other\n");
+    assert_eq!(answer, "asker\nother\n");
+}
+
+#[test]
 fn what_a_process_is_to_be_like_it_is() {
     let config = r#"
         [watcher.web]

@@ -5,10 +5,11 @@ mod common;
 use std::sync::Arc;
 
 use common::facts::{
-    has_cgroups, history, http_worker, pids, port_of, runs, told_until_now, topics, without_cgroups,
+    ended_by, has_cgroups, history, http_worker, pids, port_of, runs, told_until_now, topics,
+    without_cgroups,
 };
 use common::load::Load;
-use common::{Daemon, Home, skip};
+use common::{Daemon, Home, copy_program, put_program, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -123,14 +124,8 @@ fn how_an_adopted_process_ends_is_known() {
     let second = home.start();
     let mut events = second.subscribe();
     end(pid, Signal::SIGTERM);
-    let exit = events.wait("watcher.web.reap")["data"]["exit"].clone();
-    // Linux before 6.15 does not keep what others than the parent could ask.
-    if exit["cause"] != "unknown" {
-        assert_eq!(
-            (&exit["cause"], &exit["status"]),
-            (&json!("exited"), &json!(7))
-        );
-    }
+    let reap = events.wait("watcher.web.reap");
+    ended_by(&reap["data"]["exit"], "exited", 7);
     let replaced = second.wait_until("web", |web| {
         web["state"] == "active" && !pids(web).contains(&pid)
     });
@@ -219,6 +214,25 @@ fn what_was_asked_for_last_is_written_down_before_it_is_answered() {
     daemon.call("ReloadConfig", json!({})).expect("it is right");
     assert_eq!(pids(&daemon.status("web")).len(), 3);
     drop(daemon);
+}
+
+#[test]
+fn what_an_adopted_process_leaves_is_seen_to_end() {
+    in_each_mode(|start| {
+        let home = Home::new(
+            "[watcher.web]\ngraceful_timeout = '1h'\n\
+             cmd = ['sh', '-c', 'trap \"sleep 0.3 & exit 0\" TERM; while :; do sleep 0.01; done']\n",
+        );
+        let mut first = start(&home);
+        let before = first.wait_until("web", |web| web["state"] == "active");
+        first.kill();
+        let second = start(&home);
+        second
+            .call("Restart", json!({"watchers": "web"}))
+            .expect("it ends by itself");
+        let after = second.status("web");
+        assert_ne!(pids(&before), pids(&after));
+    });
 }
 
 #[test]
@@ -452,7 +466,7 @@ fn runs_as(pid: u32) -> std::path::PathBuf {
 /// A daemon that was started from a copy of the program, which may be replaced.
 fn start_copy(home: &Arc<Home>) -> (Daemon, std::path::PathBuf) {
     let copy = home.path("circusd");
-    std::fs::copy(env!("CARGO_BIN_EXE_circusd"), &copy).expect("there is room");
+    copy_program(env!("CARGO_BIN_EXE_circusd"), &copy);
     let daemon = home.start_with(|circusd| {
         let arguments: Vec<_> = circusd.get_args().map(ToOwned::to_owned).collect();
         let environment: Vec<_> = circusd
@@ -465,15 +479,6 @@ fn start_copy(home: &Arc<Home>) -> (Daemon, std::path::PathBuf) {
     (daemon, copy)
 }
 
-/// Puts another program in the place of one that runs.
-fn replace(path: &std::path::Path, content: &[u8]) {
-    let new = path.with_extension("new");
-    std::fs::write(&new, content).expect("there is room");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&new, mode).expect("it is ours");
-    std::fs::rename(&new, path).expect("it is ours");
-}
-
 #[test]
 fn another_program_goes_on_in_the_same_process() {
     let home = Home::new(&pool("host = '127.0.0.1'\nport = 0"));
@@ -483,7 +488,7 @@ fn another_program_goes_on_in_the_same_process() {
     let last = cursor(&daemon);
     load.more(20);
     let program = std::fs::read(&copy).expect("it was copied");
-    replace(&copy, &program);
+    put_program(&program, &copy);
     assert!(
         runs_as(daemon.pid())
             .to_string_lossy()
@@ -530,13 +535,13 @@ fn a_program_that_cannot_go_on_does_not() {
         assert!(reason.contains(why), "{reason}");
     };
     let good = std::fs::read(&copy).expect("it was copied");
-    replace(&copy, b"no program at all");
+    put_program(b"no program at all", &copy);
     refused("circusd");
-    replace(&copy, b"#!/bin/sh\necho 'not today' >&2\nexit 1\n");
+    put_program(b"#!/bin/sh\necho 'not today' >&2\nexit 1\n", &copy);
     refused("not today");
     std::fs::remove_file(&copy).expect("it is ours");
     refused("circusd");
-    replace(&copy, &good);
+    put_program(&good, &copy);
     home.configure("[watcher.web]\ncmd = 7\n");
     refused("cmd");
     let after = daemon.status("web");
@@ -551,7 +556,7 @@ fn a_signal_replaces_the_program_too() {
     let (daemon, copy) = start_copy(&home);
     let before = daemon.wait_until("web", |web| web["state"] == "active");
     let program = std::fs::read(&copy).expect("it was copied");
-    replace(&copy, &program);
+    put_program(&program, &copy);
     daemon.signal(Signal::SIGUSR2);
     common::eventually("the new program runs", || {
         (runs_as(daemon.pid()) == copy).then_some(())

@@ -7,6 +7,7 @@
 mod child;
 mod connection;
 mod contestant;
+mod crowd;
 mod daemon;
 mod muster;
 mod proc;
@@ -64,6 +65,8 @@ enum BenchError {
     },
     #[error("{name} started {surplus} workers more than it was asked for")]
     Surplus { name: String, surplus: i64 },
+    #[error("a thread that was to be a burden has panicked")]
+    Crowd,
     #[error("interrupted")]
     Interrupted,
     #[error("subscribers of {name} heard {heard} of {sent} events")]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::contestant::Contestant;
+use crate::crowd::Crowd;
 use crate::daemon::Daemon;
 use crate::subscribers::Subscribers;
 use crate::table::{Measured, Sample};
@@ -93,6 +94,7 @@ impl<'a> Run<'a> {
             }
             self.one_worker(&order)?;
             self.ten_workers(&order)?;
+            self.ten_workers_in_a_crowd(&order)?;
             self.hundred_workers(&order)?;
             self.hundred_watchers(&order)?;
             self.thousand_workers(&order)?;
@@ -174,6 +176,26 @@ impl<'a> Run<'a> {
                 self.measured
                     .add_time(Sample::Restart10, *number, daemon.run_restart()?);
             }
+        }
+        Ok(())
+    }
+
+    /// One contestant at a time: the crowd takes a good part of the machine.
+    fn ten_workers_in_a_crowd(&mut self, order: &[usize]) -> Result<()> {
+        let has_events = |number: &&usize| self.contestants[**number].has_events();
+        for &number in order.iter().filter(has_events) {
+            let (mut daemon, _) = self.start(number, 1, 10)?;
+            let crowd = Crowd::of_listeners(&daemon)?;
+            let sample = Sample::DeathAmongListeners;
+            let times = kills(&mut daemon, self.effort.kills)?;
+            let heard = crowd.leave()?;
+            times.for_each(|time| self.measured.add_time(sample, number, time));
+            self.measured.add(Sample::Heard, number, heard);
+            let crowd = Crowd::of_callers(&daemon)?;
+            let sample = Sample::DeathAmongCallers;
+            let times = kills(&mut daemon, self.effort.kills)?;
+            crowd.leave()?;
+            times.for_each(|time| self.measured.add_time(sample, number, time));
         }
         Ok(())
     }
@@ -270,4 +292,10 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// The times of so many single kills.
+fn kills(daemon: &mut Daemon<'_>, count: usize) -> Result<impl Iterator<Item = Duration> + use<>> {
+    let times: Vec<Duration> = (0..count).map(|_| daemon.kill(1)).collect::<Result<_>>()?;
+    Ok(times.into_iter())
 }

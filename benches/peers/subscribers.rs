@@ -16,7 +16,7 @@ use crate::{BenchError, Result, failed};
 const SUBSCRIBE: &str = "{\"method\":\"io.circusd.Subscribe\",\"parameters\":{\"topics\":[\"watcher.w0.kill\"]},\"more\":true}\n";
 
 /// Makes one event, changes nothing, and is answered by nothing.
-const CAUSE: &str = "{\"method\":\"io.circusd.Signal\",\"parameters\":{\"watcher\":\"w0\",\"signal\":\"SIGCONT\"},\"oneway\":true}\n";
+const CAUSE: &str = "{\"method\":\"io.circusd.Signal\",\"parameters\":{\"watcher\":\"w0\",\"wid\":1,\"signal\":\"SIGCONT\"},\"oneway\":true}\n";
 
 /// Connections that are subscribed.
 pub(crate) struct Subscribers {
@@ -47,16 +47,33 @@ impl Subscribers {
         })
     }
 
+    /// The socket of one of them, to be left alone.
+    pub(crate) fn take(&mut self) -> Option<UnixStream> {
+        self.streams.pop()
+    }
+
+    /// What causes so many events.
+    pub(crate) fn cause(events: usize) -> String {
+        CAUSE.repeat(events)
+    }
+
+    /// Reads what there is, or comes within `patience`; how many lines.
+    pub(crate) fn hear_some(&mut self, patience: Duration) -> Result<usize> {
+        let mut missing = vec![usize::MAX; self.streams.len()];
+        self.hear(&mut missing, patience)?;
+        Ok(missing.iter().map(|missing| usize::MAX - missing).sum())
+    }
+
     /// Causes `events` events at once; the time from just before that until every subscriber has heard all.
     pub(crate) fn deliver(&mut self, daemon: &Daemon<'_>, events: usize) -> Result<Duration> {
         let mut causing = daemon.connect()?;
-        let burst = CAUSE.repeat(events);
+        let burst = Self::cause(events);
         let started = Instant::now();
         causing.send(&burst)?;
         let sent = events * self.streams.len();
         let mut missing = vec![events; self.streams.len()];
         while missing.iter().any(|&missing| missing > 0) {
-            if !self.hear(&mut missing)? {
+            if !self.hear(&mut missing, PATIENCE)? {
                 let heard = sent - missing.iter().sum::<usize>();
                 return Err(BenchError::Unheard {
                     name: daemon.contestant.name.clone(),
@@ -69,14 +86,14 @@ impl Subscribers {
     }
 
     /// Reads what is there, once from each that has something; false if nothing came in all patience.
-    fn hear(&mut self, missing: &mut [usize]) -> Result<bool> {
+    fn hear(&mut self, missing: &mut [usize], patience: Duration) -> Result<bool> {
         let mut fds: Vec<_> = self
             .streams
             .iter()
             .map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN))
             .collect();
         let patience =
-            PollTimeout::try_from(PATIENCE).expect("a minute is not too long for poll(2)");
+            PollTimeout::try_from(patience).expect("a minute is not too long for poll(2)");
         let ready = poll(&mut fds, patience).map_err(|e| failed("to wait for events")(e.into()))?;
         let readable: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         for ((stream, missing), _) in self

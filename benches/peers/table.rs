@@ -17,6 +17,12 @@ pub(crate) enum Sample {
     DeathAmong1000,
     /// The same among ten thousand.
     DeathAmong10000,
+    /// The same among ten, while fifty clients hear of ten thousand events a second.
+    DeathAmongListeners,
+    /// The same while others ask as fast as they can.
+    DeathAmongCallers,
+    /// Events per second that each of the fifty has heard meanwhile.
+    Heard,
     /// From the first of a hundred kills to the last successor's `main`.
     Hundred,
     /// From the start of the daemon to the last worker's `main`.
@@ -61,6 +67,8 @@ enum Budget {
     Floor(f64, f64),
     AtMost(f64),
     AtLeast(f64),
+    /// So many times the median of another of one's own figures.
+    Own(f64, Sample),
     /// Shown for what it explains.
     None,
 }
@@ -91,8 +99,8 @@ const fn row(
 }
 
 /// In the order of DESIGN's budget, which is where the numbers come from; memory is dinit's.
-const ROWS: [Row; 18] = {
-    use Budget::{AtLeast, AtMost, Floor, None};
+const ROWS: [Row; 21] = {
+    use Budget::{AtLeast, AtMost, Floor, None, Own};
     use Sample::*;
     use Unit::{Bytes, Nanoseconds, PerSecond, Percent};
     [
@@ -110,6 +118,27 @@ const ROWS: [Row; 18] = {
             50,
             Nanoseconds,
             None,
+        ),
+        row(
+            "the same while 50 clients hear 10 000 events a second",
+            DeathAmongListeners,
+            50,
+            Nanoseconds,
+            Own(2.0, Death),
+        ),
+        row(
+            "events that each of them hears",
+            Heard,
+            50,
+            PerSecond,
+            AtLeast(9e3),
+        ),
+        row(
+            "the same while two clients ask without end",
+            DeathAmongCallers,
+            50,
+            Nanoseconds,
+            Own(2.0, Death),
         ),
         row(
             "100 killed at once → all back",
@@ -265,7 +294,8 @@ impl Measured {
         let mut line = vec![row.title.into(), written(floor, row.unit)];
         for place in 1..contestants {
             let (ours, cgroups) = (self.of(row, place), self.with_cgroups.contains(&place));
-            let missed = ours.is_some_and(|ours| row.budget.misses(ours, floor, cgroups));
+            let own = |sample| self.median(sample, place);
+            let missed = ours.is_some_and(|ours| row.budget.misses(ours, floor, cgroups, own));
             let ratio = ours
                 .zip(floor)
                 .filter(|&(_, floor)| floor > 0.0)
@@ -282,22 +312,37 @@ impl Measured {
     }
 
     fn of(&self, row: &Row, contestant: usize) -> Option<f64> {
-        let mut samples = self.samples.get(&(row.sample, contestant))?.clone();
+        self.percentile(row.sample, contestant, row.percentile)
+    }
+
+    fn median(&self, sample: Sample, contestant: usize) -> Option<f64> {
+        self.percentile(sample, contestant, 50)
+    }
+
+    fn percentile(&self, sample: Sample, contestant: usize, percentile: usize) -> Option<f64> {
+        let mut samples = self.samples.get(&(sample, contestant))?.clone();
         samples.sort_by(f64::total_cmp);
         // Nearest rank: the smallest sample that is not below so many percent of all.
-        let rank = (samples.len() * row.percentile).div_ceil(100).max(1);
+        let rank = (samples.len() * percentile).div_ceil(100).max(1);
         samples.get(rank - 1).copied()
     }
 }
 
 impl Budget {
-    fn misses(self, ours: f64, floor: Option<f64>, cgroups: bool) -> bool {
+    fn misses(
+        self,
+        ours: f64,
+        floor: Option<f64>,
+        cgroups: bool,
+        own: impl Fn(Sample) -> Option<f64>,
+    ) -> bool {
         match self {
             Budget::Floor(plain, with) => {
                 floor.is_some_and(|floor| ours > floor * if cgroups { with } else { plain })
             }
             Budget::AtMost(most) => ours > most,
             Budget::AtLeast(least) => ours < least,
+            Budget::Own(times, sample) => own(sample).is_some_and(|own| ours > own * times),
             Budget::None => false,
         }
     }
@@ -308,6 +353,7 @@ impl Budget {
             Budget::Floor(plain, with) => format!("{plain} × floor; {with} × with cgroups"),
             Budget::AtMost(most) => written(Some(most), unit),
             Budget::AtLeast(least) => format!("at least {}", written(Some(least), unit)),
+            Budget::Own(times, _) => format!("{times} × its own when idle"),
             Budget::None => "–".into(),
         }
     }

@@ -42,7 +42,9 @@ complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "get" -d 'Show s
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "options" -d 'Show all options of a watcher'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "globaloptions" -d 'Show the settings of the daemon'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "listen" -d 'Print events as they happen, one on a line'
+complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "logs" -d 'Show what the processes of watchers have written'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "version" -d 'Show the version of circusctl and of the daemon'
+complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "answer" -d 'Answer for hooks with a program, as long as this command runs'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "start" -d 'Start watchers'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "stop" -d 'Stop watchers'
 complete -c circusctl -n "__fish_circusctl_needs_command" -f -a "restart" -d 'Stop watchers and start them again'
@@ -127,11 +129,28 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l host -d '
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l since -d 'Begin behind this place in the event log' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -s n -l lines -d 'Begin with so many lines, of each file; 50 unless --since says from when on' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -l since -d 'Begin at this time: \'2026-11-20 14:00\', yesterday, \'10 min ago\', as journalctl(1) has it' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -l wid -d 'Only the process at this place of the watcher' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -s o -l output -d 'Write records so: cat, short-iso, json, or another format of journalctl(1)' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -l json -d 'Print each reply, or the error, as one line of JSON'
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -s f -l follow -d 'Go on with what is written from now on, until interrupted'
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l timeout -d 'Give up after this time, with exit code 4' -r
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l watcher -d 'Only those of this watcher, by name or shell-style pattern' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l within -d 'How long an answer may take; without it, as long as hook_timeout says' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -l json -d 'Print each reply, or the error, as one line of JSON'
+complete -c circusctl -n "__fish_circusctl_using_subcommand answer" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l timeout -d 'Give up after this time, with exit code 4' -r
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
@@ -251,6 +270,7 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -f -a "(circu
 complete -c circusctl -n "__fish_circusctl_using_subcommand why" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand get" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand options" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
+complete -c circusctl -n "__fish_circusctl_using_subcommand logs" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand start" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand stop" -f -a "(circusctl --timeout 1 list 2>/dev/null)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand restart" -f -a "(circusctl --timeout 1 list 2>/dev/null)"

@@ -15,6 +15,7 @@ use super::types::{Object, Reason};
 /// [`encode`](super::frame::encode) as it is. `Display` is the sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "error", content = "parameters")]
+#[non_exhaustive]
 pub enum Error {
     /// A plain name that no watcher has. (A pattern that matches nothing is no error.)
     #[serde(rename = "io.circusd.NoSuchWatcher")]

@@ -12,10 +12,12 @@ use super::types::{
 
 /// The answer of `Add`, `Remove`, `HookResult`, `Reexec` and `Quit`: it is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Empty {}
 
 /// The answer of `List`, `Freeze` and `Thaw`: the watchers selected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Names {
     /// Their names, in the order in which they start.
     pub watchers: Vec<String>,
@@ -23,6 +25,7 @@ pub struct Names {
 
 /// The answer of `Status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Status {
     /// The watchers selected, in the order in which they start.
     pub watchers: Vec<Watcher>,
@@ -30,6 +33,7 @@ pub struct Status {
 
 /// The answer of `Explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Explain {
     /// The watcher as it is.
     pub watcher: Watcher,
@@ -41,6 +45,7 @@ pub struct Explain {
 
 /// The answer of `Stats`: one sample.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Stats {
     /// Every process of the watchers selected.
     pub processes: Vec<ProcessStats>,
@@ -48,6 +53,7 @@ pub struct Stats {
 
 /// The answer of `DaemonStats`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DaemonStats {
     /// The figures.
     pub stats: SupervisorStats,
@@ -55,6 +61,7 @@ pub struct DaemonStats {
 
 /// The answer of `ListSockets`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ListSockets {
     /// The sockets, by name.
     pub sockets: Vec<Socket>,
@@ -62,6 +69,7 @@ pub struct ListSockets {
 
 /// The answer of `Get`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Get {
     /// The options asked for, in the form of the configuration file.
     pub options: Object,
@@ -69,6 +77,7 @@ pub struct Get {
 
 /// The answer of `GetSettings`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct GetSettings {
     /// The settings asked for, in the order of the table.
     pub settings: Vec<Setting>,
@@ -77,6 +86,7 @@ pub struct GetSettings {
 /// The answer of `Start`, `Stop`, `Restart` and `Reload`: on the way `progress`, at the end
 /// `changes`, and neither where the caller does not wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Changes {
     /// How far it has come; in replies that continue.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +98,7 @@ pub struct Changes {
 
 /// The answer of `Scale`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Scale {
     /// How many processes are wanted now.
     pub numprocesses: u64,
@@ -101,6 +112,7 @@ pub struct Scale {
 
 /// The answer of `Signal` and `Kill`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Pids {
     /// The processes that were signalled.
     pub pids: Vec<u32>,
@@ -108,6 +120,7 @@ pub struct Pids {
 
 /// The answer of `Set`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Set {
     /// What it does to running processes.
     pub effect: Effect,
@@ -118,6 +131,7 @@ pub struct Set {
 
 /// The answer of `GetConfigChanges` and `ReloadConfig`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ConfigChanges {
     /// What the new configuration means for each watcher.
     pub changes: Vec<ConfigChange>,
@@ -126,6 +140,7 @@ pub struct ConfigChanges {
 /// One answer of `Subscribe`. The first carries neither `event` nor `gap`; every other, one of
 /// the two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Subscribe {
     /// Where the stream is after this reply: what to give as `since` to continue.
     pub cursor: String,
@@ -143,6 +158,7 @@ pub struct Subscribe {
 /// One answer of `RegisterHook`. The first carries only `registration`; every other, an
 /// invocation to be answered with `HookResult`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RegisterHook {
     /// The number of the registration.
     pub registration: u64,

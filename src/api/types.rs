@@ -8,6 +8,9 @@
 //! package `varlink` drops nulls itself in both directions, and it is less to send. When read, null and absent are the same, and
 //! members that we do not know are skipped, so that a client outlives a newer daemon.
 //!
+//! All of them may get more members with the interface, so none can be made or matched without room
+//! for these outside the crate.
+//!
 //! An `int` of the IDL that cannot be negative is unsigned here. Times (`_usec`) are microseconds
 //! since the Unix epoch; durations are microseconds too. A pid is a `u32` above 0.
 
@@ -19,6 +22,7 @@ pub type Object = Map<String, Value>;
 
 /// How one process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Exit {
     /// The place in its watcher that the process held.
     pub wid: u64,
@@ -40,6 +44,7 @@ pub struct Exit {
 /// The ways for a process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ExitCause {
     /// It called exit(3).
     Exited,
@@ -59,6 +64,7 @@ pub enum ExitCause {
 
 /// One process of a watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Process {
     /// Its place in the watcher; a successor takes the same.
     pub wid: u64,
@@ -86,6 +92,7 @@ pub struct Process {
 /// The stations in the life of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ProcessState {
     /// fork and exec are under way.
     Spawning,
@@ -99,6 +106,7 @@ pub enum ProcessState {
 
 /// Why a watcher is not simply running.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Reason {
     /// The kind of reason.
     pub cause: ReasonCause,
@@ -114,6 +122,7 @@ pub struct Reason {
 /// The kinds of reason for a watcher not simply to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ReasonCause {
     /// An operator stopped it.
     Operator,
@@ -141,6 +150,7 @@ pub enum ReasonCause {
 
 /// A watcher and its processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Watcher {
     /// Its name.
     pub name: String,
@@ -169,6 +179,7 @@ pub struct Watcher {
 /// The states of a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WatcherState {
     /// No process, and none is wanted.
     Stopped,
@@ -188,6 +199,7 @@ pub enum WatcherState {
 
 /// How far a verb has come with one watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// The watcher.
     pub watcher: String,
@@ -201,6 +213,7 @@ pub struct Progress {
 
 /// What a verb did to one watcher, in pids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Change {
     /// The watcher.
     pub watcher: String,
@@ -214,6 +227,7 @@ pub struct Change {
 
 /// What one process uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ProcessStats {
     /// Its watcher.
     pub watcher: String,
@@ -258,12 +272,13 @@ pub struct ProcessStats {
 
 /// What the daemon itself uses, and how much it has done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SupervisorStats {
     /// The daemon's pid.
     pub pid: u32,
     /// The daemon's version.
     pub version: String,
-    /// When this instance was first started.
+    /// When the daemon's process was started.
     pub started_usec: u64,
     /// Processor time used so far.
     pub cpu_usec: u64,
@@ -287,10 +302,22 @@ pub struct SupervisorStats {
     pub spawns_total: u64,
     /// Calls answered so far.
     pub requests_total: u64,
+    /// The user that the daemon runs as.
+    pub uid: u32,
+    /// The service of the system's manager that the daemon runs as, `circusd.service`; not one of a
+    /// user's manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Whether the output of workers goes to the journal where their watcher does not say where.
+    pub journal: bool,
+    /// The capabilities that the daemon has kept, by their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
 }
 
 /// One key of the daemon's configuration with its value and where that came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Setting {
     /// The key.
     pub name: String,
@@ -316,6 +343,7 @@ pub struct Setting {
 /// What a change of a setting does to what runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum OnChange {
     /// It holds at once; no process is replaced.
     Live,
@@ -327,6 +355,7 @@ pub enum OnChange {
 
 /// A listening socket that circusd holds for its watchers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Socket {
     /// Its name in the configuration.
     pub name: String,
@@ -344,6 +373,7 @@ pub struct Socket {
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Event {
     /// Its place in the log, as in [`Cursor`](super::cursor::Cursor).
     pub cursor: String,
@@ -364,6 +394,7 @@ pub struct Event {
 
 /// What a changed configuration means for one watcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ConfigChange {
     /// The watcher.
     pub watcher: String,
@@ -376,6 +407,7 @@ pub struct ConfigChange {
 /// What becomes of a watcher when the configuration changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ConfigChangeKind {
     /// It is new.
     Add,
@@ -391,6 +423,7 @@ pub enum ConfigChangeKind {
 
 /// Events that a subscriber cannot have any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Gap {
     /// The number of the first event missed; 0 if it is not known.
     pub first: u64,
@@ -401,6 +434,7 @@ pub struct Gap {
 /// Who gets a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Recipients {
     /// The main process alone.
     Process,
@@ -413,6 +447,7 @@ pub enum Recipients {
 /// What `Set` did to the running processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Effect {
     /// Nothing: the new values hold at once.
     Live,

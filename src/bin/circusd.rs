@@ -34,8 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn stop_post(sources: config::Sources) -> ExitCode {
-    let store = Store::load(sources).map_err(|errors| errors.to_string());
-    match store.and_then(|store| server::stop_post(&store)) {
+    match server::stop_post(sources) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);

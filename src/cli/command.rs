@@ -3,6 +3,8 @@
 //! Not here: the rows themselves (`commands`), and what is made of them (`parser`, `pages`,
 //! `shell`, `run`).
 
+use std::path::PathBuf;
+
 use clap::ArgMatches;
 use serde_json::{Map, Value};
 
@@ -49,6 +51,8 @@ pub struct Arg {
     pub help: &'static str,
     /// The flags that contradict it.
     pub conflicts: &'static [&'static str],
+    /// For a flag that is typed often: the letter that does instead.
+    pub short: Option<char>,
 }
 
 /// How an argument is written.
@@ -62,8 +66,10 @@ pub enum Form {
     Many(Kind),
     /// One or more positional arguments.
     Some(Kind),
-    /// Everything behind `--`.
+    /// Everything behind `--`, which may be left out.
     Last(Kind),
+    /// Everything behind `--`, which must be there.
+    Rest(Kind),
     /// `--flag`.
     Switch,
     /// `--flag VALUE`.
@@ -97,8 +103,14 @@ pub enum Kind {
     Topic,
     /// The place in the event log that an event carries.
     Cursor,
+    /// A point in time, as journalctl(1) takes it.
+    When,
+    /// A way to write records of the journal, of those that journalctl(1) has.
+    Format,
     /// A program and its arguments.
     Program,
+    /// The name of a hook.
+    Hook,
     /// A configuration file or directory.
     Path,
     /// A word of a help request.
@@ -119,7 +131,10 @@ impl Kind {
             Self::Setting => "OPTION",
             Self::Topic => "TOPIC",
             Self::Cursor => "CURSOR",
+            Self::When => "WHEN",
+            Self::Format => "FORMAT",
             Self::Program => "COMMAND",
+            Self::Hook => "HOOK",
             Self::Path => "PATH",
             Self::HelpTopic => "WORD",
         }
@@ -138,10 +153,14 @@ pub enum Work {
         /// Prints one reply for people.
         print: Print,
     },
+    /// It answers the daemon, for as long as it is asked.
+    Answer,
     /// It answers from the table of commands.
     Help,
     /// It checks the configuration files without a daemon.
     Validate,
+    /// It asks the daemon where output goes, and has it shown from there.
+    Logs,
 }
 
 /// Turns the parameters of one reply into text: whole lines, or nothing.
@@ -225,6 +244,20 @@ pub enum WrongUsage {
     /// In the shell, which is on one machine.
     #[error("--host is no flag of a line of the shell: write 'circusctl --host' in another")]
     Host,
+    /// A flag for records of the journal, where output goes to a file.
+    #[error(
+        "{flag} is for records of the journal: '{}' is a file, whose lines have neither times nor fields",
+        .path.display()
+    )]
+    NoRecords {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two formats.
+    #[error("--json is --output=json: not both --json and --output")]
+    TwoFormats,
     /// What is to be heard of is no topic: a watcher's name alone, as a rule.
     #[error("{0}; the events of one watcher are 'watcher.NAME.*'")]
     Topic(TopicError),

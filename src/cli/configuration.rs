@@ -31,6 +31,7 @@ pub(super) fn check(files: Vec<PathBuf>) -> Result<(), Failure> {
         root: "/".into(),
         // Without a directory of our own no relative path can be right.
         directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        embedded: None,
     };
     match Store::load(sources) {
         Ok(store) => {

@@ -19,9 +19,26 @@ pub(super) struct Daemon {
 
 /// How long the whole command may take.
 #[derive(Clone, Copy, Debug)]
-struct Limit {
+pub(super) struct Limit {
     end: Instant,
     timeout: Duration,
+}
+
+impl Limit {
+    /// What is left of the time.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is.
+    pub(super) fn left(self) -> Result<Duration, Failure> {
+        match self.end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => {
+                let timeout = self.timeout;
+                Err(ClientError::TimedOut { timeout }.into())
+            }
+            left => Ok(left),
+        }
+    }
 }
 
 impl Daemon {
@@ -70,15 +87,14 @@ impl Daemon {
         Ok(())
     }
 
+    /// The limit of the command, for what it does beside its calls; `None` is for ever.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
     /// What is left of the time; `None` is for ever.
     fn left(&self) -> Result<Option<Duration>, Failure> {
-        let Some(Limit { end, timeout }) = self.limit else {
-            return Ok(None);
-        };
-        match end.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(ClientError::TimedOut { timeout }.into()),
-            left => Ok(Some(left)),
-        }
+        self.limit.map(Limit::left).transpose()
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use serde_json::{Value, json};
 
@@ -16,7 +18,11 @@ use crate::client::ClientError;
 const NOT_RUNNING: &str = "Is it running? Start it with 'systemctl start circusd', or by hand \
     with 'circusd --config FILE'; name another socket with --socket or CIRCUSD_SOCKET.";
 
-const NOT_ALLOWED: &str = "Its settings socket_group and socket_mode say who may use the socket.";
+const NOT_ALLOWED: &str = "The socket is for those whom socket_mode and socket_group of its settings \
+    name, or, where it is systemd's, circusd.socket: the group circus, unless that was changed.";
+
+const NO_SUCH_HOOK: &str = "circusd-hooks(7) has the names of all hooks that can be answered; those of \
+    one watcher alone are answered with --watcher NAME.";
 
 const NOT_ONE_S_ROLE: &str = "The sections [access] and [hooks] of its configuration say who may \
     do what; its log says which of them has refused this.";
@@ -77,6 +83,37 @@ pub(super) enum Failure {
         /// As it was given.
         host: String,
     },
+    /// The output of watchers goes where nobody can read it again.
+    #[error("{}", .0.join("; "))]
+    NoOutput(Vec<String>),
+    /// A file of output cannot be read by who asks for it.
+    #[error("failed to read '{}', to which {watcher} writes", path.display())]
+    OutputFile {
+        /// Whose output it is.
+        watcher: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A program that shows output is not there.
+    #[error("failed to start {program}, which shows the output")]
+    NoProgram {
+        /// Its name.
+        program: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A program that shows output has failed, and has said why.
+    #[error("{program} has failed: {status}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+    },
     /// What was to be told could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -100,6 +137,11 @@ impl Failure {
         if let Self::Daemon(ClientError::Refused(api::Error::PermissionDenied {})) = self {
             return format!("{}\n{NOT_ONE_S_ROLE}", chain(self));
         }
+        if let Self::Daemon(ClientError::Refused(api::Error::InvalidParameter { parameter })) = self
+            && parameter == "hooks"
+        {
+            return format!("there is no such hook\n{NO_SUCH_HOOK}");
+        }
         let Self::Daemon(ClientError::Unreachable { path, source }) = self else {
             return chain(self);
         };
@@ -122,9 +164,13 @@ impl Failure {
             Self::NotBuilt { .. } => Exit::Usage,
             Self::Daemon(error) => daemon_exit(error),
             Self::NoSsh(_) | Self::Remote { .. } => Exit::Unreachable,
-            Self::OddReply { .. } | Self::Write(WriteError::Failed(_)) | Self::Read(_) => {
-                Exit::Refused
-            }
+            Self::OddReply { .. }
+            | Self::NoOutput(_)
+            | Self::OutputFile { .. }
+            | Self::NoProgram { .. }
+            | Self::Program { .. }
+            | Self::Write(WriteError::Failed(_))
+            | Self::Read(_) => Exit::Refused,
             Self::WrongConfig(_) => Exit::WrongConfig,
         }
     }
@@ -147,7 +193,13 @@ impl Failure {
                 "circusctl.Unreachable".to_owned(),
                 json!({"reason": chain(self)}),
             ),
-            Self::OddReply { .. } | Self::Write(_) | Self::Read(_) => (
+            Self::OddReply { .. }
+            | Self::NoOutput(_)
+            | Self::OutputFile { .. }
+            | Self::NoProgram { .. }
+            | Self::Program { .. }
+            | Self::Write(_)
+            | Self::Read(_) => (
                 "circusctl.Failed".to_owned(),
                 json!({"reason": chain(self)}),
             ),

@@ -4,6 +4,7 @@
 //! completions and the shell are read from the rows. Nothing in here knows what a command does:
 //! that is the daemon's, which is asked through [`client`](crate::client).
 
+mod answer;
 pub mod command;
 pub mod commands;
 #[cfg(feature = "server")]
@@ -12,6 +13,7 @@ mod daemon;
 mod exit;
 mod failure;
 mod help;
+mod logs;
 mod output;
 pub mod pages;
 pub mod parser;

@@ -25,11 +25,11 @@ pub(super) enum WriteError {
     Failed(#[source] io::Error),
 }
 
-/// Writes `text` as it is, and hands it on at once.
-pub(super) fn emit(stream: Stream, text: &str) -> Result<(), WriteError> {
+/// Writes `text` as it is, and hands it on at once. What others have written need not be UTF-8.
+pub(super) fn emit(stream: Stream, text: impl AsRef<[u8]>) -> Result<(), WriteError> {
     let written = match stream {
-        Stream::Out => write_to(&mut io::stdout().lock(), text),
-        Stream::Err => write_to(&mut io::stderr().lock(), text),
+        Stream::Out => write_to(&mut io::stdout().lock(), text.as_ref()),
+        Stream::Err => write_to(&mut io::stderr().lock(), text.as_ref()),
     };
     written.map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => WriteError::ReaderGone,
@@ -37,13 +37,13 @@ pub(super) fn emit(stream: Stream, text: &str) -> Result<(), WriteError> {
     })
 }
 
-fn write_to(stream: &mut impl Write, text: &str) -> io::Result<()> {
-    stream.write_all(text.as_bytes())?;
+fn write_to(stream: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    stream.write_all(text)?;
     stream.flush()
 }
 
 /// Writes a sentence about a failure to standard error.
 pub(super) fn complain(text: &str) {
     // Where standard error is gone too, the exit code has to say it all.
-    let _ = emit(Stream::Err, &format!("circusctl: {text}\n"));
+    let _ = emit(Stream::Err, format!("circusctl: {text}\n"));
 }

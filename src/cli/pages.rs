@@ -23,10 +23,15 @@ const DATE: &str = "2026-11-20";
 /// mandoc thinks that a line of source should be no longer than 80 bytes.
 const WIDTH: usize = 78;
 
-const ENVIRONMENT: [(&str, &str); 3] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     (
         "CIRCUSD_SOCKET",
         "The socket of the daemon, unless `--socket` names another.",
+    ),
+    (
+        "CIRCUS_SOCKET",
+        "The same where CIRCUSD_SOCKET is not set. circusd tells its workers and hooks where it \
+            answers in it, so a `circusctl` that they run asks the daemon that has started them.",
     ),
     (
         "XDG_RUNTIME_DIR",
@@ -57,11 +62,15 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 6] = [
     ("circusctl status", "See what runs, what does not, and why."),
     (
         "circusctl --host root@web1 why web",
         "The same of another machine: why a watcher there is as it is.",
+    ),
+    (
+        "circusctl logs web -f",
+        "What the processes of web write, in the journal or in files.",
     ),
     (
         "circusctl stop 'worker*' && deploy && circusctl start 'worker*'",
@@ -204,7 +213,7 @@ fn closing(page: &mut Roff) {
     section(page, "SEE ALSO");
     paragraphs(
         page,
-        "`circusd`(8), `circusd.toml`(5), `systemctl`(1), `varlinkctl`(1)",
+        "`circusd`(8), `circusd.toml`(5), `journalctl`(1), `systemctl`(1), `tail`(1), `varlinkctl`(1)",
     );
 }
 
@@ -246,7 +255,7 @@ fn commands(page: &mut Roff, group: &Group) {
         }
         for arg in row.args {
             page.control("TP", []);
-            page.text(form(arg));
+            page.text(tag(arg));
             page.text(inlines(&format!("{}.", arg.help)));
         }
         for example in row.examples {
@@ -268,16 +277,28 @@ fn synopsis(row: &Command) -> Vec<Inline> {
             Form::Maybe(_) => optional(form(arg)),
             Form::Many(_) => [optional(form(arg)), vec![roman("...")]].concat(),
             Form::Some(_) => [form(arg), vec![roman("...")]].concat(),
-            Form::Last(_) => {
-                optional([vec![bold("--"), roman(" ")], form(arg), vec![roman("...")]].concat())
-            }
+            Form::Last(_) => optional(rest(arg)),
+            Form::Rest(_) => rest(arg),
         });
     }
     words
 }
 
+/// What is told from flags by two dashes before it.
+fn rest(arg: &Arg) -> Vec<Inline> {
+    [vec![bold("--"), roman(" ")], form(arg), vec![roman("...")]].concat()
+}
+
 fn optional(words: Vec<Inline>) -> Vec<Inline> {
     [vec![roman("[")], words, vec![roman("]")]].concat()
+}
+
+/// An argument in all its forms.
+fn tag(arg: &Arg) -> Vec<Inline> {
+    let short = arg
+        .short
+        .map(|short| [bold(format!("-{short}")), roman(", ")]);
+    short.into_iter().flatten().chain(form(arg)).collect()
 }
 
 /// An argument alone, without what says whether it may be left out.
@@ -293,7 +314,8 @@ fn form(arg: &Arg) -> Vec<Inline> {
         | Form::Maybe(kind)
         | Form::Many(kind)
         | Form::Some(kind)
-        | Form::Last(kind) => vec![italic(kind.placeholder())],
+        | Form::Last(kind)
+        | Form::Rest(kind) => vec![italic(kind.placeholder())],
     }
 }
 

@@ -150,9 +150,12 @@ fn examples(row: &Command) -> String {
 }
 
 fn argument(arg: &Arg) -> clap::Arg {
-    let made = clap::Arg::new(arg.name)
+    let mut made = clap::Arg::new(arg.name)
         .help(arg.help)
         .conflicts_with_all(arg.conflicts);
+    if let Some(short) = arg.short {
+        made = made.short(short);
+    }
     match arg.form {
         Form::Switch => made.long(arg.name).action(ArgAction::SetTrue),
         Form::Value(kind) => valued(made.long(arg.name), kind),
@@ -167,13 +170,19 @@ fn argument(arg: &Arg) -> clap::Arg {
             .num_args(1..)
             .last(true)
             .action(ArgAction::Append),
+        Form::Rest(kind) => valued(made, kind)
+            .num_args(1..)
+            .last(true)
+            .required(true)
+            .action(ArgAction::Append),
     }
 }
 
 fn valued(arg: clap::Arg, kind: Kind) -> clap::Arg {
-    // A negative number is a value of an option (`max_retry -1`), not a flag.
+    // A negative number is a value of an option (`max_retry -1`), not a flag; `-1h` is an hour ago.
     arg.value_name(kind.placeholder())
         .allow_negative_numbers(true)
+        .allow_hyphen_values(matches!(kind, Kind::When))
         .value_parser(parser(kind))
         .value_hint(hint(kind))
 }
@@ -193,7 +202,10 @@ fn parser(kind: Kind) -> ValueParser {
         | Kind::Setting
         | Kind::Topic
         | Kind::Cursor
+        | Kind::When
+        | Kind::Format
         | Kind::Program
+        | Kind::Hook
         | Kind::HelpTopic => ValueParser::string(),
     }
 }
@@ -215,6 +227,9 @@ fn hint(kind: Kind) -> ValueHint {
         | Kind::Setting
         | Kind::Topic
         | Kind::Cursor
+        | Kind::Hook
+        | Kind::When
+        | Kind::Format
         | Kind::HelpTopic => ValueHint::Other,
     }
 }

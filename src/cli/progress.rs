@@ -94,7 +94,7 @@ fn draw_bar(first: Progress, progress: &Receiver<Progress>) {
 fn draw_lines(first: Progress, progress: &Receiver<Progress>) {
     for now in std::iter::once(first).chain(progress) {
         // Without a standard error to write to there is nobody to report to.
-        let _ = emit(Stream::Err, &line(&now));
+        let _ = emit(Stream::Err, line(&now));
     }
 }
 

@@ -16,7 +16,7 @@ use super::output::{Stream, WriteError, complain, emit};
 use super::parser::{self, Globals};
 use super::print::View;
 use super::progress::Reporter;
-use super::{commands, help};
+use super::{answer, commands, help, logs};
 use crate::api::types::Progress;
 
 /// A command line that was understood.
@@ -71,8 +71,10 @@ pub(super) fn execute(line: &Line) -> Result<(), Failure> {
                 .iter()
                 .try_for_each(|call| ask(&mut daemon, call, print, &view, line.globals.json))
         }
-        Work::Help => Ok(emit(Stream::Out, &help::answer(matches)?)?),
+        Work::Answer => answer::run(matches, &line.globals),
+        Work::Help => Ok(emit(Stream::Out, help::answer(matches)?)?),
         Work::Validate => help::validate(matches),
+        Work::Logs => logs::run(matches, &line.globals),
     }
 }
 
@@ -98,7 +100,7 @@ fn ask(
         }
         // The bar goes before the result comes.
         reporter = Reporter::default();
-        Ok(emit(Stream::Out, &text(call, &reply, print, view, json)?)?)
+        Ok(emit(Stream::Out, text(call, &reply, print, view, json)?)?)
     })
 }
 
@@ -142,7 +144,7 @@ pub(super) fn tell(failure: &Failure, json: bool) -> Exit {
     match failure {
         // Help and version come as an error too; they are what was asked for.
         Failure::Parse(shown) if !shown.use_stderr() => {
-            return match emit(Stream::Out, &shown.render().to_string()) {
+            return match emit(Stream::Out, shown.render().to_string()) {
                 Ok(()) => Exit::Success,
                 Err(error) => Failure::Write(error).exit(),
             };
@@ -151,11 +153,12 @@ pub(super) fn tell(failure: &Failure, json: bool) -> Exit {
         Failure::WrongConfig(faults) => {
             faults.iter().for_each(|fault| complain(&fault.text));
         }
+        Failure::NoOutput(sentences) => sentences.iter().for_each(|told| complain(told)),
         _ => complain(&failure.sentence()),
     }
     if json {
         // The exit code says it too, should nobody read this.
-        let _ = emit(Stream::Out, &failure.json());
+        let _ = emit(Stream::Out, failure.json());
     }
     failure.exit()
 }

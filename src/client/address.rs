@@ -19,7 +19,8 @@ const SYSTEM_SOCKET: &str = "/run/circusd/circusd.sock";
 
 /// Where this user's daemon, or else the system's, has its socket.
 ///
-/// `CIRCUSD_SOCKET` if it is set. For root, `/run/circusd/circusd.sock`. For others the first that
+/// `CIRCUSD_SOCKET` if it is set; else `CIRCUS_SOCKET`, in which circusd tells its workers and hooks
+/// where it answers, so that they talk to the daemon that has started them. For root, `/run/circusd/circusd.sock`. For others the first that
 /// exists of `$XDG_RUNTIME_DIR/circusd/circusd.sock` and, where there is no runtime directory,
 /// `/tmp/circusd-<uid>/circusd.sock` in a directory that nobody else can write; else the system's.
 pub fn default_socket() -> PathBuf {
@@ -27,7 +28,8 @@ pub fn default_socket() -> PathBuf {
 }
 
 fn choose(env: impl Fn(&str) -> Option<OsString>, uid: Option<u32>, tmp: &Path) -> PathBuf {
-    if let Some(socket) = env("CIRCUSD_SOCKET").filter(|socket| !socket.is_empty()) {
+    let named = |variable| env(variable).filter(|socket| !socket.is_empty());
+    if let Some(socket) = named("CIRCUSD_SOCKET").or_else(|| named("CIRCUS_SOCKET")) {
         return socket.into();
     }
     let own = match uid {
@@ -127,6 +129,16 @@ mod tests {
         check(&[("CIRCUSD_SOCKET", named), xdg[0]], 0, &tmp, named);
         check(
             &[("CIRCUSD_SOCKET", Path::new("")), xdg[0]],
+            1000,
+            &tmp,
+            &own,
+        );
+        let told = ("CIRCUS_SOCKET", Path::new("/run/other/circusd.sock"));
+        check(&[told, xdg[0]], 1000, &tmp, told.1);
+        check(&[told, ("CIRCUSD_SOCKET", named)], 0, &tmp, named);
+        check(&[told, ("CIRCUSD_SOCKET", Path::new(""))], 0, &tmp, told.1);
+        check(
+            &[("CIRCUS_SOCKET", Path::new("")), xdg[0]],
             1000,
             &tmp,
             &own,

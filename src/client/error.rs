@@ -10,6 +10,7 @@ use crate::api::frame::FrameError;
 
 /// Why there is no answer, or not the one hoped for.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// Nobody could be connected to.
     #[error("cannot reach circusd at '{}'{}", path.display(), hint(source.kind()))]

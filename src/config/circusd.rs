@@ -35,8 +35,10 @@ section! {
     umask: Option<Mode> = None => "inherited", RestartDaemon;
     /// A file that holds the daemon's process number while it runs.
     pidfile: Option<PathBuf> = None => "none", RestartDaemon;
-    /// Where the daemon keeps its state: in this version, the lock that lets no second daemon
-    /// use it, and the sockets on which processes tell of themselves.
+    /// Where the daemon keeps what the next one goes on with: its processes, what operators wanted,
+    /// the last events; beside them the lock that lets no second daemon use it, the sockets on which
+    /// processes tell of themselves, and their credentials. Best on a file system in memory: after
+    /// the machine was started anew, the configuration alone counts.
     runtime_dir: Option<PathBuf> = None => "the path of the socket with .state added", RestartDaemon;
     /// How much is logged: a level, or levels per part such as "info,circus::server=debug".
     log_level: LogLevel = LogLevel::default(), Live;
@@ -59,10 +61,12 @@ section! {
     hook_timeout: Duration = HOOK_TIMEOUT, Live, 0.001 => 86400.0;
     /// A proxy, given to workers as http_proxy, https_proxy, ws_proxy and wss_proxy.
     http_proxy: Option<String> = None => "none", Reload;
-    later {
-        /// Reload when a configuration file changes.
-        reload_on_change, Live;
-    }
+    /// Read the configuration again, as at SIGHUP, when what its files say has changed and nothing more
+    /// changes for 0.2 s (or for 2 s all the time): files that were read, those of env_file, and what
+    /// comes to or goes from the directories and patterns that were looked at. A mistake is told of,
+    /// and all stays as it was. What another machine does on a network file system is not noticed.
+    reload_on_change: bool = false, Live;
+    later {}
 }
 
 /// Where the socket is unless somebody says otherwise.

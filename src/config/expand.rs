@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::values::{Command, Output, Prefix, Rotate, Words};
 use super::variables::Filling;
 use super::watcher::Watcher;
@@ -18,6 +20,8 @@ pub enum Stream {
     Inherit,
     /// Only for standard error: where standard output goes.
     Stdout,
+    /// Only in the library: a pipe that the program reads from, in its own time.
+    Pipe,
     /// The end of a file.
     File {
         /// Absolute.
@@ -32,7 +36,7 @@ pub enum Stream {
 }
 
 /// When a file of output is turned over, and what is kept of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeping {
     /// The size at which that is done; 0: never.
     pub max_bytes: u64,
@@ -121,6 +125,7 @@ fn stream(output: &Output, filling: Filling<'_>) -> Stream {
         Output::Null => Stream::Null,
         Output::Inherit => Stream::Inherit,
         Output::Stdout => Stream::Stdout,
+        Output::Pipe => Stream::Pipe,
         Output::File(file) => Stream::File {
             path: PathBuf::from(file.file.0.expand(filling)),
             keeping: Keeping {

@@ -93,6 +93,28 @@ pub(crate) fn matching(pattern: &str) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Whether a path of `include` stands for any number of files.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// The directories in which something would have to come for `pattern` to match more.
+pub(crate) fn directories_of(pattern: &str) -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    // The last part of the pattern is looked for in the parents of its matches, and so on upwards.
+    for parent in Path::new(pattern).ancestors().skip(1) {
+        let text = parent.to_string_lossy();
+        if !is_pattern(&text) {
+            directories.push(parent.to_owned());
+            break;
+        }
+        // A pattern that is none has been, or will be, told of.
+        let found = matching(&text).unwrap_or_default();
+        directories.extend(found.into_iter().filter(|path| path.is_dir()));
+    }
+    directories
+}
+
 /// One name for a file, however it was reached; the path itself where there is no such file.
 pub(crate) fn identity(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
@@ -119,6 +141,26 @@ mod tests {
         for path in [pipe.as_path(), directory.path()] {
             assert!(matches!(read(path, false), Err(FileError::NotAFile)));
         }
+    }
+
+    #[test]
+    fn a_pattern_is_looked_for_in_each_directory_that_may_hold_it() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for directory in ["a/conf", "b"] {
+            std::fs::create_dir_all(at(directory)).unwrap();
+        }
+        std::fs::write(at("file"), "").unwrap();
+        let of = |pattern: &str| {
+            let mut directories = directories_of(at(pattern).to_str().unwrap());
+            directories.sort();
+            directories
+        };
+        assert_eq!(of("a/*.toml"), [at("a")]);
+        assert_eq!(of("missing/*.toml"), [at("missing")]);
+        let all = [root.path().to_owned(), at("a"), at("a/conf"), at("b")];
+        assert_eq!(of("*/conf/*.toml"), all);
+        assert_eq!(of("*/*/x.toml"), all);
     }
 
     #[test]

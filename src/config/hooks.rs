@@ -45,6 +45,7 @@ section! {
 /// A turning point in the life of the daemon; see circusd-hooks(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is described by its row in `[hooks]`")]
+#[non_exhaustive]
 pub enum DaemonHook {
     PreStart,
     WhenReady,

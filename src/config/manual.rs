@@ -176,12 +176,21 @@ const STREAMS: &[&str] = &[
      symbolic link. It may be a named pipe that somebody reads, or a device, of which no old ones \
      are kept.",
     "A file that is slow slows down those who write to it, and nobody else. One that has taken \
-     nothing for two seconds, as where a disk hangs, does not: 1 MiB is kept for it, and lines that \
-     do not fit are dropped. The same happens at once to lines that a disk has no room for. What \
+     nothing for two seconds, while somebody waits for it, as where a disk hangs, does not: what is \
+     written then is dropped until it takes something again. The same happens at once to lines that a disk has no room for. What \
      was dropped is counted: the log and circusctl why tell of it, and when the file works again a \
      line of its own says so in the place of what is missing, as \"circusd: 12 lines (345 bytes) of \
      output are missing here\". The end of circusd waits for a file as long as it takes anything, \
      and for 10 s at most.",
+    "What is written to a file outlives circusd: it stays in the pipe, which has a name in the \
+     directory output of runtime_dir, until it is in the file. If circusd is killed, processes go on \
+     writing, and wait when their pipe is full (64 KiB, 256 KiB where that is to be had); the next circusd reads on. What the killed \
+     one had just written, 64 KiB of each process at most, may then be in the file twice, but no \
+     line is missing, and none is torn; the beginning of a line at the end of the file is taken out \
+     for that. After a restart by the service manager and after circusctl reexec nothing is there \
+     twice. Only of a process that ends while there is no circusd the service manager has to have \
+     kept the pipe (FileDescriptorStoreMax=); elsewhere what it has said last is lost with it, as is \
+     the part of a line longer than its pipe that was taken out of that.",
     "With command, one program reads the stream of all processes of the watcher, from one pipe that \
      they write to directly; what is written at once and is not longer than 4096 bytes (PIPE_BUF of \
      pipe(7)) stays whole. It is started before the first process, as that is (user, environment, \
@@ -195,6 +204,15 @@ const STREAMS: &[&str] = &[
      read is counted in the log. When a change replaces the processes, so that the program or what \
      it is started with is another, the new processes have a new one, and the old one reads on until \
      the last of the old processes has gone.",
+    "It, too, outlives circusd: it reads on while there is none, and the next circusd goes on with it, \
+     or, if it has ended meanwhile, with another one on the same pipe. A process that was let go and \
+     writes to a file, though, has nobody to read its pipe when circusd has stopped, and waits when \
+     that is full.",
+    "In the journal a line has the name of the watcher as SYSLOG_IDENTIFIER, the pid of who has \
+     written it, and, where circusd is a service, the unit of that; it goes there directly, and is \
+     of level info from standard output and of level warning from standard error, unless it begins \
+     with another one, as in <3>. circusctl logs shows what processes have written, in the journal \
+     and in files.",
 ];
 
 /// circusd.toml(5) as man(7) source.
@@ -203,7 +221,7 @@ pub fn manual_roff() -> String {
     let version = env!("CARGO_PKG_VERSION");
     push(
         &mut page,
-        &format!(".TH CIRCUSD.TOML 5 2026-01-01 \"circusd {version}\""),
+        &format!(".TH CIRCUSD.TOML 5 2026-11-20 \"circusd {version}\""),
     );
     push(&mut page, ".SH NAME");
     push(

@@ -10,9 +10,12 @@ use serde_json::{Map, Value as Json};
 
 /// Where a value came from, lowest to highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Origin {
     /// Nobody set it.
     Default,
+    /// A program that has the library run its workers.
+    Program,
     /// A configuration file, an included one too.
     File,
     /// A file in `conf.d`.
@@ -30,6 +33,7 @@ impl Origin {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Program => "program",
             Self::File => "file",
             Self::DropIn => "drop_in",
             Self::Environment => "environment",
@@ -61,6 +65,22 @@ impl Source {
             text: Some(text),
             origin,
             directory: path.parent().map(ToOwned::to_owned),
+            lines: OnceLock::new(),
+        })
+    }
+
+    /// A text that is in no file; relative paths in it are relative to `directory`.
+    pub(crate) fn text(
+        name: &str,
+        text: String,
+        origin: Origin,
+        directory: &std::path::Path,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            text: Some(text),
+            origin,
+            directory: Some(directory.to_owned()),
             lines: OnceLock::new(),
         })
     }

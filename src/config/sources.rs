@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use super::document::Document;
 use super::files;
 use super::kind::Kind;
-use super::node::{Node, Origin, Place, Source, Value};
+use super::node::{Node, Origin, Place, Source, Table, Value};
 use super::overrides::{self, Override};
 use super::plugins;
 use super::syntax;
+use super::trace::Trace;
 use super::values::Patterns;
 use super::variables::Context;
 
@@ -33,14 +35,59 @@ pub struct Sources {
     pub root: PathBuf,
     /// What relative paths of flags and variables are relative to: where circusd was started.
     pub directory: PathBuf,
+    /// What a program says that has the library run its workers. Nothing is read then that is not
+    /// named in here: no usual files, and no `CIRCUSD_*` variables, which are the daemon's.
+    pub embedded: Option<Embedded>,
 }
 
+/// A configuration without files, lowest first.
+#[derive(Debug, Clone, Default)]
+pub struct Embedded {
+    /// Settings in the form of the configuration file: sections, then keys.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Whole files as texts; later ones win.
+    pub texts: Vec<String>,
+}
+
+/// A directory that no machine has, by Debian's convention for users without a home.
+const NOWHERE: &str = "/nonexistent";
+
 impl Sources {
+    /// The same but for all files: what flags and variables alone say.
+    pub fn without_files(mut self) -> Self {
+        self.files.clear();
+        self.root = NOWHERE.into();
+        self.env.insert("XDG_CONFIG_HOME".into(), NOWHERE.into());
+        self
+    }
+
+    /// Those of a program that has the library run its workers: its environment, its user, and the
+    /// directory it works in.
+    #[must_use]
+    pub fn of_program(
+        embedded: Embedded,
+        env: BTreeMap<String, String>,
+        uid: u32,
+        directory: PathBuf,
+    ) -> Self {
+        Self {
+            files: Vec::new(),
+            set: Vec::new(),
+            env,
+            system: uid == 0,
+            uid,
+            root: "/".into(),
+            directory,
+            embedded: Some(embedded),
+        }
+    }
+
     pub(crate) fn context(&self) -> Context {
         Context {
             env: self.env.clone(),
             system: self.system,
             uid: self.uid,
+            embedded: self.embedded.is_some(),
         }
     }
 }
@@ -53,6 +100,8 @@ pub(crate) struct Gathered {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Files that were taken, in the order read.
     pub(crate) files: Vec<PathBuf>,
+    /// Where was looked, and what was there.
+    pub(crate) trace: Trace,
     /// Whether a file is broken as TOML, so that what seems to be missing may be in it.
     pub(crate) broken: bool,
 }
@@ -67,7 +116,10 @@ pub(crate) fn gather(sources: &Sources, cx: &Context) -> Gathered {
         includes: Vec::new(),
     };
     let named = &sources.files;
-    if named.is_empty() {
+    if let Some(embedded) = &sources.embedded {
+        gatherer.embedded(embedded, &sources.directory);
+    }
+    if named.is_empty() && sources.embedded.is_none() {
         gatherer.usual_files(sources);
     } else {
         named
@@ -101,6 +153,23 @@ struct Gatherer<'a> {
 }
 
 impl Gatherer<'_> {
+    fn embedded(&mut self, embedded: &Embedded, directory: &Path) {
+        let source = Source::named("the program", Origin::Program, Some(directory));
+        let at = Place::start(&source);
+        let table = Table::from_json(&embedded.settings, &at);
+        let errors = &mut self.gathered.errors;
+        let document = Document::read(table, self.cx, errors);
+        self.gathered.document.overlay(document);
+        for (number, text) in (1..).zip(&embedded.texts) {
+            let name = match embedded.texts.len() {
+                1 => "the configuration".to_owned(),
+                _ => format!("configuration {number}"),
+            };
+            let source = Source::text(&name, text.clone(), Origin::File, directory);
+            self.source(&source, &[]);
+        }
+    }
+
     fn usual_files(&mut self, sources: &Sources) {
         let directory = if sources.system {
             let vendor = sources.root.join("usr/lib/circusd");
@@ -113,6 +182,7 @@ impl Gatherer<'_> {
             }
         };
         let file = directory.join("circusd.toml");
+        self.gathered.trace.looked_at(&file);
         // A file that cannot even be looked at is read all the same, for its error.
         if file.try_exists().unwrap_or(true) {
             self.file(&file, Origin::File, &[]);
@@ -152,6 +222,7 @@ impl Gatherer<'_> {
     }
 
     fn directory(&mut self, directory: &Path, origin: Origin) {
+        self.gathered.trace.looked_at(directory);
         match files::toml_files(directory) {
             Ok(files) => files.iter().for_each(|file| self.file(file, origin, &[])),
             Err(error) => self.error(directory, format!("cannot be read: {error}")),
@@ -164,12 +235,22 @@ impl Gatherer<'_> {
         if !self.seen.insert(identity.clone()) {
             return;
         }
-        let text = match files::read(path, self.root) {
+        let text = files::read(path, self.root);
+        self.gathered.trace.found(path, &text);
+        let text = match text {
             Ok(text) => text,
             Err(error) => return self.error(path, error.to_string()),
         };
-        let source = Source::file(path, text, origin);
-        let mut parsed = syntax::parse(&source);
+        self.source(
+            &Source::file(path, text, origin),
+            &[chain, &[identity]].concat(),
+        );
+        self.gathered.files.push(path.to_owned());
+    }
+
+    /// Reads what was written, and lays it over what is there; `chain` are the files that led to it.
+    fn source(&mut self, source: &Arc<Source>, chain: &[PathBuf]) {
+        let mut parsed = syntax::parse(source);
         self.gathered.broken |= !parsed.errors.is_empty();
         let mut errors = Vec::new();
         let document = Document::read(parsed.table, self.cx, &mut errors);
@@ -182,11 +263,10 @@ impl Gatherer<'_> {
         self.gathered.errors.append(&mut parsed.errors);
         if let Some(node) = document.circusd.get("include") {
             let node = node.clone();
-            let chain = [chain, &[identity]].concat();
+            let chain = chain.to_vec();
             self.includes.push(Include { node, chain });
         }
         self.gathered.document.overlay(document);
-        self.gathered.files.push(path.to_owned());
     }
 
     fn overrides(&mut self, sources: &Sources) -> Vec<Override> {
@@ -196,7 +276,10 @@ impl Gatherer<'_> {
             errors: &mut self.gathered.errors,
             warnings: &mut self.gathered.warnings,
         };
-        let mut found = read.environment(&sources.env);
+        let mut found = match sources.embedded {
+            Some(_) => Vec::new(),
+            None => read.environment(&sources.env),
+        };
         found.extend(read.flags(&sources.set));
         found
     }
@@ -237,8 +320,9 @@ impl Gatherer<'_> {
 
     fn include_pattern(&mut self, pattern: &str, at: &Place, chain: &[PathBuf]) {
         let key = Some("circusd.include".to_owned());
-        if !pattern.contains(['*', '?', '[']) {
+        if !files::is_pattern(pattern) {
             let path = Path::new(pattern);
+            self.gathered.trace.looked_at(path);
             let identity = files::identity(path);
             if chain.contains(&identity) {
                 let reason = format!("'{pattern}' includes itself");
@@ -249,6 +333,9 @@ impl Gatherer<'_> {
                 return self.gathered.errors.push(Diagnostic::at(at, key, reason));
             }
             return self.file(path, Origin::File, chain);
+        }
+        for directory in files::directories_of(pattern) {
+            self.gathered.trace.looked_at(&directory);
         }
         match files::matching(pattern) {
             Ok(files) if files.is_empty() => {

@@ -20,6 +20,7 @@ use super::node::{Node, Origin, Place, Source, Value};
 use super::overrides::{self, Override};
 use super::sources::{self, Gathered, Sources};
 use super::table::Section;
+use super::trace::Trace;
 use super::variables::Context;
 
 /// No watcher has that many options and variables; each that is wrong would be looked up and
@@ -37,6 +38,7 @@ pub struct Store {
     /// Files, environment and flags.
     base: Arc<Document>,
     files: Arc<Vec<PathBuf>>,
+    trace: Arc<Trace>,
     warnings: Arc<Vec<Diagnostic>>,
     api: Api,
     /// As read when they were first needed, so that a `Set` of another key does not bring in what
@@ -65,7 +67,7 @@ impl Store {
     ///
     /// Every fault of every file, flag and variable.
     pub fn load(sources: Sources) -> Result<Self, Errors> {
-        Self::read(Arc::new(sources), Api::default())
+        Self::read(Arc::new(sources), Api::default()).0
     }
 
     /// The same sources, read again.
@@ -77,9 +79,19 @@ impl Store {
     ///
     /// As [`Store::load`].
     pub fn reread(&self) -> Result<Self, Errors> {
+        self.reread_traced().0
+    }
+
+    /// The same, and what it was read from, whatever came of it.
+    pub fn reread_traced(&self) -> (Result<Self, Errors>, Arc<Trace>) {
         let mut api = self.api.clone();
         api.removed.clear();
         Self::read(Arc::clone(&self.sources), api)
+    }
+
+    /// What this was read from.
+    pub fn trace(&self) -> Arc<Trace> {
+        Arc::clone(&self.trace)
     }
 
     /// The settings.
@@ -193,7 +205,7 @@ impl Store {
         Errors::new(vec![fault])
     }
 
-    fn read(sources: Arc<Sources>, mut api: Api) -> Result<Self, Errors> {
+    fn read(sources: Arc<Sources>, mut api: Api) -> (Result<Self, Errors>, Arc<Trace>) {
         let cx = sources.context();
         let gathered = sources::gather(&sources, &cx);
         let in_files = |watcher: &str| gathered.document.watchers.contains(watcher);
@@ -205,11 +217,12 @@ impl Store {
             errors,
             warnings,
             files,
+            trace,
             broken,
         } = gathered;
         if broken {
             // What seems to be missing may stand where the file cannot be read.
-            return Err(Errors::new(errors));
+            return (Err(Errors::new(errors)), Arc::new(trace));
         }
         let parts = Parts {
             sources,
@@ -219,12 +232,14 @@ impl Store {
             warnings: Arc::new(warnings),
             api,
             env_files: EnvFiles::new(),
+            trace,
         };
-        let store = parts.assemble(errors)?;
-        match build::excess(&store.config) {
+        let (store, trace) = parts.assemble(errors);
+        let store = store.and_then(|store| match build::excess(&store.config) {
             None => Ok(store),
             Some(fault) => Err(Errors::new(vec![fault])),
-        }
+        });
+        (store, trace)
     }
 
     fn with(&self, api: Api) -> Result<Self, Errors> {
@@ -236,8 +251,9 @@ impl Store {
             warnings: Arc::clone(&self.warnings),
             api,
             env_files: self.env_files.clone(),
+            trace: Trace::clone(&self.trace),
         };
-        parts.assemble(Vec::new())
+        parts.assemble(Vec::new()).0
     }
 
     /// Enters options into `api`; whole values first, since they take the place of entries.
@@ -346,14 +362,37 @@ struct Parts {
     warnings: Arc<Vec<Diagnostic>>,
     api: Api,
     env_files: EnvFiles,
+    trace: Trace,
 }
 
 impl Parts {
-    /// `errors` are those already known.
-    fn assemble(mut self, mut errors: Vec<Diagnostic>) -> Result<Store, Errors> {
+    /// `errors` are those already known. With it comes what all was read from, whatever came of it.
+    fn assemble(mut self, errors: Vec<Diagnostic>) -> (Result<Store, Errors>, Arc<Trace>) {
         let document = self.api.over(&self.base);
-        self.read_env_files(&document, &mut errors);
-        let config = match build::build(&document, &self.env_files, &self.cx) {
+        let config = self.build(&document, errors);
+        let trace = Arc::new(self.trace);
+        let store = config.map(|config| Store {
+            sources: self.sources,
+            cx: self.cx,
+            base: self.base,
+            files: self.files,
+            trace: Arc::clone(&trace),
+            warnings: self.warnings,
+            api: self.api,
+            env_files: self.env_files,
+            document,
+            config,
+        });
+        (store, trace)
+    }
+
+    fn build(
+        &mut self,
+        document: &Document,
+        mut errors: Vec<Diagnostic>,
+    ) -> Result<Config, Errors> {
+        self.read_env_files(document, &mut errors);
+        let config = match build::build(document, &self.env_files, &self.cx) {
             Ok(config) if errors.is_empty() => config,
             Ok(_) => return Err(Errors::new(errors)),
             Err(mut more) => {
@@ -361,17 +400,7 @@ impl Parts {
                 return Err(Errors::new(errors));
             }
         };
-        Ok(Store {
-            sources: self.sources,
-            cx: self.cx,
-            base: self.base,
-            files: self.files,
-            warnings: self.warnings,
-            api: self.api,
-            env_files: self.env_files,
-            document,
-            config,
-        })
+        Ok(config)
     }
 
     fn read_env_files(&mut self, document: &Document, errors: &mut Vec<Diagnostic>) {
@@ -399,12 +428,14 @@ impl Parts {
     }
 
     fn read_env_file(
-        &self,
+        &mut self,
         path: &Path,
         at: &Place,
         watcher: &str,
     ) -> Result<Vec<(String, String)>, Vec<Diagnostic>> {
-        let text = files::read(path, self.sources.uid == 0).map_err(|error| {
+        let text = files::read(path, self.sources.uid == 0);
+        self.trace.found(path, &text);
+        let text = text.map_err(|error| {
             let key = format!("watcher.{watcher}.env_file");
             let reason = format!("'{}': {error}", path.display());
             vec![Diagnostic::at(at, Some(key), reason)]

@@ -19,6 +19,8 @@ pub(crate) struct Context {
     /// The machine's daemon rather than a user's own.
     pub(crate) system: bool,
     pub(crate) uid: u32,
+    /// A program has the library run its workers.
+    pub(crate) embedded: bool,
 }
 
 impl Context {

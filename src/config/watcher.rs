@@ -8,9 +8,9 @@ use super::plugins::Plugin;
 use super::socket::Socket;
 use super::table::section;
 use super::values::{
-    Backoff, Capability, Command, EnvMap, Flapping, Health, Hooks, Identity, Input, IoPriority,
-    Mode, NumProcesses, Oom, Output, Ready, ReloadOrder, Resources, Restart, Retries, Rlimits,
-    Signal, UseSockets, WatcherNames, Words,
+    Backoff, Capability, Command, CredentialName, EnvMap, Flapping, Health, Hooks, Identity, Input,
+    IoPriority, Mode, NumProcesses, Oom, Output, Ready, ReloadOrder, Resources, Restart, Retries,
+    Rlimits, Signal, UseSockets, WatcherNames, Words,
 };
 
 section! {
@@ -137,8 +137,14 @@ section! {
     rlimits: Rlimits = Rlimits::default() => "inherited", Reload;
     /// Never gain privileges by executing a program.
     no_new_privileges: bool = true, Reload;
-    /// The capabilities the processes keep.
+    /// The capabilities that the processes have (capabilities(7)); no other, even if they are root's.
+    /// circusd itself keeps at start only what it needs and what a watcher names (circusctl dstats):
+    /// one that is named later is to be had when circusd has been restarted.
     capabilities: Vec<Capability> = Vec::new() => "none", Reload;
+    /// Credentials of circusd (LoadCredential= and the like of its unit, systemd.exec(5)), by name or
+    /// pattern, that each process finds in a directory of its own, $CREDENTIALS_DIRECTORY, for its user
+    /// alone to read. A name that circusd does not have is an error at the start.
+    credentials: Vec<CredentialName> = Vec::new() => "none", Reload;
     /// What the processes may use of memory, CPU, disks and tasks, all together and each, as the
     /// section LIMITS tells: a table with any of the keys below, best written as the sections
     /// [watcher.NAME.resources] and [watcher.NAME.resources.each].

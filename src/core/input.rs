@@ -343,6 +343,15 @@ pub enum Announcement {
         /// The process it was about: its place and its pid.
         process: Option<(u32, i32)>,
     },
+    /// The program that we are in has something to say of a watcher.
+    Notice {
+        /// Of which.
+        watcher: Name,
+        /// What.
+        name: String,
+        /// What else, in whatever form whoever drives us gives it.
+        data: String,
+    },
 }
 
 impl Announcement {
@@ -351,6 +360,7 @@ impl Announcement {
     pub fn watcher(&self) -> Option<&Name> {
         match self {
             Announcement::HookAnswered { watcher, .. } => watcher.as_ref(),
+            Announcement::Notice { watcher, .. } => Some(watcher),
             Announcement::Reloading
             | Announcement::ConfigChanged { .. }
             | Announcement::ConfigError { .. } => None,

@@ -65,6 +65,7 @@ pub use input::{
     Announcement, Command, ExitStatus, Fault, HookAnswer, Input, Recipients, Request, Scale,
     Shutdown, SpawnFailure, Who,
 };
+pub use replace::FailedReload;
 pub use saved::{Saved, SavedWatcher, SavedWorker, Unsaved};
 pub use spec::{
     Backoff, Flapping, Hook, HookSpec, Limits, Name, Readiness, ReloadMode, Restart, Revision,

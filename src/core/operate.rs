@@ -23,7 +23,7 @@ impl Watcher {
             self.leave_wave();
         }
         self.errand = Some(Errand::Start);
-        if self.phase == Phase::Stopped {
+        if self.phase == Phase::Stopped || self.failed() {
             self.since = ctx.now;
         }
     }

@@ -114,6 +114,7 @@ impl Watcher {
         self.since = ctx.now;
         self.must_stop = false;
         self.stops += 1;
+        self.failed_reload = None;
         self.places = Places::default();
         self.histories.clear();
         self.gate = Gate::default();

@@ -266,6 +266,7 @@ impl Watcher {
         {
             self.reload = None;
             self.reloaded = (reload.generation, Ok(()));
+            self.failed_reload = None;
             let duration = ctx.now.since(reload.began);
             self.emit(
                 EventKind::Reload {

@@ -216,6 +216,10 @@ impl Watcher {
             }
             Goal::Reloaded(generation) => match &self.reloaded {
                 (done, result) if done >= generation => Some(result.clone()),
+                // It is done some day, but only after somebody's thaw.
+                _ if self.stands_still() => Some(Err(
+                    self.overruled("it is frozen; its processes are replaced when it is thawed")
+                )),
                 _ if self.reload.is_some() || self.held => self.verdict_overruled(),
                 _ => self.verdict_up(),
             },

@@ -7,6 +7,7 @@
 use super::context::Context;
 use super::place::Places;
 use super::pool::Reload;
+use super::replace::FailedReload;
 use super::supervisor::Supervisor;
 use super::timers::Timer;
 use super::watcher::{Phase, Up, Wanted, Watcher};
@@ -43,6 +44,7 @@ pub struct SavedWatcher {
     since: Time,
     generation: u64,
     reload: Option<Reload>,
+    failed_reload: Option<FailedReload>,
     frozen: bool,
     restarts: u64,
     exits: Vec<Exit>,
@@ -112,28 +114,29 @@ impl SavedWatcher {
         watcher.trouble = None;
         watcher.save()
     }
-}
 
-impl SavedWorker {
-    /// A process of which nothing is known but that it runs: it counts as ready, and as young.
-    #[must_use]
-    pub fn found(
+    /// A process of it of which nothing is known but that it runs: it counts as ready, and as one of
+    /// the newest. A watcher that was stopped has not come to rest by that.
+    pub fn found_worker(
+        &mut self,
         id: WorkerId,
-        watcher: Name,
         wid: u32,
         pid: i32,
-        revision: Revision,
+        started: Time,
         now: Time,
     ) -> SavedWorker {
+        if self.station == Station::Stopped {
+            self.station = Station::Started;
+        }
         SavedWorker {
             id,
-            watcher,
+            watcher: self.spec.name.clone(),
             wid,
             pid,
-            revision,
-            generation: 1,
+            revision: self.spec.revision,
+            generation: self.generation,
             outdated: None,
-            started: now,
+            started,
             ready: Some(now),
             stop: None,
             exit: None,
@@ -143,7 +146,9 @@ impl SavedWorker {
             fault: None,
         }
     }
+}
 
+impl SavedWorker {
     /// Whether its main process had not ended, as far as was known.
     #[must_use]
     pub fn runs(&self) -> bool {
@@ -257,6 +262,7 @@ impl Watcher {
             since: self.since,
             generation: self.generation,
             reload: self.reload,
+            failed_reload: self.failed_reload.clone(),
             frozen: self.frozen,
             restarts: self.restarts,
             exits: self.exits.iter().cloned().collect(),
@@ -285,6 +291,7 @@ impl Watcher {
         watcher.since = saved.since;
         watcher.generation = saved.generation;
         watcher.reload = saved.reload;
+        watcher.failed_reload = saved.failed_reload;
         watcher.reloaded.0 = saved.generation;
         watcher.frozen = saved.frozen;
         watcher.restarts = saved.restarts;

@@ -6,6 +6,7 @@ mod behaviours;
 mod demand;
 mod dependencies;
 mod found;
+mod frozen;
 mod script;
 mod succession;
 mod vitals;

@@ -20,6 +20,7 @@ use super::context::{Context, Purpose, Question};
 use super::dependencies::{Prospect, Standing, Ties};
 use super::place::{History, Places};
 use super::pool::{Gate, Reload, Tally};
+use super::replace::FailedReload;
 use super::requests::Ticket;
 use super::signals::SignalRun;
 use super::worker::{self, Worker};
@@ -58,6 +59,8 @@ pub struct Watcher {
     pub(super) reload: Option<Reload>,
     /// How the reload of this generation went.
     pub(super) reloaded: (u64, Result<(), Refusal>),
+    /// How the last one failed, as long as that matters.
+    pub(super) failed_reload: Option<FailedReload>,
     pub(super) signals: BTreeMap<SignalId, SignalRun>,
     pub(super) frozen: bool,
     /// What other watchers mean for it, and it for others, when it was last looked at.
@@ -169,6 +172,7 @@ impl Watcher {
             generation,
             reload: None,
             reloaded: (generation, Ok(())),
+            failed_reload: None,
             signals: BTreeMap::new(),
             frozen: false,
             ties: Ties::default(),
@@ -306,12 +310,13 @@ impl Watcher {
     /// What it is about, where nothing has gone wrong.
     fn underway(&self) -> Option<Reason> {
         let (ready, target) = (self.tally.fresh(worker::Standing::Ready), self.target());
+        let still = if self.frozen { "it is frozen; " } else { "" };
         let (cause, text) = match self.state() {
             WatcherState::Active => return None,
             WatcherState::Stopping => self.why_stopping(),
             WatcherState::Reloading => (
                 Cause::Operator,
-                format!("{ready} of {target} new processes are ready"),
+                format!("{still}{ready} of {target} new processes are ready"),
             ),
             WatcherState::Stopped
             | WatcherState::Starting
@@ -327,7 +332,7 @@ impl Watcher {
                 ),
                 _ => (
                     Cause::Operator,
-                    format!("{ready} of {target} processes are ready"),
+                    format!("{still}{ready} of {target} processes are ready"),
                 ),
             },
         };
@@ -381,8 +386,8 @@ impl Watcher {
             _ if self.held => false,
             (Wanted::Down | Wanted::Gone, phase) => phase == Phase::Stopped,
             (Wanted::Up, Phase::Up(_)) if self.going_down() => false,
-            (Wanted::Up, Phase::Up(Up::Started)) => self.reload.is_none(),
-            (Wanted::Up, Phase::Up(Up::Filling)) => self.trouble.is_some(),
+            (Wanted::Up, Phase::Up(Up::Started)) => self.reload.is_none() || self.stands_still(),
+            (Wanted::Up, Phase::Up(Up::Filling)) => self.trouble.is_some() || self.frozen,
             // What it waits for will not come by itself, or not soon.
             (Wanted::Up, Phase::Stopped) => (self.ties.waits_for.as_ref())
                 .is_some_and(|waits_for| waits_for.prospect >= Prospect::Troubled),

@@ -4,23 +4,20 @@
 //! A pid that was written down is only a hint. The process that has it now is the one that is meant
 //! if it lives where that one lived, and was started when that one was; else that one has ended.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use nix::unistd::Pid;
 
 use super::clock::Clock;
-use super::convert;
 use super::driver::Driver;
-use super::homes::{Home, directory_name};
+use super::homes::Home;
 use super::notify::process_name;
-use super::state::{Everything, KeptHome, Left, MadeFrom};
+use super::state::{Everything, Left, MadeFrom};
+use super::streams::{Heritage, output_name};
 use super::workers::Adopted;
-use crate::config::Store;
-use crate::core::{
-    Limits, Name, Revision, Saved, SavedWatcher, SavedWorker, Supervisor, Time, WorkerId,
-};
-use crate::sys::cgroup::{self, Cgroup};
+use crate::core::{Limits, Name, Revision, Saved, Supervisor, Time, WorkerId};
+use crate::sys::cgroup;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 
@@ -36,6 +33,20 @@ pub(super) struct Written {
 }
 
 impl Driver {
+    /// Goes on with what processes of an earlier daemon write. To be called before
+    /// [`Driver::take_over`].
+    pub(super) fn take_over_output(&mut self, left: Option<&Left>) {
+        let (sockets, recipes) = (&mut self.sockets, &self.recipes);
+        let places = left.iter().flat_map(|left| left.places.values());
+        let heritage = Heritage {
+            kept: left.map_or(&[], |left| &left.outputs),
+            held: &mut |number| sockets.take(&output_name(number)),
+            recipe: &|watcher| recipes.get(recipes.current(watcher)?),
+            used: places.flat_map(|place| place.loggers.clone()).collect(),
+        };
+        (self.workers).resume_output(heritage, self.watch.get_mut());
+    }
+
     /// Takes over the processes that core has been told of. To be called before anything else is.
     pub(super) fn take_over(&mut self, left: &Left) {
         let known: Vec<(Name, WorkerId, u32, i32, bool, Time, Revision)> = (self.core.watchers())
@@ -56,10 +67,11 @@ impl Driver {
                 })
             })
             .collect();
+        self.workers.homes.inherit_let_go(&left.let_go, &left.freed);
         let mut homes = BTreeSet::new();
         for (watcher, id, wid, pid, runs, started, revision) in known {
             let pid = Pid::from_raw(pid);
-            let kept = left.homes.get(&id);
+            let kept = left.places.get(&id);
             let home = kept.map_or_else(
                 || {
                     self.workers
@@ -67,16 +79,17 @@ impl Driver {
                         .cgroup_path(watcher.as_str(), wid)
                         .map(Home::Cgroup)
                 },
-                |kept| Some(self.workers.homes.find(kept, pid, id.0)),
+                |kept| Some(self.workers.homes.find(&kept.home, pid, id.0)),
             );
             let Some(home) = home else {
                 continue;
             };
             homes.extend(home.path().map(Path::to_owned));
-            let kept = self.sockets.take_process(&process_name(id));
-            let process = match kept {
+            self.workers.homes.inherit(&home, wid);
+            let held = self.sockets.take(&process_name(id));
+            let process = match held {
                 // Whatever has become of its pid.
-                Some(process) if runs => Some(process),
+                Some(process) if runs => Some(process.into()),
                 _ => runs
                     .then(|| find(pid, &home, started, &self.clock))
                     .flatten(),
@@ -86,11 +99,13 @@ impl Driver {
             let adopted = Adopted {
                 worker: id,
                 watcher: &watcher,
+                wid,
                 pid,
                 process,
                 runs,
                 home,
                 recipe: recipe.as_deref(),
+                loggers: kept.map_or(&[], |kept| &kept.loggers),
             };
             let ended = self.workers.adopt(adopted, watch);
             self.inputs.extend(ended);
@@ -113,38 +128,69 @@ impl Driver {
 
     /// Writes down what has changed, before anybody can hear of it.
     pub(super) fn write_down(&mut self) {
+        let unsaved = self.core.unsaved();
+        let store_changed = std::mem::take(&mut self.written.store_changed);
+        let made_from = match store_changed && self.records.is_some() {
+            true => self.made_from(),
+            false => Vec::new(),
+        };
+        let Some(records) = &mut self.records else {
+            self.workers.streams.changes.take();
+            return;
+        };
         let workers = &self.workers;
-        let home = |id| workers.kept_home(id);
-        self.records.note(self.core.unsaved(), home);
-        if std::mem::take(&mut self.written.store_changed) {
-            for made_from in self.made_from() {
+        records.note(unsaved, |id| workers.kept_place(id));
+        if store_changed {
+            for made_from in made_from {
                 if self.written.revisions.insert(made_from.revision) {
-                    self.records.note_made_from(made_from);
+                    records.note_made_from(made_from);
                 }
             }
-            self.records.note_wishes(self.store.wishes());
-            self.records.note_sockets(self.sockets.keep(&self.store));
+            records.note_wishes(self.store.wishes());
+            records.note_sockets(self.sockets.keep(&self.store));
             self.manager.keep(self.sockets.to_keep());
         }
-        if self.records.are_long() {
+        if let Some((groups, freed)) = self.workers.homes.newly_let_go() {
+            records.note_let_go(groups, freed);
+        }
+        for number in self.workers.streams.changes.take() {
+            let streams = &self.workers.streams;
+            let kept = streams.kept(number);
+            match kept.as_ref().and_then(|_| streams.reader(number)) {
+                Some(reader) => self.manager.keep_output(number, reader),
+                None => self.manager.let_go_of_output(number),
+            }
+            records.note_output(number, kept);
+        }
+        if records.are_long() || records.are_due() {
             self.write_all();
         }
-        self.records.flush();
+        if let Some(records) = &mut self.records {
+            records.flush();
+        }
         self.log.flush();
     }
 
     /// Writes down everything.
     pub(super) fn write_all(&mut self) {
+        if self.records.is_none() {
+            return;
+        }
         let made_from = self.made_from();
         self.written.revisions = made_from.iter().map(|made| made.revision).collect();
         let all = Everything {
             saved: self.core.save(),
             wishes: self.store.wishes(),
             sockets: self.sockets.keep(&self.store),
+            outputs: self.workers.streams.all_kept(),
             made_from,
+            let_go: self.workers.homes.let_go_groups(),
+            freed: self.workers.homes.freed(),
         };
         let workers = &self.workers;
-        self.records.rewrite(all, |id| workers.kept_home(id));
+        if let Some(records) = &mut self.records {
+            records.rewrite(all, |id| workers.kept_place(id));
+        }
     }
 
     fn made_from(&self) -> Vec<MadeFrom> {
@@ -183,64 +229,6 @@ fn was_started(pid: Pid, started: Time, clock: &Clock) -> bool {
     let earliest = started.as_micros().saturating_sub(START_SLACK_USEC);
     let latest = started.as_micros() + clock.slept_usec() + START_SLACK_USEC;
     (earliest..=latest).contains(&then)
-}
-
-/// What can be known without a state: processes that live where the processes of configured watchers
-/// did, below `root`. Nothing is changed about them; they count as ready, and as made from what is
-/// configured now. `None` if there are none.
-pub(super) fn found(root: &Path, store: &Store, now: Time) -> Option<Left> {
-    let mut left = Left::default();
-    for (number, watcher) in (1..).zip(&store.config().watchers) {
-        let groups = root.join("watchers").join(directory_name(&watcher.name));
-        let inhabited = inhabited(&groups);
-        if inhabited.is_empty() {
-            continue;
-        }
-        let revision = Revision(number);
-        let spec = convert::spec(watcher, revision, BTreeMap::new());
-        for (wid, group, pid) in inhabited {
-            let id = WorkerId(left.saved.workers.len() as u64 + 1);
-            let (name, pid) = (spec.name.clone(), pid.as_raw());
-            left.homes.insert(id, KeptHome::Cgroup(group));
-            let worker = SavedWorker::found(id, name, wid, pid, revision, now);
-            left.saved.workers.push(worker);
-        }
-        left.saved
-            .watchers
-            .push(SavedWatcher::found(spec, number, now));
-        left.made_from.push(MadeFrom {
-            watcher: watcher.name.clone(),
-            revision,
-            what: store.made_from(&watcher.name)?,
-        });
-    }
-    (!left.saved.workers.is_empty()).then_some(left)
-}
-
-/// The places of a watcher in whose groups somebody lives, and who that is: the oldest there, as all
-/// others descend from it.
-fn inhabited(groups: &Path) -> Vec<(u32, PathBuf, Pid)> {
-    let Ok(entries) = std::fs::read_dir(groups) else {
-        return Vec::new();
-    };
-    let places = entries.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        let wid: u32 = path
-            .file_name()?
-            .to_str()?
-            .split('.')
-            .next()?
-            .parse()
-            .ok()?;
-        let living = Cgroup::open(&path).and_then(|group| group.procs()).ok()?;
-        let living = living.into_iter().filter_map(|pid| Process::read(pid).ok());
-        let oldest = living.min_by_key(|process| process.start_ticks)?;
-        Some((wid, path, oldest.pid))
-    });
-    let mut places: Vec<_> = places.filter(|(wid, ..)| *wid > 0).collect();
-    places.sort();
-    places.dedup_by_key(|(wid, ..)| *wid);
-    places
 }
 
 /// The supervisor that goes on with what was left, or begins anew.

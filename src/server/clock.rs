@@ -7,6 +7,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 
 use crate::core::Time;
+use crate::sys::process::Process;
 
 /// By how many microseconds the clocks must have moved against each other before the one on the
 /// wall counts as set anew. Two readings are never of the same moment, and a moment that is told
@@ -43,6 +44,13 @@ impl Clock {
 
     pub(super) fn now(&self) -> Time {
         Time::ZERO + self.origin.elapsed()
+    }
+
+    /// When a process was started; too late by the time for which the machine had slept before, as the
+    /// kernel counts that.
+    pub(super) fn started(&self, process: &Process) -> Time {
+        let then = Time::ZERO + Duration::from_micros(process.started_usec());
+        then.min(self.now())
     }
 
     /// The moment for a timer of the runtime; one beyond the end of its clock never comes.

@@ -1,6 +1,8 @@
 //! Calls that read or change the configuration. It is checked whole before anything moves, and a
 //! change that core refuses leaves it as it was.
 
+use std::sync::Arc;
+
 use super::calls::Outcome;
 use super::connection::Ask;
 use super::driver::Driver;
@@ -8,7 +10,7 @@ use super::homes::Homes;
 use super::{access, convert};
 use crate::api::frame::{Reply, encode};
 use crate::api::{Error, params, reply, types};
-use crate::config::{Change, Diagnostic, Errors, OnChange, Store, Watcher, WatcherChange};
+use crate::config::{Change, Diagnostic, Errors, OnChange, Store, Trace, Watcher, WatcherChange};
 use crate::core::{Announcement, Command, Input, Name, Request, RequestId, WatcherSpec};
 
 impl Driver {
@@ -313,8 +315,28 @@ impl Driver {
 
     /// Reads the files again; what core is to be told if all is well.
     fn reread(&mut self) -> Result<(Command, Vec<WatcherChange>), Error> {
+        let (read, trace) = self.store.reread_traced();
+        self.take_in(read, trace)
+    }
+
+    /// The same with what was read.
+    fn take_in(
+        &mut self,
+        read: Result<Store, Errors>,
+        trace: Arc<Trace>,
+    ) -> Result<(Command, Vec<WatcherChange>), Error> {
+        let taken = self.put_in_force(read);
+        // What decides is in force now, whatever has become of what was read.
+        self.keep_vigil(trace);
+        taken
+    }
+
+    fn put_in_force(
+        &mut self,
+        read: Result<Store, Errors>,
+    ) -> Result<(Command, Vec<WatcherChange>), Error> {
         self.inputs.push(Input::Announce(Announcement::Reloading));
-        let store = match self.store.reread() {
+        let store = match read {
             Ok(store) => store,
             Err(errors) => {
                 self.inputs.push(Input::Announce(config_error(&errors)));
@@ -347,9 +369,12 @@ impl Driver {
         }
         self.sockets.put(opened, self.store.config());
         let circusd = &self.store.config().circusd;
-        self.reload_log.set(&circusd.log_level);
+        if let Some(log) = &self.reload_log {
+            log.set(&circusd.log_level);
+        }
         self.log
             .with(|log| log.set_capacity(circusd.event_buffer as usize));
+        self.hooks.closures.set_timeout(circusd.hook_timeout);
         let connections = circusd.connections_max as usize;
         self.shared.connections_max.set(connections);
         self.shared
@@ -405,6 +430,26 @@ impl Driver {
     /// SIGHUP: nobody waits for the answer; events and the log tell.
     pub(super) fn reload_config_by_signal(&mut self) {
         if let Ok((command, _)) = self.reread() {
+            self.ask_core(command);
+        }
+    }
+
+    /// Watches over the files that were read, if that is wanted.
+    pub(super) fn keep_vigil(&mut self, trace: Arc<Trace>) {
+        let wanted = self.store.config().circusd.reload_on_change;
+        self.vigil.keep(wanted, trace);
+    }
+
+    /// Something has happened where configuration files are. Most of it, as what an editor writes beside
+    /// them, is no change of what they say.
+    pub(super) fn look_at_files(&mut self) {
+        let (read, trace) = self.store.reread_traced();
+        if self.vigil.knows(&trace) {
+            // The places may be others all the same: a directory that was replaced by its like.
+            return self.keep_vigil(trace);
+        }
+        tracing::info!("the configuration files have changed, and are read again");
+        if let Ok((command, _)) = self.take_in(read, trace) {
             self.ask_core(command);
         }
     }

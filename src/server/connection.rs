@@ -40,6 +40,8 @@ const PROGRESS_QUEUED_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) peer: Rc<Peer>,
+    /// It is the program that we are in: nobody may forbid it anything.
+    pub(super) from_host: bool,
     pub(super) method: Method,
     pub(super) terminator: Terminator,
     /// The figures that this client was told last.
@@ -338,6 +340,7 @@ impl Connection {
         let (answer, answered) = oneshot::channel();
         let ask = Ask {
             peer: Rc::clone(&self.peer),
+            from_host: false,
             method,
             terminator,
             samples: Rc::clone(&self.samples),
@@ -355,8 +358,7 @@ impl Connection {
         terminator: Terminator,
     ) -> io::Result<()> {
         let log = Rc::clone(&self.shared.log);
-        log.with(|log| log.subscribers += 1);
-        let _listening = Listening(Rc::clone(&log));
+        let _listening = Listening::new(&log);
         loop {
             // Anew each time, so that one who listens to silence holds no buffer.
             let mut batch = Vec::new();
@@ -418,7 +420,14 @@ async fn next(steps: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
 }
 
 /// Counts a subscriber for as long as it listens.
-struct Listening(Rc<SharedLog>);
+pub(super) struct Listening(Rc<SharedLog>);
+
+impl Listening {
+    pub(super) fn new(log: &Rc<SharedLog>) -> Listening {
+        log.with(|log| log.subscribers += 1);
+        Listening(Rc::clone(log))
+    }
+}
 
 impl Drop for Listening {
     fn drop(&mut self) {

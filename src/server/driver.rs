@@ -4,15 +4,12 @@
 //! decided here.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_core::Stream;
-use signal_hook_tokio::Signals;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,11 +24,13 @@ use super::hooks::{Hooks, News};
 use super::journal;
 use super::leave::{Leave, Leaving, Verdict};
 use super::notify::Manager;
+use super::orders::{Orders, Standing};
 use super::program::Surroundings;
 use super::recipes::{Recipe, Recipes};
 use super::sockets::Sockets;
 use super::state::Records;
 use super::turns::Turns;
+use super::vigil::Vigil;
 use super::wakeups::wait_for;
 use super::workers::Workers;
 use crate::api::frame::{Reply as Message, Terminator, encode};
@@ -53,10 +52,10 @@ const STARTING_MAX: Duration = Duration::from_millis(10);
 
 /// How the daemon ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) why: ExitReason,
+pub(crate) struct Ended {
+    pub(crate) why: ExitReason,
     /// Processes that could not be ended.
-    pub(super) left: usize,
+    pub(crate) left: usize,
     /// The program that goes on in this process, if one does.
     pub(super) next: Option<PathBuf>,
     /// What it is given.
@@ -104,11 +103,15 @@ pub(super) struct Driver {
     /// SIGINT has come before: the next one means at once.
     pub(super) interrupted: bool,
     pub(super) ended: Option<Ended>,
-    pub(super) reload_log: journal::Reload,
-    pub(super) records: Records,
+    /// None where the log is somebody else's.
+    pub(super) reload_log: Option<journal::Reload>,
+    /// None where there will be no next daemon.
+    pub(super) records: Option<Records>,
     pub(super) written: Written,
     pub(super) manager: Manager,
     pub(super) leaving: Leaving,
+    pub(super) standing: Standing,
+    pub(super) vigil: Vigil,
 }
 
 /// Who waits for the answer to a request.
@@ -142,19 +145,26 @@ enum Wake {
     Verdict(Verdict),
     Finding(Finding),
     Deadline,
-    /// The service manager is to hear something.
+    /// The service manager is to hear something, or the next daemon.
     Manager,
+    /// The state could not be written, and is tried again.
+    State,
+    /// A configuration file may have changed.
+    Files,
 }
 
 impl Driver {
     /// Runs until everything has ended.
     pub(super) async fn run(
         mut self,
-        mut signals: Signals,
+        mut orders: Orders,
         mut asks: mpsc::UnboundedReceiver<Ask>,
     ) -> Ended {
         loop {
             self.pursue();
+            if self.workers.streams.changes.are_there() {
+                self.write_down();
+            }
             self.manager.tend(&self.core);
             if std::mem::take(&mut self.bereaved) {
                 self.workers
@@ -174,22 +184,24 @@ impl Driver {
                 self.hooks.end().await;
                 let at_once = async {
                     if ended.why != ExitReason::AskedAtOnce {
-                        interrupt(&mut signals).await;
+                        orders.interrupt().await;
                     }
                 };
                 let left = self.workers.streams.loggers.end(at_once).await;
                 left.iter().for_each(|home| self.workers.homes.let_go(home));
                 self.workers.streams.drain();
-                if ended.left == 0 {
+                if ended.left == 0 && self.standing == Standing::Daemon {
                     self.workers.homes.end_strangers();
                 }
                 self.workers.homes.remove_all();
-                self.records.remove();
+                if let Some(records) = self.records.take() {
+                    records.remove();
+                }
                 self.log.keep_in(None);
                 self.manager.end();
                 return ended;
             }
-            let wake = self.sleep(&mut signals, &mut asks).await;
+            let wake = self.sleep(&mut orders, &mut asks).await;
             self.more |= matches!(wake, Wake::Processes);
             self.take(wake);
             self.on_hook_news(None);
@@ -207,12 +219,15 @@ impl Driver {
     async fn leave(mut self, leave: Leave) -> Ended {
         self.examiner.end_all();
         self.hooks.end().await;
-        self.workers.streams.drain();
+        self.workers.streams.loggers.hand_over().await;
+        self.workers.streams.hand_over();
         self.sockets.leave();
         let passed = match leave {
             Leave::HandOver => Vec::new(),
             Leave::Reexec => self.descriptors_to_pass(),
         };
+        // Whatever could not be written before: there is no later.
+        self.write_all();
         self.write_down();
         Ended {
             why: ExitReason::Asked,
@@ -244,19 +259,21 @@ impl Driver {
     /// Waits for the next thing to happen. May be dropped at any point: nothing is lost.
     async fn sleep(
         &mut self,
-        signals: &mut Signals,
+        orders: &mut Orders,
         asks: &mut mpsc::UnboundedReceiver<Ask>,
     ) -> Wake {
         let deadline = self
             .core
             .next_deadline()
             .and_then(|at| self.clock.instant(at));
+        let changes = Rc::clone(&self.workers.streams.changes);
         tokio::select! {
             biased;
-            Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => Wake::Signal(signal),
+            Some(signal) = orders.next() => Wake::Signal(signal),
             // Before all that could come without end.
             () = sleep_until(deadline) => Wake::Deadline,
             () = sleep_until(self.manager.next()) => Wake::Manager,
+            () = sleep_until(self.records.as_ref().and_then(Records::retry_at)) => Wake::State,
             guard = self.watch.readable() => {
                 // Tokio is told of changes only, so what is ready now is looked at until nothing is.
                 if let Ok(mut guard) = guard {
@@ -269,6 +286,8 @@ impl Driver {
             Some(news) = self.hooks.news.recv() => Wake::Hook(news),
             Some(verdict) = self.leaving.verdicts.recv() => Wake::Verdict(verdict),
             Some(finding) = self.examiner.findings.recv() => Wake::Finding(finding),
+            () = changes.come() => Wake::Manager,
+            () = self.vigil.quiet() => Wake::Files,
             Some(ask) = asks.recv() => Wake::Ask(ask),
         }
     }
@@ -276,12 +295,14 @@ impl Driver {
     fn take(&mut self, wake: Wake) {
         match wake {
             Wake::Processes | Wake::Manager => {}
+            Wake::State => self.write_down(),
             Wake::Signal(signal) => self.on_signal(signal),
             Wake::Ask(ask) => self.call(ask),
             Wake::Hook(news) => self.on_hook_news(Some(news)),
             Wake::Verdict(verdict) => self.on_verdict(verdict),
             Wake::Finding(finding) => self.inputs.extend(self.examiner.take(finding)),
             Wake::Deadline => self.inputs.push(Input::Deadline),
+            Wake::Files => self.look_at_files(),
         }
     }
 
@@ -293,6 +314,7 @@ impl Driver {
                 self.reload_config_by_signal();
                 self.workers.streams.reopen();
             }
+            SIGTERM if self.standing == Standing::Guest => self.end_gracefully(),
             SIGTERM => self.on_terminate(),
             SIGINT if self.interrupted => self.end_at_once(),
             SIGINT => {
@@ -481,7 +503,9 @@ impl Driver {
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
                 self.settled();
-                if let Err(error) = memory::give_back_code() {
+                if self.standing == Standing::Daemon
+                    && let Err(error) = memory::give_back_code()
+                {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
@@ -598,17 +622,8 @@ impl Driver {
     }
 }
 
-/// Waits until somebody wants the end at once.
-async fn interrupt(signals: &mut Signals) {
-    while let Some(signal) = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)).await {
-        if signal == signal_hook::consts::SIGINT {
-            return;
-        }
-    }
-    std::future::pending().await
-}
-
-async fn sleep_until(deadline: Option<std::time::Instant>) {
+/// `None` never comes.
+pub(super) async fn sleep_until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

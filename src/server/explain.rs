@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::convert::Seen;
-use crate::core::{Cause, Exit, ProcessState, Time, Watcher, WatcherState, WorkerId};
+use crate::core::{Cause, Exit, FailedReload, ProcessState, Time, Watcher, WatcherState, WorkerId};
 
 /// The story at `now`, a sentence a line; `lacking` is what the watcher is not held to although it asks
 /// for it, `streams` what there is to say about its output, and `seen` what a process says of itself.
@@ -16,6 +16,7 @@ pub(super) fn story(
 ) -> String {
     let mut lines = vec![state(watcher)];
     lines.extend(why(watcher, now));
+    lines.extend(watcher.failed_reload().map(|failed| reload(failed, now)));
     lines.push(next(watcher, now));
     lines.extend(
         lacking
@@ -77,9 +78,23 @@ fn why(watcher: &Watcher, now: Time) -> Option<String> {
     Some(format!("Why: {}; since {ago} ago.", reason.text))
 }
 
+fn reload(failed: &FailedReload, now: Time) -> String {
+    let ago = seconds(now.since(failed.at));
+    let kept = match failed.kept {
+        0 => "no old process was left".to_owned(),
+        1 => "1 old process was kept".to_owned(),
+        number => format!("{number} old processes were kept"),
+    };
+    let text = &failed.text;
+    format!("The last reload failed {ago} ago, and {kept}: {text}.")
+}
+
 fn next(watcher: &Watcher, now: Time) -> String {
     if let Some(name) = watcher.waits_for() {
         return format!("Next: it starts by itself when {name} is ready.");
+    }
+    if watcher.frozen() {
+        return "Next: nothing until somebody thaws it.".into();
     }
     let reason = watcher.reason();
     let again = reason.as_ref().and_then(|reason| reason.next_attempt);

@@ -99,5 +99,6 @@ pub fn sources(matches: &ArgMatches) -> Sources {
         uid: uid.as_raw(),
         root: "/".into(),
         directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        embedded: None,
     }
 }

@@ -12,6 +12,8 @@
 //! others may have groups there too. A place's group is reused by the next process there, so a
 //! respawn neither makes nor removes a directory. What they are held to is in `resources`.
 
+mod freed;
+
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,15 +22,17 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::hooks::HookHomes;
+use super::orders::Standing;
 use super::resources::{Resources, Unlimited};
-use super::state::KeptHome;
+use super::state::{KeptFreed, KeptHome};
 use crate::sys::cgroup::{self, Cgroup, Events, Removal};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 use crate::sys::tree::{self, Mark, Origin};
 
-/// The variable by which a worker and its children are known where there is no group.
-const MARK: &str = "CIRCUS_WORKER";
+/// The variable by which a worker and its children are known where there is no group, and where it
+/// was not written down who lives in one.
+pub(super) const MARK: &str = "CIRCUS_WORKER";
 
 /// What the kernel calls its own files in a group; a watcher's directory must not be in their way.
 const RESERVED: [&str; 12] = [
@@ -45,6 +49,9 @@ const RESERVED: [&str; 12] = [
     "perf_event",
     "dmem",
 ];
+
+/// How often a guest looks for who may be left in a process group that still exists.
+const GUEST_LOOKS: usize = 3;
 
 /// What a process is told.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +104,9 @@ pub(super) struct Homes {
     /// cloned from with that of the group it is cloned into. Into a group that was killed once,
     /// nobody can be cloned alive.
     spent: BTreeSet<PathBuf>,
+    /// Of these, those with somebody in them who was let go; the next daemon is to know.
+    let_go: BTreeSet<PathBuf>,
+    let_go_changed: bool,
     /// Those who were let go, where there are no cgroups.
     free: Vec<Origin>,
     /// What the groups are held to.
@@ -114,13 +124,19 @@ pub(super) enum Home {
 
 impl Homes {
     /// `base`: the group below which we may make groups, if there is one.
-    pub(super) fn new(base: Option<&Path>, instance: &str) -> Homes {
-        let root = base.map(|base| root(base, instance));
+    pub(super) fn new(base: Option<&Path>, instance: &str, standing: Standing) -> Homes {
+        let root = base.map(|base| match standing {
+            Standing::Daemon => root(base, instance),
+            // There may be several of us in one program.
+            Standing::Guest => base.join(format!("circusd-{instance}")),
+        });
         Homes {
             resources: Resources::new(base, root.as_deref()),
             root,
             instance: instance.to_owned(),
             spent: BTreeSet::new(),
+            let_go: BTreeSet::new(),
+            let_go_changed: false,
             free: Vec::new(),
         }
     }
@@ -163,6 +179,7 @@ impl Homes {
             if remove(path.clone()) {
                 self.resources.forget_place(&path);
                 self.spent.remove(&path);
+                self.let_go_changed |= self.let_go.remove(&path);
             } else if let Some(other) = others.next() {
                 path = groups.join(format!("{wid}.{other}"));
             }
@@ -187,18 +204,7 @@ impl Homes {
 
     /// The home of a process of an earlier daemon.
     pub(super) fn find(&self, kept: &KeptHome, pid: Pid, worker: u64) -> Home {
-        match kept {
-            KeptHome::Cgroup(path) => Home::Cgroup(path.clone()),
-            KeptHome::Started(start_ticks) => {
-                let (name, value) = self.mark(worker);
-                let value = value.into();
-                Home::Tree(Origin {
-                    pid,
-                    start_ticks: *start_ticks,
-                    mark: Some(Mark { name, value }),
-                })
-            }
-        }
+        Home::find(kept, pid, self.mark(worker))
     }
 
     /// Removes the groups of an earlier daemon in which nobody lives, as they may have been killed
@@ -310,8 +316,41 @@ impl Homes {
         match home {
             Home::Cgroup(path) => {
                 self.spent.insert(path.clone());
+                self.let_go_changed |= self.let_go.insert(path.clone());
             }
-            Home::Tree(origin) => self.free.push(origin.clone()),
+            Home::Tree(origin) => {
+                self.free.push(origin.clone());
+                self.let_go_changed = true;
+            }
+        }
+    }
+
+    /// The groups of those who were let go and, where there are none, who they are; if they are others
+    /// than when this was asked last.
+    pub(super) fn newly_let_go(&mut self) -> Option<(Vec<PathBuf>, Vec<KeptFreed>)> {
+        let has_changed = std::mem::take(&mut self.let_go_changed);
+        has_changed.then(|| (self.let_go_groups(), self.freed()))
+    }
+
+    /// The groups of those who were let go.
+    pub(super) fn let_go_groups(&self) -> Vec<PathBuf> {
+        self.let_go.iter().cloned().collect()
+    }
+
+    /// Notes those who were let go by an earlier daemon and live on.
+    pub(super) fn inherit_let_go(&mut self, groups: &BTreeSet<PathBuf>, freed: &[KeptFreed]) {
+        let there = groups.iter().filter(|group| group.is_dir()).cloned();
+        self.let_go.extend(there);
+        self.inherit_freed(freed);
+    }
+
+    /// Notes where a process of an earlier daemon lives that has this place now. If it is not the
+    /// group of that place, nobody is started there.
+    pub(super) fn inherit(&mut self, home: &Home, wid: u32) {
+        if let Home::Cgroup(path) = home
+            && place_of(path) != Some(wid)
+        {
+            self.spent.insert(path.clone());
         }
     }
 
@@ -341,6 +380,9 @@ impl Homes {
         {
             self.resources.forget_groups(&path);
             self.spent.retain(|spent| !spent.starts_with(&path));
+            let before = self.let_go.len();
+            self.let_go.retain(|group| !group.starts_with(&path));
+            self.let_go_changed |= self.let_go.len() < before;
         }
     }
 
@@ -367,8 +409,15 @@ pub(super) fn root(base: &Path, instance: &str) -> PathBuf {
     }
 }
 
+/// The place whose group this is, by its name: `3`, or `3.1` where `3` was not to be had.
+pub(super) fn place_of(group: &Path) -> Option<u32> {
+    let name = group.file_name()?.to_str()?;
+    let wid = name.split('.').next()?.parse().ok()?;
+    (wid > 0).then_some(wid)
+}
+
 /// The groups directly below one.
-fn groups_in(path: &Path) -> Vec<PathBuf> {
+pub(super) fn groups_in(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(path) else {
         return Vec::new();
     };
@@ -434,10 +483,13 @@ fn kill_trees(origins: &[Origin]) -> Vec<io::Result<bool>> {
 
 /// How many processes of an earlier run live on, where they are known by their mark alone.
 pub(super) fn count_previous(previous: &str) -> usize {
-    tree::count_marked(MARK, &format!("{previous}:")).unwrap_or_else(|error| {
-        tracing::warn!("failed to look for what an earlier circusd has left: {error}");
-        0
-    })
+    match tree::marked(MARK, &format!("{previous}:")) {
+        Ok(marked) => marked.len(),
+        Err(error) => {
+            tracing::warn!("failed to look for what an earlier circusd has left: {error}");
+            0
+        }
+    }
 }
 
 /// Removes the groups of an earlier instance, which held the state that is ours now: nobody else
@@ -467,6 +519,21 @@ pub(super) fn remove(path: PathBuf) -> bool {
 }
 
 impl Home {
+    /// What was a home when an earlier daemon started `pid` there; `mark` is for where there are no groups.
+    pub(super) fn find(kept: &KeptHome, pid: Pid, (name, value): (String, String)) -> Home {
+        match kept {
+            KeptHome::Cgroup(path) => Home::Cgroup(path.clone()),
+            KeptHome::Started(start_ticks) => Home::Tree(Origin {
+                pid,
+                start_ticks: *start_ticks,
+                mark: Some(Mark {
+                    name,
+                    value: value.into(),
+                }),
+            }),
+        }
+    }
+
     /// By what it is found again.
     pub(super) fn keep(&self) -> KeptHome {
         match self {
@@ -531,6 +598,30 @@ impl Home {
                 tree::members(origin).map(|members| members.is_empty())
             }
         }
+    }
+
+    /// The same for a guest in somebody else's program: orphans do not come to us, and nobody's
+    /// children are waited for but workers. Who is left is found by looking for them; `main` has
+    /// been waited for.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking.
+    pub(super) fn is_empty_for_guest(&self, main: Option<&Pidfd>) -> io::Result<bool> {
+        let Home::Tree(_) = self else {
+            return self.is_empty(main, |_| true);
+        };
+        for _ in 0..GUEST_LOOKS {
+            if !self.members()?.is_empty() {
+                return Ok(false);
+            }
+            // The kernel knows of everybody in its process group: of those as well who have only
+            // not been waited for, and of one who forks and ends faster than we can look.
+            if main.is_none_or(|main| main.signal_group(0).is_err()) {
+                return Ok(true);
+            }
+        }
+        Ok(true)
     }
 
     /// Kills everything; `main` is the main process. Of a place, where another will live, by

@@ -399,6 +399,7 @@ fn announced(news: &Announcement) -> String {
         Announcement::ConfigError { error, .. } => {
             format!("the configuration is refused, the old one stays: {error}")
         }
+        Announcement::Notice { name, .. } => format!("notice: {name}"),
         Announcement::HookAnswered { hook, answer, .. } => match answer {
             HookAnswer::True => format!("hook {hook} says true"),
             HookAnswer::False(reason) => format!("hook {hook} says false: {reason}"),

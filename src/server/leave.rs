@@ -12,11 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Answer;
 use super::driver::Driver;
+use super::state::Records;
 use super::tool;
 use crate::api::Error;
 use crate::api::frame::{Reply, Terminator, encode};
 use crate::api::reply;
 use crate::sys::cgroup;
+
+/// Whoever goes on with an old state takes processes that have started since for nobody's.
+const STALE_STATE: &str = "the state that it would go on with cannot be written";
 
 /// Why the loop ends although nothing was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +103,20 @@ impl Driver {
         let Some(program) = self.leaving.program.clone() else {
             return self.reexec_refused("the path of our program is not known");
         };
-        self.leaving.checking = true;
         // The state that it is to read is that of this moment.
         self.write_all();
+        if self.is_state_broken() {
+            return self.reexec_refused(STALE_STATE);
+        }
+        self.leaving.checking = true;
         let mut argv = vec![program.into_os_string()];
         argv.extend(std::env::args_os().skip(1));
         argv.extend(["--check-state".into(), self.leaving.state.clone().into()]);
         self.ask_tool(argv, Verdict::Check);
+    }
+
+    fn is_state_broken(&self) -> bool {
+        (self.records.as_ref()).is_some_and(Records::are_broken)
     }
 
     fn ask_tool(
@@ -125,6 +136,11 @@ impl Driver {
             Verdict::Job(answer) => self.on_job(answer),
             Verdict::Check(Ok(_)) => {
                 self.leaving.checking = false;
+                // What has changed while it was looking.
+                self.write_all();
+                if self.is_state_broken() {
+                    return self.reexec_refused(STALE_STATE);
+                }
                 tracing::info!("replacing this program by the one that is there now");
                 let done = |terminator| encode(&Reply::last(reply::Empty {}), terminator);
                 self.answer_callers(done);
@@ -173,7 +189,9 @@ impl Driver {
 
     /// What a program that goes on in this process is given: what is open, by name.
     pub(super) fn descriptors_to_pass(&self) -> Vec<(String, OwnedFd)> {
-        self.sockets.pass_on()
+        let mut passed = self.sockets.pass_on();
+        passed.extend(self.workers.streams.pass_on());
+        passed
     }
 }
 
@@ -187,6 +205,13 @@ fn own_unit() -> Option<(String, bool)> {
 /// The unit that we are a process of, and whether it is one of a user's manager.
 pub(super) fn unit_around() -> Option<(String, bool)> {
     unit_in(&cgroup::own().ok()?)
+}
+
+/// The unit of the system's manager that we are a process of, by which the journal files what we and
+/// our workers say.
+pub(super) fn system_unit() -> Option<String> {
+    let (unit, of_user) = unit_around()?;
+    (!of_user).then_some(unit)
 }
 
 /// What asks the manager for the jobs of a unit: the program and its arguments.

@@ -24,8 +24,10 @@
 //! `hooks` asks what core wants to have asked, each in a task of its own; `examine` finds out whether
 //! processes are ready and healthy; `probes` are the questions that need no program, and `messages`
 //! what processes say by themselves. The daemon's own hooks are asked in `turns`, between its
-//! beginning and its end, and at the `gate`, about each client and what it calls. `state` is what a
-//! daemon leaves to the next one, `leave` makes room for that, and `adopt` goes on with it.
+//! beginning and its end, and at the `gate`, about each client and what it calls. `vigil` hears that a
+//! configuration file has changed, which `configure` then reads. `state` is what a daemon leaves to the
+//! next one, `leave` makes room for that, and `adopt` goes on with it; `strays` looks for those that
+//! were not written down.
 
 mod access;
 mod adopt;
@@ -42,12 +44,15 @@ mod examine;
 mod explain;
 mod flags;
 mod gate;
+mod guest;
 mod homes;
 mod hooks;
 mod journal;
 mod leave;
 mod messages;
 mod notify;
+mod orders;
+mod powers;
 mod probes;
 mod program;
 mod recipes;
@@ -59,12 +64,20 @@ mod state;
 mod stats;
 mod stderr;
 mod stop_post;
+mod strays;
 mod streams;
 mod tool;
 mod turns;
+mod vigil;
 mod wakeups;
 mod want;
 mod workers;
+
+pub(crate) use driver::Ended;
+pub(crate) use guest::{BATCHES_MAX, Message, Plan, run as run_guest};
+pub(crate) use hooks::{AskProgram, Asked, Closure, Closures, Said, Saying};
+pub(crate) use start::{Failure, whole};
+pub(crate) use streams::Which;
 
 pub use flags::{command, sources};
 pub use start::{ExitCode, Options, run};

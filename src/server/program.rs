@@ -9,6 +9,8 @@ use nix::sys::resource::Resource;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
+use super::orders::Standing;
+use super::powers;
 use super::resources::Unlimited;
 use crate::config::plugins;
 use crate::config::{self, Expanded, Identity, Watcher};
@@ -27,6 +29,9 @@ pub(super) const OURS_ALONE: [&str; 6] = [
     "WATCHDOG_USEC",
 ];
 
+/// Where credentials are, as systemd.exec(5) has it: what all of ours are is no worker's to know.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// What a process is told of the worker that it is, or that it is about.
 const OF_A_WORKER: [&str; 5] = [
     "CIRCUS_PID",
@@ -40,13 +45,16 @@ const OF_A_WORKER: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Surroundings {
     pub(super) instance: String,
-    pub(super) socket: String,
+    /// None where nobody answers on one.
+    pub(super) socket: Option<String>,
     /// The limit on descriptors that circusd was started with, before it raised its own.
     pub(super) descriptors: (Resource, u64, u64),
     /// The out-of-memory score adjustment that workers start with unless told otherwise.
     pub(super) oom_score_adj: Option<i32>,
-    /// Whether we hold capabilities that a worker would inherit.
-    pub(super) privileged: bool,
+    /// The capabilities that we hold.
+    pub(super) held: caps::Held,
+    /// Whose process we are in.
+    pub(super) standing: Standing,
     /// The program with the built-in plugins, if it lies beside circusd.
     pub(super) plugins: Option<PathBuf>,
 }
@@ -120,7 +128,8 @@ pub(super) fn command(
 ) -> Result<Command, SpawnFailure> {
     let mut env = expanded.env;
     env.retain(|name, _| {
-        !OURS_ALONE.contains(&name.as_str()) || recipe.environment.is_configured(name)
+        let ours = OURS_ALONE.contains(&name.as_str()) || name == CREDENTIALS;
+        !ours || recipe.environment.is_configured(name)
     });
     if let Some(user) = &credentials.user {
         take_home(&mut env, user, recipe);
@@ -129,9 +138,13 @@ pub(super) fn command(
         ("CIRCUS_WATCHER".into(), recipe.name.clone()),
         ("CIRCUS_WID".into(), wid.to_string()),
         ("CIRCUS_INSTANCE".into(), surroundings.instance.clone()),
-        ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
         mark,
     ]);
+    match &surroundings.socket {
+        Some(socket) => env.insert("CIRCUS_SOCKET".into(), socket.clone()),
+        // That of another circusd, which runs our program, would be misleading.
+        None => env.remove("CIRCUS_SOCKET"),
+    };
     let threads = recipe.thread_workers.map(|threads| threads.to_string());
     env.extend(threads.map(|threads| ("CIRCUS_THREAD_WORKERS".into(), threads)));
     let argv: Vec<OsString> = expanded.argv.into_iter().map(OsString::from).collect();
@@ -158,7 +171,7 @@ pub(super) fn command(
         oom_score_adj: recipe.oom_score_adj.or(surroundings.oom_score_adj),
         rlimits: rlimits(recipe, surroundings),
         no_new_privileges: recipe.no_new_privileges,
-        capabilities: capabilities(recipe, surroundings),
+        capabilities: capabilities(recipe, surroundings)?,
         argv,
     })
 }
@@ -176,15 +189,20 @@ pub(super) fn own_command(
         !left_out.any(|word| name == word)
     };
     command.env = std::env::vars_os().filter(is_inherited).collect();
+    let socket = ("CIRCUS_SOCKET".to_owned(), surroundings.socket.clone());
     let told = [
-        ("CIRCUS_INSTANCE".into(), surroundings.instance.clone()),
-        ("CIRCUS_SOCKET".into(), surroundings.socket.clone()),
-        mark,
+        (
+            "CIRCUS_INSTANCE".into(),
+            Some(surroundings.instance.clone()),
+        ),
+        socket,
+        (mark.0, Some(mark.1)),
     ];
     command
         .env
         .retain(|(name, _)| !told.iter().any(|(own, _)| name.as_os_str() == own.as_str()));
-    let told = told.map(|(name, value): (String, String)| (name.into(), value.into()));
+    let told = told.into_iter();
+    let told = told.filter_map(|(name, value)| Some((name.into(), value?.into())));
     command.env.extend(told);
     command.argv = argv.iter().map(OsString::from).collect();
     command.oom_score_adj = surroundings.oom_score_adj;
@@ -222,6 +240,13 @@ pub(super) fn name_ends(
     }
     if let Some(number) = line {
         tell(command, "NOTIFY_FD", number.to_string());
+    }
+}
+
+/// Tells of the directory with the process's credentials.
+pub(super) fn name_credentials(command: &mut Command, directory: Option<&Path>) {
+    if let Some(directory) = directory {
+        tell(command, CREDENTIALS, directory);
     }
 }
 
@@ -325,10 +350,22 @@ fn kernel_resource(resource: config::Resource) -> Resource {
 }
 
 /// Root's workers lose all capabilities but those that are named. Without root there is nothing
-/// to lose, unless something is asked for: then the attempt says why it cannot be had.
-fn capabilities(recipe: &Watcher, surroundings: &Surroundings) -> Option<caps::Capabilities> {
+/// to lose.
+fn capabilities(
+    recipe: &Watcher,
+    surroundings: &Surroundings,
+) -> Result<Option<caps::Capabilities>, SpawnFailure> {
     let named: caps::Capabilities = recipe.capabilities.iter().map(|named| named.0).collect();
-    (surroundings.privileged || !named.is_empty()).then_some(named)
+    let held = &surroundings.held;
+    powers::check(named, held).map_err(|lacking| {
+        let stage = Stage::SettingCapabilities.to_string();
+        SpawnFailure {
+            error: format!("failed to start: {stage}: {lacking}"),
+            errno: nix::libc::EPERM,
+            stage,
+        }
+    })?;
+    Ok((!held.permitted.is_empty()).then_some(named))
 }
 
 fn ioprio(priority: &config::IoPriority) -> Ioprio {

@@ -191,6 +191,7 @@ mod tests {
             uid: nix::unistd::geteuid().as_raw(),
             root: dir.path().into(),
             directory: dir.path().into(),
+            embedded: None,
         });
         Recipe::new(&store.unwrap().config().watchers[0], &Opened::default())
     }

@@ -25,16 +25,20 @@ use super::driver::{self, Driver, Ended};
 use super::events::SharedLog;
 use super::examine::Examiner;
 use super::homes::{self, Homes, clear_previous, count_previous};
-use super::hooks::{Ground, Hooks};
+use super::hooks::{Closures, Ground, Hooks};
 use super::leave::Leaving;
 use super::notify::Manager;
+use super::orders::{Orders, Standing};
+use super::powers;
 use super::program::{self, Surroundings};
 use super::recipes::Recipes;
 use super::sockets::Sockets;
 use super::state::{self, Left, Past, Records, State};
-use super::streams::{Loggers, Streams};
+use super::strays;
+use super::streams::{Fifos, Loggers, Streams};
 use super::turns::Turns;
-use super::workers::Workers;
+use super::vigil::Vigil;
+use super::workers::{Handed, Workers};
 use super::{access, convert, journal};
 use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
 use crate::core::ExitReason;
@@ -47,7 +51,7 @@ use crate::sys::{abilities, caps, limits, reexec, spawn, users};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the end of the daemon waits for clients to take their last answers.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// How many clients may wait to be accepted; the kernel has its own upper bound.
 const BACKLOG: i32 = 4096;
@@ -72,6 +76,17 @@ pub enum ExitCode {
     Config = 78,
     /// Stopped at once by a second SIGINT.
     Interrupted = 130,
+}
+
+impl ExitCode {
+    /// Every one. A wrong command line is told by the parser, and is 2.
+    pub const ALL: [Self; 5] = [
+        Self::Stopped,
+        Self::Failed,
+        Self::Critical,
+        Self::Config,
+        Self::Interrupted,
+    ];
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -120,7 +135,7 @@ fn code(ended: Ended) -> ExitCode {
 }
 
 /// An error with its causes, in one line.
-fn whole(error: &dyn std::error::Error) -> String {
+pub(crate) fn whole(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
@@ -128,15 +143,18 @@ fn whole(error: &dyn std::error::Error) -> String {
 /// What keeps the daemon from running, as a sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
-struct StartError {
+pub(crate) struct StartError {
     what: String,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// Why there is no daemon.
-enum Failure {
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
     /// The configuration cannot be had as it is: a socket cannot be opened.
+    #[error("{0}")]
     Config(Errors),
+    #[error(transparent)]
     Start(StartError),
 }
 
@@ -152,7 +170,7 @@ impl From<Errors> for Failure {
     }
 }
 
-fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+pub(super) fn because<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     what: impl Into<String>,
 ) -> impl FnOnce(E) -> StartError {
     move |source| StartError {
@@ -186,6 +204,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     }
     let state = State::take(&circusd.state_dir).map_err(because("cannot start"))?;
     let store = with_wishes(store, &state);
+    let held = powers::give_up(store.config());
     let _pidfile = circusd.pidfile.as_deref().map(Pidfile::write).transpose()?;
     if let Some(left) = &state.left {
         sockets.resume(&store, left);
@@ -205,7 +224,7 @@ fn start(store: Store) -> Result<Ended, Failure> {
     let Listening { listener, file } = listening;
     let ours = listener.try_clone();
     let ours = ours.map_err(because("failed to set up the table of descriptors"))?;
-    let served = serve(store, state, sockets, listener, reload_log);
+    let served = serve(store, state, sockets, listener, (reload_log, held));
     let mut ended = LocalSet::new().block_on(&runtime, served)?;
     if let Some(program) = ended.next.take() {
         let name = match &file {
@@ -269,7 +288,7 @@ fn with_wishes(store: Store, state: &State) -> Store {
     store
 }
 
-fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
+pub(super) fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
     let address = match &circusd.socket {
         SocketPath::Path(path) => Address::Path(path.clone()),
         SocketPath::Abstract(name) => Address::Abstract(name.as_bytes().to_vec()),
@@ -292,7 +311,7 @@ fn listen(circusd: &Circusd) -> Result<Listening, StartError> {
 }
 
 /// The socket as clients name it.
-fn socket_text(socket: &SocketPath) -> String {
+pub(super) fn socket_text(socket: &SocketPath) -> String {
     match socket {
         SocketPath::Path(path) => path.to_string_lossy().into_owned(),
         SocketPath::Abstract(name) => format!("@{name}"),
@@ -341,11 +360,12 @@ async fn serve(
     mut state: State,
     sockets: Sockets,
     listener: std::os::unix::net::UnixListener,
-    reload_log: journal::Reload,
+    (reload_log, held): (journal::Reload, caps::Held),
 ) -> Result<Ended, StartError> {
     // A file that may not grow (RLIMIT_FSIZE) is an error where it is written to, and not our end.
     let signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ]);
-    let mut signals = signals.map_err(because("failed to listen to signals"))?;
+    let signals = signals.map_err(because("failed to listen to signals"))?;
+    let mut orders = Orders::Signals(signals);
     listener
         .set_nonblocking(true)
         .map_err(because("failed to listen"))?;
@@ -358,14 +378,15 @@ async fn serve(
     let past = std::mem::take(&mut state.past);
     let left = state.left.take();
     let (asks, asked) = mpsc::unbounded_channel();
+    let grounds = Grounds::of_daemon(&store, &state, held);
     let assembled = assemble(
         store,
-        &state,
+        grounds,
         (left, past),
         sockets,
         asks,
         descriptors,
-        (reload_log, records),
+        (Some(reload_log), Some(records)),
     )?;
     let Assembled {
         mut driver,
@@ -373,17 +394,20 @@ async fn serve(
         base,
     } = assembled;
     driver.log.keep_in(Some(history));
-    let starts = driver.may_start(&mut signals).await;
+    let starts = driver.may_start(&mut orders).await;
     if !starts.map_err(because("cannot start"))? {
         return Ok(Ended::new(ExitReason::Asked, 0));
     }
     driver.boot(left)?;
+    driver.keep_vigil(driver.store.trace());
     let taken = |pid| driver.workers.is_known(pid);
     tell_of_leftovers(base.as_deref(), state.previous.as_deref(), taken);
-    tracing::info!("answering on {}", driver.surroundings.socket);
+    if let Some(socket) = &driver.surroundings.socket {
+        tracing::info!("answering on {socket}");
+    }
     let shared = driver.shared.clone();
     let accepting = tokio::task::spawn_local(accept(listener, shared.clone()));
-    let ended = driver.run(signals, asked).await;
+    let ended = driver.run(orders, asked).await;
     if ended.next.is_some() {
         limits::restore_descriptors(&descriptors);
     }
@@ -393,54 +417,98 @@ async fn serve(
     Ok(ended)
 }
 
+/// What a daemon, or a guest in somebody else's program, stands on.
+pub(super) struct Grounds {
+    pub(super) standing: Standing,
+    pub(super) instance: String,
+    /// The name of an instance that left something with which we cannot go on.
+    pub(super) previous: Option<String>,
+    /// What the paths of notify sockets begin with.
+    pub(super) notify: PathBuf,
+    /// What the paths of the directories of credentials begin with.
+    pub(super) credentials: PathBuf,
+    /// Where the state is.
+    pub(super) directory: PathBuf,
+    /// The group below which we may make groups.
+    pub(super) base: Option<PathBuf>,
+    /// Where clients are answered.
+    pub(super) socket: Option<String>,
+    pub(super) manager: Manager,
+    /// Answered by the program that we are in.
+    pub(super) closures: Closures,
+    /// The capabilities that we hold.
+    pub(super) held: caps::Held,
+}
+
+impl Grounds {
+    fn of_daemon(store: &Store, state: &State, held: caps::Held) -> Grounds {
+        let abilities = abilities::probe();
+        for missing in abilities.missing() {
+            tracing::info!("{missing}");
+        }
+        let circusd = &store.config().circusd;
+        Grounds {
+            standing: Standing::Daemon,
+            instance: state.instance.clone(),
+            previous: state.previous.clone(),
+            notify: state.notify(),
+            credentials: state.credentials(),
+            directory: state.directory().to_owned(),
+            base: abilities.cgroup_base.ok().filter(|_| circusd.cgroups),
+            socket: Some(socket_text(&circusd.socket)),
+            manager: Manager::new(),
+            closures: Closures::default(),
+            held,
+        }
+    }
+}
+
 /// A daemon, and what an earlier one has left to it.
-struct Assembled {
-    driver: Driver,
-    left: Option<Left>,
+pub(super) struct Assembled {
+    pub(super) driver: Driver,
+    pub(super) left: Option<Left>,
     /// The group below which we may make groups.
     base: Option<PathBuf>,
 }
 
-fn assemble(
+pub(super) fn assemble(
     store: Store,
-    state: &State,
+    grounds: Grounds,
     (left, past): (Option<Left>, Vec<Past>),
     sockets: Sockets,
     asks: mpsc::UnboundedSender<Ask>,
     descriptors: limits::Descriptors,
-    (reload_log, records): (journal::Reload, Records),
+    (reload_log, records): (Option<journal::Reload>, Option<Records>),
 ) -> Result<Assembled, StartError> {
-    let abilities = abilities::probe();
-    for missing in abilities.missing() {
-        tracing::info!("{missing}");
-    }
     for warning in store.warnings() {
         tracing::warn!("{warning}");
     }
     access::warn_of_nobodies(&store.config().access);
     let circusd = &store.config().circusd;
-    let base = match circusd.cgroups {
-        true => abilities.cgroup_base.as_deref().ok(),
-        false => None,
-    };
+    let base = grounds.base.as_deref();
     let clock = Clock::start();
-    let previous = state.previous.as_deref();
-    let mut left = left.or_else(|| {
-        let root = homes::root(base?, previous?);
-        adopt::found(&root, &store, clock.now())
-    });
+    // Where the group is our unit's own, its groups are found without a name as well.
+    let left_by = grounds.previous.as_deref().unwrap_or(&grounds.instance);
+    let mut left = match base.filter(|_| grounds.standing == Standing::Daemon) {
+        Some(base) => strays::add(left, &homes::root(base, left_by), left_by, &store, &clock),
+        None => strays::add_marked(left, &grounds.instance, &store, &clock),
+    };
     let last_seq = past.last().map_or(0, |past| past.seq);
     let limits = convert::limits(circusd);
     let core = adopt::supervisor(left.as_mut(), last_seq, clock.now(), limits);
     let surroundings = Rc::new(Surroundings {
-        instance: state.instance.clone(),
-        socket: socket_text(&circusd.socket),
+        instance: grounds.instance.clone(),
+        socket: grounds.socket,
         descriptors: descriptors.for_workers(),
         oom_score_adj: None,
-        privileged: caps::held().is_ok_and(|held| !held.permitted.is_empty()),
-        plugins: program::plugins_beside_us(),
+        held: grounds.held,
+        standing: grounds.standing,
+        // What lies beside another program is not ours.
+        plugins: (grounds.standing == Standing::Daemon)
+            .then(program::plugins_beside_us)
+            .flatten(),
     });
-    let homes = Homes::new(base, &state.instance);
+    let homes = Homes::new(base, &grounds.instance, grounds.standing);
     let known = Rc::default();
     let budget = Budget::new(descriptors.ours);
     let ground = |homes| {
@@ -449,15 +517,30 @@ fn assemble(
     };
     let for_hooks = ground(homes.for_hooks());
     let examiner = Examiner::new(Rc::clone(&for_hooks));
-    let hooks = Hooks::new(for_hooks);
+    let hooks = Hooks::new(for_hooks, grounds.closures);
+    hooks.closures.set_timeout(circusd.hook_timeout);
     hooks.own.update(&store.config().hooks);
-    let loggers = Loggers::new(ground(homes.for_loggers()));
+    let fifos = Rc::new(match grounds.standing {
+        Standing::Daemon => Fifos::new(&grounds.directory, &grounds.instance),
+        Standing::Guest => Fifos::without_names(&grounds.directory, &grounds.instance),
+    });
+    let loggers = Loggers::new(ground(homes.for_loggers()), fifos);
     let streams = Streams::new(loggers).map_err(because("failed to open /dev/null"))?;
-    let workers = Workers::new(homes, streams, budget, known, state.notify());
+    let notify = grounds.notify;
+    let handed = Handed::new(grounds.credentials);
+    let workers = Workers::new(
+        homes,
+        streams,
+        budget,
+        known,
+        notify,
+        handed,
+        grounds.standing,
+    );
     let shared = Shared {
         asks,
         budget,
-        log: SharedLog::new(state.instance.clone(), circusd.event_buffer as usize, past),
+        log: SharedLog::new(grounds.instance, circusd.event_buffer as usize, past),
         connections: Rc::new(Cell::new(0)),
         closed: Rc::new(Notify::new()),
         connections_max: Rc::new(Cell::new(circusd.connections_max as usize)),
@@ -490,8 +573,10 @@ fn assemble(
         reload_log,
         records,
         written: Written::default(),
-        manager: Manager::new(),
-        leaving: Leaving::new(state.directory()),
+        manager: grounds.manager,
+        leaving: Leaving::new(&grounds.directory),
+        standing: grounds.standing,
+        vigil: Vigil::default(),
         store,
     };
     Ok(Assembled { driver, left, base })
@@ -532,13 +617,16 @@ impl Driver {
     /// # Errors
     ///
     /// It asks for more than the limits allow.
-    fn boot(&mut self, left: Option<Left>) -> Result<(), StartError> {
+    pub(super) fn boot(&mut self, left: Option<Left>) -> Result<(), StartError> {
         let made_from = left.as_ref().map_or(&[][..], |left| &left.made_from);
         let opened = self.sockets.configured();
         let changed = self.recipes.resume(&self.store, opened, made_from);
+        self.take_over_output(left.as_ref());
         if let Some(left) = &left {
             self.take_over(left);
         }
+        self.workers.streams.forget_others();
+        self.workers.all_adopted();
         let unclaimed = self.sockets.take_unclaimed();
         self.manager.forget(&unclaimed);
         let command = self.apply_command(&self.store, changed);
@@ -557,7 +645,7 @@ impl Driver {
 
 /// Takes in clients. One descriptor is kept in reserve, so that with a full table (of the whole
 /// system, as our own is never full of clients) one can still be told, rather than be left waiting.
-async fn accept(listener: UnixListener, shared: Shared) {
+pub(super) async fn accept(listener: UnixListener, shared: Shared) {
     let mut reserve = File::open("/dev/null").ok();
     loop {
         match listener.accept().await {

@@ -7,9 +7,12 @@ use nix::unistd::Pid;
 
 use super::clock::micros;
 use super::driver::Driver;
+use super::leave;
 use crate::api::types::{ProcessStats, SupervisorStats};
 use crate::core::{Name, ProcessState, Time, Worker};
 use crate::sys::cgroup::Cgroup;
+use crate::sys::journal::connected_to_journal;
+use crate::sys::process::Process;
 use crate::sys::stats;
 
 /// What a client was told last, so that it can be told of the difference.
@@ -94,13 +97,20 @@ impl Driver {
         })
     }
 
+    fn capabilities(&self) -> Vec<String> {
+        let held = self.surroundings.held.permitted;
+        held.iter().map(|one| one.to_string()).collect()
+    }
+
     /// The daemon's own figures.
     pub(super) fn daemon_stats(&self) -> SupervisorStats {
         let own = stats::process(Pid::this()).ok();
+        let process = Process::read(Pid::this());
+        let started = process.map_or(Time::ZERO, |process| self.clock.started(&process));
         SupervisorStats {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_usec: self.clock.wall_usec(Time::ZERO),
+            started_usec: self.clock.wall_usec(started),
             cpu_usec: own.as_ref().map_or(0, |own| own.cpu_usec),
             memory_rss: own.as_ref().map_or(0, |own| own.rss_bytes),
             memory_pss: stats::own_pss_bytes().unwrap_or(0),
@@ -112,6 +122,10 @@ impl Driver {
             events_total: self.core.last_seq(),
             spawns_total: self.workers.spawns,
             requests_total: self.requests,
+            uid: nix::unistd::geteuid().as_raw(),
+            unit: leave::system_unit(),
+            journal: connected_to_journal(std::io::stderr()),
+            capabilities: Some(self.capabilities()),
         }
     }
 }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::leave::{job_arguments, unit_around};
 use super::state::{self, KeptHome};
-use crate::config::Store;
+use crate::config::{Sources, Store};
 use crate::sys::cgroup::{self, Cgroup};
 use crate::sys::pidfd::Pidfd;
 
@@ -27,16 +27,18 @@ const KILL_MAX: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// A sentence: something is left, or nobody can say whether anything should be.
-pub fn stop_post(store: &Store) -> Result<(), String> {
+pub fn stop_post(sources: Sources) -> Result<(), String> {
     let (unit, of_user) = unit_around().ok_or("not in a service of the service manager")?;
     let base = unit_group(&unit)?;
-    let groups: Vec<PathBuf> = ["watchers", "hooks"].map(|name| base.join(name)).into();
+    let groups: Vec<PathBuf> = ["watchers", "hooks", "loggers"]
+        .map(|name| base.join(name))
+        .into();
     let left = groups.iter().filter(|group| is_populated(group)).count();
     if left == 0 || !is_stopped(&unit, of_user)? {
         return Ok(());
     }
-    let directory = &store.config().circusd.state_dir;
-    let grace = tell_to_end(directory);
+    let directory = state_dir(sources);
+    let grace = directory.as_deref().map_or(Duration::ZERO, tell_to_end);
     wait_until_empty(&groups, grace);
     for group in &groups {
         // It may be gone by now.
@@ -47,11 +49,20 @@ pub fn stop_post(store: &Store) -> Result<(), String> {
             for group in groups {
                 super::homes::remove(group);
             }
-            state::forget(directory);
+            if let Some(directory) = &directory {
+                state::forget(directory);
+            }
             Ok(())
         }
         false => Err(format!("processes are left in '{}'", base.display())),
     }
+}
+
+/// Where the state is. A mistake in the files does not keep workers from their end: without the files
+/// it is in its usual place, or nobody knows how the workers are told to end.
+fn state_dir(sources: Sources) -> Option<PathBuf> {
+    let store = Store::load(sources.clone()).or_else(|_| Store::load(sources.without_files()));
+    Some(store.ok()?.config().circusd.state_dir.clone())
 }
 
 /// The group of the unit: we are in one below it.
@@ -91,7 +102,8 @@ fn tell_to_end(directory: &Path) -> Duration {
         let Some(watcher) = left.saved.watchers.iter().find(named) else {
             continue;
         };
-        let Some(KeptHome::Cgroup(home)) = left.homes.get(&worker.id) else {
+        let place = left.places.get(&worker.id);
+        let Some(KeptHome::Cgroup(home)) = place.map(|place| &place.home) else {
             continue;
         };
         let pid = Pid::from_raw(worker.pid);

@@ -3,16 +3,14 @@
 //! Core knows nothing of them. What a hook delays is kept here meanwhile: the word to the service
 //! manager, the wish that the daemon end, and its end.
 
-use std::future::poll_fn;
 use std::pin::pin;
 
-use futures_core::Stream;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook_tokio::Signals;
 
 use super::connection::{Answer, Ask};
 use super::driver::{Driver, Ended};
 use super::hooks::{OwnHooks, Refused};
+use super::orders::Orders;
 use crate::api::frame::{Reply, encode};
 use crate::api::method::Method;
 use crate::api::reply;
@@ -46,8 +44,8 @@ impl Driver {
     /// # Errors
     ///
     /// The hook says no, or failed.
-    pub(super) async fn may_start(&mut self, signals: &mut Signals) -> Result<bool, Refused> {
-        let answer = asked_or_told_to_end(&self.hooks.own, signals).await;
+    pub(super) async fn may_start(&mut self, orders: &mut Orders) -> Result<bool, Refused> {
+        let answer = asked_or_told_to_end(&self.hooks.own, orders).await;
         self.on_hook_news(None);
         self.pursue();
         if !matches!(answer, Ok(true)) {
@@ -169,13 +167,13 @@ fn say_done(quit: Ask) {
 }
 
 /// The answer of `pre_start`; false if a signal comes before it, and then its hook has ended.
-async fn asked_or_told_to_end(own: &OwnHooks, signals: &mut Signals) -> Result<bool, Refused> {
+async fn asked_or_told_to_end(own: &OwnHooks, orders: &mut Orders) -> Result<bool, Refused> {
     let mut asked = pin!(own.ask(DaemonHook::PreStart, Object::new()));
     loop {
         tokio::select! {
             answer = &mut asked => return answer.map(|()| true),
-            signal = poll_fn(|cx| std::pin::Pin::new(&mut *signals).poll_next(cx)) => {
-                if matches!(signal, Some(SIGINT | SIGTERM)) {
+            Some(signal) = orders.next() => {
+                if matches!(signal, SIGINT | SIGTERM) {
                     return Ok(false);
                 }
             }

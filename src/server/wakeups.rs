@@ -8,12 +8,13 @@ use tokio::io::unix::AsyncFd;
 
 use crate::sys::cgroup::Events;
 use crate::sys::epoll::Watch;
-use crate::sys::inotify::Lookout;
+use crate::sys::inotify::{Directories, Lookout};
 use crate::sys::pidfd::Pidfd;
 
 /// What has one descriptor, and the same for as long as it lives.
 pub(super) trait Steady: AsRawFd {}
 
+impl Steady for Directories {}
 impl Steady for Events {}
 impl Steady for Lookout {}
 impl Steady for Pidfd {}

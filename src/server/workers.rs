@@ -5,6 +5,7 @@
 //! are emptying, are in one epoll set.
 
 mod adopted;
+mod handed;
 mod told;
 
 use std::cell::RefCell;
@@ -18,11 +19,13 @@ use std::time::Duration;
 use nix::unistd::Pid;
 
 pub(super) use self::adopted::Adopted;
+pub(super) use self::handed::Handed;
 use self::told::{Ends, Told};
 use super::convert::Seen;
 use super::demand::Demand;
 use super::descriptors::Budget;
 use super::homes::{Home, Homes, Signals};
+use super::orders::Standing;
 use super::program;
 use super::recipes::Recipe;
 use super::sockets::Inherited;
@@ -63,10 +66,12 @@ pub(super) struct Workers {
     ready: Vec<Ready>,
     /// Where the notify sockets of processes are, and what their names begin with.
     notify: PathBuf,
+    handed: Handed,
     /// Those that have said that they are on their way out, since the loop has looked.
     pub(super) departing: Vec<WorkerId>,
     /// Processes started since the daemon was.
     pub(super) spawns: u64,
+    standing: Standing,
 }
 
 #[derive(Debug)]
@@ -88,6 +93,11 @@ struct Running {
     leases: Vec<Rc<Lease>>,
     /// Where memory is counted.
     witness: Option<Witness>,
+    /// What it leaves does not come to us when it has ended: an earlier daemon has started it, or
+    /// we are a guest in another program.
+    astray: bool,
+    /// One of those that such a one has left, where there is no group: its end is waited for.
+    left: Option<Pidfd>,
 }
 
 impl Workers {
@@ -99,6 +109,8 @@ impl Workers {
         budget: Budget,
         known: Rc<RefCell<HashSet<Pid>>>,
         notify: PathBuf,
+        handed: Handed,
+        standing: Standing,
     ) -> Workers {
         Workers {
             running: HashMap::new(),
@@ -111,8 +123,10 @@ impl Workers {
             budget,
             ready: Vec::new(),
             notify,
+            handed,
             departing: Vec::new(),
             spawns: 0,
+            standing,
         }
     }
 
@@ -183,7 +197,10 @@ impl Workers {
                     pid: pid.as_raw(),
                 }
             }
-            Err(failure) => Input::SpawnFailed { worker, failure },
+            Err(failure) => {
+                self.handed.take_back(worker);
+                Input::SpawnFailed { worker, failure }
+            }
         }
     }
 
@@ -228,6 +245,8 @@ impl Workers {
             ends.socket(),
             ends.line().map(|_| line),
         );
+        let given = (self.handed).give(worker, &recipe.credentials, credentials.uid())?;
+        program::name_credentials(&mut command, given.as_deref());
         let cgroup = self.homes.cgroup(watcher.as_str(), wid);
         let cgroup = cgroup.map_err(|error| program::failure("making its cgroup", &error))?;
         let limited = self
@@ -292,6 +311,8 @@ impl Workers {
                 watchdog: Some(recipe.watchdog),
                 leases,
                 witness,
+                astray: self.standing == Standing::Guest,
+                left: None,
             },
         );
         Ok(pid)
@@ -385,6 +406,7 @@ impl Workers {
     pub(super) fn let_go(&mut self, worker: WorkerId, watch: &mut Watch) {
         if let Some(running) = self.running.get(&worker) {
             self.homes.let_go(&running.home);
+            self.handed.let_go(worker);
             running.leases.iter().for_each(|lease| lease.let_go());
         }
         self.forget(worker, watch);
@@ -396,6 +418,8 @@ impl Workers {
             return;
         };
         running.told.close(watch);
+        self.streams.offered.withdraw(running.pid.as_raw());
+        self.handed.take_back(worker);
         if let (Some(pidfd), false) = (&running.pidfd, running.waited) {
             // It may have ended and been taken out already.
             let _ = watch.remove(pidfd);
@@ -404,6 +428,9 @@ impl Workers {
         }
         if let Some(events) = &running.events {
             let _ = watch.remove(events);
+        }
+        if let Some(left) = &running.left {
+            let _ = watch.remove(left);
         }
         if let Some(witness) = &running.witness {
             let _ = watch.remove(&witness.events);
@@ -422,8 +449,11 @@ impl Workers {
             let id = item.token & !KINDS;
             match item.token >> KIND_SHIFT {
                 PROCESS => self.process_ended(WorkerId(id), watch, inputs),
-                GROUP => self.group_changed(WorkerId(id), watch, inputs),
-                PIPE => self.streams.pump(id, watch, |id| PIPE << KIND_SHIFT | id),
+                GROUP => {
+                    self.group_changed(WorkerId(id), watch, inputs);
+                    self.one_left_less(WorkerId(id), watch, inputs);
+                }
+                PIPE => self.streams.pump(id, watch),
                 MEMORY => self.memory_changed(WorkerId(id), watch, inputs),
                 NOTIFY => {
                     // What is left makes it ready again.
@@ -476,22 +506,30 @@ impl Workers {
             status,
             emptied,
         });
+        self.await_left(worker, watch, inputs);
     }
 
     fn is_empty(&self, worker: WorkerId) -> bool {
         let Some(running) = self.running.get(&worker) else {
             return true;
         };
-        running
-            .home
-            .is_empty(running.leader(), |pid| self.is_known(pid))
-            .unwrap_or_else(|error| {
-                tracing::warn!(
-                    "{}: failed to look for what is left of a process: {error}",
-                    running.watcher
-                );
-                false
-            })
+        let empty = match (&running.home, self.standing, running.astray) {
+            (home, Standing::Guest, _) => home.is_empty_for_guest(running.leader()),
+            // Nobody there is a child of ours, and its group is told until somebody else has waited.
+            (Home::Tree(_), Standing::Daemon, true) => {
+                running.home.members().map(|members| members.is_empty())
+            }
+            (home, Standing::Daemon, _) => {
+                home.is_empty(running.leader(), |pid| self.is_known(pid))
+            }
+        };
+        empty.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: failed to look for what is left of a process: {error}",
+                running.watcher
+            );
+            false
+        })
     }
 
     /// Has us told when a worker's group is empty.

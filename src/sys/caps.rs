@@ -85,7 +85,7 @@ pub fn by_name(name: &str) -> Result<Capability, UnknownCapability> {
 }
 
 /// The capabilities of the calling thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// In force.
     pub effective: Capabilities,
@@ -112,15 +112,19 @@ pub fn held() -> Result<Held, ::caps::errors::CapsError> {
 /// Gives up all capabilities but `needed`, for good; one that we do not hold is not gained.
 ///
 /// Changes the calling thread only: to be called while there is but one. The bounding set stays, so a
-/// program executed as root still has what root may have.
+/// program executed as root still has what root may have; what others inherit from us only gets less.
 ///
 /// # Errors
 ///
 /// Those of capset(2); none is expected, as only less is asked for.
 pub fn keep_only(needed: Capabilities) -> Result<Held, ::caps::errors::CapsError> {
-    let kept: CapsHashSet = held()?.permitted.intersection(needed).iter().collect();
-    ::caps::clear(None, CapSet::Ambient)?;
-    ::caps::clear(None, CapSet::Inheritable)?;
+    let only = |set| -> Result<CapsHashSet, ::caps::errors::CapsError> {
+        let held = Capabilities::from_iter(::caps::read(None, set)?);
+        Ok(held.intersection(needed).iter().collect())
+    };
+    let kept = only(CapSet::Permitted)?;
+    // The kernel takes out of the ambient set what leaves one of the other two.
+    ::caps::set(None, CapSet::Inheritable, &only(CapSet::Inheritable)?)?;
     // In this order: what is in force must be permitted.
     ::caps::set(None, CapSet::Effective, &kept)?;
     ::caps::set(None, CapSet::Permitted, &kept)?;

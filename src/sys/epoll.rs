@@ -1,7 +1,8 @@
 //! One epoll set for many descriptors, each under a number of the caller's choice.
 //!
 //! It can itself be watched (it is readable while anything in it is ready), so the daemon's loop has one
-//! descriptor for all pidfds. Level-triggered, non-blocking; it owns none of the descriptors in it.
+//! descriptor for all pidfds. Level-triggered but for [`Interest::News`], non-blocking; it owns none of the
+//! descriptors in it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -17,6 +18,11 @@ const READY_MAX: usize = 256;
 pub enum Interest {
     /// Something can be read; a pidfd: the process has ended.
     Read,
+    /// Something has come, or nothing more will: told once each time it does (`EPOLLET`), even if what was
+    /// there before has not been read. Pipes do so from Linux 5.14 on, and in the stable ones before.
+    News,
+    /// Nothing but that nothing more will come, told once.
+    End,
     /// `EPOLLPRI`: the content of a kernel file (`cgroup.events`) has changed.
     Priority,
 }
@@ -57,11 +63,16 @@ impl Watch {
     ///
     /// `EEXIST` if it is in the set; `EPERM` for a plain file; `ENOSPC` past `max_user_watches`.
     pub fn add(&mut self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        let flags = match interest {
-            Interest::Read => EpollFlags::EPOLLIN,
-            Interest::Priority => EpollFlags::EPOLLPRI,
-        };
-        Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)
+        Ok(self.epoll.add(fd, event(token, interest))?)
+    }
+
+    /// Waits for something else of a descriptor that is in the set; what is there already is told.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is not in the set.
+    pub fn change(&mut self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(self.epoll.modify(fd, &mut event(token, interest))?)
     }
 
     /// Takes a descriptor out.
@@ -100,6 +111,16 @@ impl Watch {
         }));
         Ok(())
     }
+}
+
+fn event(token: u64, interest: Interest) -> EpollEvent {
+    let flags = match interest {
+        Interest::Read => EpollFlags::EPOLLIN,
+        Interest::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+        Interest::End => EpollFlags::EPOLLET,
+        Interest::Priority => EpollFlags::EPOLLPRI,
+    };
+    EpollEvent::new(flags, token)
 }
 
 impl AsFd for Watch {
@@ -178,6 +199,29 @@ mod tests {
             assert_eq!(tokens, all.collect(), "in two looks");
         }
         wait(&child);
+    }
+
+    #[test]
+    fn what_comes_to_a_pipe_that_is_not_read_is_news_each_time() {
+        let mut watch = Watch::new().unwrap();
+        let (read, write) = pipe().unwrap();
+        watch.add(&read, 3, Interest::News).unwrap();
+        let mut ready = Vec::new();
+        for _ in 0..3 {
+            nix::unistd::write(&write, b"x").unwrap();
+            assert_eq!(wait_ready(&watch).len(), 1);
+            watch.ready(&mut ready).unwrap();
+            assert_eq!(ready, [], "told once");
+        }
+        watch.change(&read, 3, Interest::End).unwrap();
+        nix::unistd::write(&write, b"x").unwrap();
+        watch.ready(&mut ready).unwrap();
+        assert_eq!(ready, [], "nobody asks for it");
+        watch.change(&read, 3, Interest::News).unwrap();
+        assert_eq!(wait_ready(&watch).len(), 1, "what came meanwhile");
+        watch.change(&read, 3, Interest::End).unwrap();
+        drop(write);
+        assert!(wait_ready(&watch)[0].failed);
     }
 
     #[test]

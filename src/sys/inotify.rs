@@ -1,4 +1,5 @@
-//! Hearing that a file has come into being, wherever in the tree its path is still missing.
+//! Hearing that a file has come into being, wherever in the tree its path is still missing; and, in
+//! [`Directories`], that files have changed.
 //!
 //! Told by inotify(7), so nothing is looked at until something has happened. A directory that is moved
 //! away from above the one we watch is not seen; nor is what happens on another machine (a network file
@@ -10,6 +11,10 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+
+mod directories;
+
+pub use directories::{Directories, Turned};
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -124,7 +129,7 @@ fn nearest(path: &Path) -> io::Result<Option<PathBuf>> {
         match step(&path)? {
             Step::Here => return Ok(None),
             Step::Missing(directory) => return Ok(Some(directory)),
-            Step::Link(target) => path = target,
+            Step::Link { target, .. } => path = target,
         }
     }
     Err(Errno::ELOOP.into())
@@ -133,8 +138,12 @@ fn nearest(path: &Path) -> io::Result<Option<PathBuf>> {
 enum Step {
     Here,
     Missing(PathBuf),
-    /// The whole path with its first link replaced.
-    Link(PathBuf),
+    Link {
+        /// The whole path with its first link replaced.
+        target: PathBuf,
+        /// Where the link is.
+        directory: PathBuf,
+    },
 }
 
 fn step(path: &Path) -> io::Result<Step> {
@@ -159,7 +168,10 @@ fn step(path: &Path) -> io::Result<Step> {
         };
         if found.is_symlink() {
             let target = here.join(std::fs::read_link(&next)?);
-            return Ok(Step::Link(target.join(parts.as_path())));
+            return Ok(Step::Link {
+                target: target.join(parts.as_path()),
+                directory: here,
+            });
         }
         here = next;
     }

@@ -40,6 +40,19 @@ pub fn raise_descriptors() -> io::Result<Descriptors> {
     })
 }
 
+/// The limit as it is, for who is not to change it.
+///
+/// # Errors
+///
+/// Those of getrlimit(2); none is expected.
+pub fn descriptors() -> io::Result<Descriptors> {
+    let original = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(Descriptors {
+        original,
+        ours: original.0,
+    })
+}
+
 /// Puts our soft limit back to what it was, as another program in this process expects it. Nothing is lost
 /// if that fails: its workers get the higher limit.
 pub fn restore_descriptors(descriptors: &Descriptors) {

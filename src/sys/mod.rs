@@ -10,7 +10,7 @@
 //! * [`spawn`]: a process, with all that belongs to it, for the price of a `vfork`;
 //! * [`pidfd`]: signalling it and hearing of its end;
 //! * [`cgroup`]: where nothing escapes; [`tree`]: what is left without one;
-//! * [`epoll`]: one set for all pidfds and cgroups; [`inotify`]: a file that comes into being;
+//! * [`epoll`]: one set for all pidfds and cgroups; [`inotify`]: a file that comes into being, or changes;
 //! * [`process`], [`stats`]: what /proc tells;
 //! * [`users`], [`caps`], [`limits`]: who may do what, and how much;
 //! * [`socket`], [`lock`], [`journal`]: the daemon's own ends, and the sockets of workers; [`manager`]: what
@@ -40,6 +40,7 @@ pub mod lock;
 pub mod manager;
 pub mod memory;
 pub mod notify;
+pub mod pipe;
 pub mod socket;
 
 pub mod abilities;

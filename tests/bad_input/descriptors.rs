@@ -9,7 +9,7 @@ use super::common::{CallError, Connection, Daemon, Home, eventually};
 use super::{assert_alive, daemon_stats};
 
 /// Room for the daemon itself and some twenty clients or workers.
-const DESCRIPTORS: u32 = 64;
+const DESCRIPTORS: u32 = 80;
 
 /// Tries again for as long as a test may last.
 const CONFIG: &str = r#"
@@ -83,6 +83,11 @@ fn workers_fill_the_table() {
     let status = &status["watchers"][0];
     let reason = status["reason"]["text"].as_str().unwrap_or_default();
     assert!(reason.contains("Too many open files"), "{status}");
+    // Whoever comes now is served as well.
+    let another = list(&mut daemon.connect());
+    another.expect("some descriptors are for clients alone");
+    let fds = daemon_stats(&daemon)["fds"].as_u64().expect("a number");
+    assert!(fds + 16 < u64::from(DESCRIPTORS), "{fds}");
 
     // Somebody ends: its successor has room again, or the next attempt has.
     let killed = client.call(

@@ -3,13 +3,17 @@
 //! Bounded: a few connections at a time, over the loopback, paced by the clients; a slow machine
 //! makes it take longer, and nothing else.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
 
 use super::{DEADLINE, eventually};
 
@@ -36,10 +40,24 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn on(port: u16) -> Self {
+        Self::from(port, || {})
+    }
+
+    /// The same from within another network: that of the namespace in this file of `/proc`.
+    pub(crate) fn in_network(namespace: &Path, port: u16) -> Self {
+        let namespace = Arc::new(File::open(namespace).expect("whose network it is lives"));
+        // Of the thread alone; it goes with it.
+        let enter = move || setns(&*namespace, CloneFlags::CLONE_NEWNET).expect("root may");
+        Self::from(port, enter)
+    }
+
+    /// Clients that do `before` once, each in its thread.
+    fn from(port: u16, before: impl Fn() + Clone + Send + 'static) -> Self {
         let counts = Arc::new(Counts::default());
         let client = |_| {
-            let counts = Arc::clone(&counts);
+            let (counts, before) = (Arc::clone(&counts), before.clone());
             thread::spawn(move || {
+                before();
                 while !counts.over.load(Ordering::Relaxed) {
                     match request(port) {
                         Ok(()) => {

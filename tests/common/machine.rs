@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use super::facts::http_worker;
 use super::{Connection, eventually, output, skip};
 
 /// A running container. It has nothing but its own tmpfs above a root file system that all share,
@@ -116,6 +117,11 @@ impl Container {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init))
     }
 
+    /// The namespace of its network.
+    pub(crate) fn network(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.init))
+    }
+
     /// Writes a file, making its directory.
     pub(crate) fn write(&self, inside: &str, text: &str) {
         let path = self.path(inside);
@@ -125,7 +131,7 @@ impl Container {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("its own file");
     }
 
-    /// Copies a file with its mode.
+    /// Copies a file with its mode; a program with `copy_program`.
     pub(crate) fn copy_in(&self, from: &Path, inside: &str) {
         fs::copy(from, self.path(inside))
             .unwrap_or_else(|error| panic!("{} to {inside}: {error}", from.display()));
@@ -209,8 +215,8 @@ const IN_VM: &str = "CIRCUSD_TEST_IN_VM";
 ///
 /// The whole test binary runs there, once, whichever of its tests were asked for here; each asks
 /// what has become of it. So every test of such a binary has to go through here. The harness finds
-/// there what it has here: `circusd`, `circusctl`, the programs of Debian. The test is in a cgroup
-/// one below a delegated one. All is about ten times as slow as here.
+/// there what it has here: `circusd`, `circusctl`, the HTTP worker of the examples, the programs of
+/// Debian. The test is in a cgroup one below a delegated one. All is about ten times as slow as here.
 ///
 /// # Panics
 ///
@@ -265,6 +271,8 @@ impl VmRun {
             .arg(&program)
             .args(["--with", env!("CARGO_BIN_EXE_circusd")])
             .args(["--with", env!("CARGO_BIN_EXE_circusctl")])
+            .arg("--with")
+            .arg(http_worker())
             .arg("--results")
             .arg(results.path())
             .args(["--", "env", "CIRCUSD_TEST_SKIPS=/results/skips"])
@@ -301,7 +309,7 @@ impl VmRun {
 }
 
 /// A script of `tests/machines`.
-fn script(name: &str) -> Command {
+pub(crate) fn script(name: &str) -> Command {
     Command::new(
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/machines")
@@ -311,7 +319,7 @@ fn script(name: &str) -> Command {
 
 /// Where `tests/setup` has left what the script `name` needs, or `None` after telling that the
 /// test is skipped.
-fn tools_for(name: &str) -> Option<PathBuf> {
+pub(crate) fn tools_for(name: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("cargo's target directory holds it");

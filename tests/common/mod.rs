@@ -11,6 +11,7 @@
 )]
 
 mod client;
+pub(crate) mod counter;
 mod daemon;
 mod delegated;
 pub(crate) mod facts;
@@ -18,7 +19,9 @@ mod home;
 pub(crate) mod hooks;
 pub(crate) mod journal;
 pub(crate) mod load;
-mod machine;
+pub(crate) mod machine;
+pub(crate) mod plugins;
+mod program;
 mod skip;
 pub(crate) mod teller;
 mod tool;
@@ -28,6 +31,7 @@ pub(crate) use daemon::Daemon;
 pub(crate) use delegated::Delegated;
 pub(crate) use home::Home;
 pub(crate) use machine::{Container, in_vm};
+pub(crate) use program::{copy_program, put_program};
 pub(crate) use skip::skip;
 pub(crate) use tool::tool;
 

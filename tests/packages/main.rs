@@ -7,6 +7,8 @@
 mod built;
 #[path = "../common/mod.rs"]
 mod common;
+mod life;
+mod rpm;
 mod units;
 
 use std::collections::BTreeSet;
@@ -14,32 +16,34 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use built::{ARCH, DEB, RPM, checkout, has, newer, run};
-use common::{Container, Home, eventually, facts, skip};
+use built::{ARCH, DEB, Format, RPM, checkout, has, run};
+use common::facts::http_worker;
+use common::{Container, Home, skip};
 use serde_json::{Value, json};
 
 const SOCKET: &str = "/run/circusd/circusd.sock";
 
-const CGROUP: &str = "/sys/fs/cgroup/system.slice/circusd.service";
-
 /// Where the directory of the package is in the container.
-const INSIDE: &str = "/mnt";
+pub(crate) const INSIDE: &str = "/mnt";
 
-const POOL: &str = r#"
-    [watcher.web]
-    cmd = ["sleep", "1000"]
-    numprocesses = 3
-    uid = "nobody""#;
-
-/// A container that can see the package, and its file there; `None` after telling of a skip.
+/// A container that can see the Debian package, and its file there; `None` after telling of a skip.
 pub(crate) fn machine() -> Option<(Container, String)> {
-    let deb = DEB.package()?;
-    let directory = deb.parent().expect("a file is in a directory");
-    let container = Container::boot_with(&[format!("--bind-ro={}:{INSIDE}", directory.display())])?;
-    Some((container, inside(deb)))
+    machine_for(&DEB)
 }
 
-fn inside(package: &Path) -> String {
+/// The same with another kind of package. The HTTP worker of the examples is there, too.
+pub(crate) fn machine_for(format: &Format) -> Option<(Container, String)> {
+    let package = format.package()?;
+    let directory = package.parent().expect("a file is in a directory");
+    let bind = |from: &Path, to: &str| format!("--bind-ro={}:{to}", from.display());
+    let container = Container::boot_with(&[
+        bind(directory, INSIDE),
+        bind(&http_worker(), "/usr/local/bin/http_worker"),
+    ])?;
+    Some((container, inside(package)))
+}
+
+pub(crate) fn inside(package: &Path) -> String {
     let name = package.file_name().and_then(OsStr::to_str);
     format!("{INSIDE}/{}", name.expect("our own names are text"))
 }
@@ -61,17 +65,6 @@ pub(crate) fn configure(container: &Container, config: &str) {
     container.write("/etc/circusd/conf.d/pool.toml", config);
     container.succeed(&["systemctl", "reload", "circusd"]);
     container.succeed(&["circusctl", "start", "web"]);
-}
-
-/// Runs `circusctl` as this user, with all groups that are his.
-fn circusctl_as(container: &Container, user: &str, arguments: &[&str]) -> Result<(), String> {
-    let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));
-    let setpriv = ["setpriv", &uid, &gid, "--init-groups", "circusctl"];
-    let output = container.run(&[&setpriv, arguments].concat());
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-    }
 }
 
 pub(crate) fn status(container: &Container, watcher: &str) -> Value {
@@ -184,136 +177,12 @@ fn every_kind_of_package_holds_the_same() {
         let listing = run("rpm", &["-qpl".as_ref(), rpm.as_ref()]);
         // The directories are told like the files.
         let mut rpm = contents(&listing);
-        rpm.retain(|path| !["etc/circusd", "etc/circusd/conf.d"].contains(&path.as_str()));
+        let directories = ["etc/circusd", "etc/circusd/conf.d", "var/lib/circusd"];
+        rpm.retain(|path| !directories.contains(&path.as_str()));
         assert_eq!(rpm, deb);
     }
     if let Some(arch) = ARCH.package() {
         let listing = run("tar", &["-tzf".as_ref(), arch.as_ref()]);
         assert_eq!(contents(&listing), deb);
     }
-}
-
-#[test]
-fn an_installed_package_serves_root_and_the_group() {
-    let Some((container, package)) = machine() else {
-        return;
-    };
-    install(&container, &package);
-    for unit in ["circusd.service", "circusd.socket"] {
-        assert_eq!(container.property(unit, "ActiveState"), "active", "{unit}");
-        assert_eq!(
-            container.property(unit, "UnitFileState"),
-            "enabled",
-            "{unit}"
-        );
-    }
-    let socket = container.succeed(&["stat", "--format=%A %U %G", SOCKET]);
-    assert_eq!(socket.trim(), "srw-rw---- root circus");
-    let catalog = checkout("systemd/circusd.catalog").exists();
-    assert_eq!(
-        container
-            .path("/usr/lib/systemd/catalog/circusd.catalog")
-            .exists(),
-        catalog
-    );
-    configure(&container, POOL);
-
-    container.succeed(&["useradd", "--groups=circus", "alice"]);
-    container.succeed(&["useradd", "bob"]);
-    container.succeed(&["circusctl", "status"]);
-    for command in [&["status"][..], &["incr", "web"], &["restart", "web"]] {
-        assert_eq!(
-            circusctl_as(&container, "alice", command),
-            Ok(()),
-            "{command:?}"
-        );
-    }
-    let refused = circusctl_as(&container, "alice", &["set", "web", "numprocesses=9"]);
-    let refused = refused.expect_err("that is for administrators");
-    assert!(refused.contains("[access]"), "{refused}");
-    let refused = circusctl_as(&container, "bob", &["status"]);
-    let refused = refused.expect_err("the socket is not for others");
-    assert!(refused.contains("ermission denied"), "{refused}");
-
-    // The service alone: a client would start it again, as with every socket of systemd's.
-    container.succeed(&["systemctl", "stop", "circusd.socket"]);
-    for unit in ["circusd.service", "circusd.socket"] {
-        assert_eq!(
-            container.property(unit, "ActiveState"),
-            "inactive",
-            "{unit}"
-        );
-    }
-    assert!(!container.path(CGROUP).exists(), "workers end with it");
-    container.succeed(&["systemctl", "start", "circusd"]);
-    container.succeed(&["circusctl", "status"]);
-}
-
-#[test]
-fn a_purge_leaves_nothing() {
-    let Some((container, package)) = machine() else {
-        return;
-    };
-    install(&container, &package);
-    configure(&container, POOL);
-    container.succeed(&["dpkg", "--remove", "circusd"]);
-    assert!(
-        container.path("/etc/circusd/circusd.toml").exists(),
-        "it may be installed again"
-    );
-    assert!(!container.path(CGROUP).exists(), "workers end with it");
-
-    // What the administrator has written is his.
-    container.succeed(&["rm", "/etc/circusd/conf.d/pool.toml"]);
-    container.succeed(&["dpkg", "--purge", "circusd"]);
-    let left = container.succeed(&[
-        "find", "/", "-xdev", "(", "-path", INSIDE, "-o", "-path", "/proc", "-o", "-path",
-        "/var/log", ")", "-prune", "-o", "-name", "*circus*", "-print",
-    ]);
-    assert_eq!(left, "");
-    // systemd forgets a unit when it finds the time.
-    eventually("nothing of it is left in memory", || {
-        let find = ["find", "/run", "/sys/fs/cgroup", "-name", "*circus*"];
-        container.succeed(&find).is_empty().then_some(())
-    });
-    assert!(
-        !container
-            .run(&["getent", "group", "circus"])
-            .status
-            .success()
-    );
-    assert!(
-        !container
-            .run(&["systemctl", "cat", "circusd.service"])
-            .status
-            .success()
-    );
-}
-
-#[test]
-fn an_upgrade_hands_the_workers_over() {
-    let Some((container, package)) = machine() else {
-        return;
-    };
-    let newer = newer(DEB.package().expect("it is installed next"));
-    install(&container, &package);
-    configure(&container, POOL);
-    let before = facts::pids(&status(&container, "web"));
-    let daemon = container.property("circusd.service", "MainPID");
-    install(&container, &inside(&newer));
-    container.succeed(&["circusctl", "status"]);
-    assert_eq!(facts::pids(&status(&container, "web")), before);
-    assert_eq!(container.property("circusd.service", "MainPID"), daemon);
-    assert_eq!(
-        container.property("circusd.service", "ActiveState"),
-        "active"
-    );
-
-    // Who has stopped it does not want it back.
-    container.succeed(&["systemctl", "stop", "circusd"]);
-    container.succeed(&["dpkg", "--install", &package]);
-    assert_eq!(
-        container.property("circusd.service", "ActiveState"),
-        "inactive"
-    );
 }

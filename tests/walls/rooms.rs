@@ -4,12 +4,12 @@
 
 use super::source::{Source, Token};
 
-const ROOMS: [&str; 8] = [
-    "api", "cli", "client", "config", "core", "plugin", "server", "sys",
+const ROOMS: [&str; 9] = [
+    "api", "arbiter", "cli", "client", "config", "core", "plugin", "server", "sys",
 ];
 
 /// A room, the rooms it may know besides itself, and why no others.
-const WALLS: [(&str, &[&str], &str); 9] = [
+const WALLS: [(&str, &[&str], &str); 10] = [
     (
         "core",
         &[],
@@ -49,6 +49,11 @@ const WALLS: [(&str, &[&str], &str); 9] = [
         "server",
         &["api", "config", "core", "plugin", "sys"],
         "the server asks nobody over a socket and prints no tables",
+    ),
+    (
+        "arbiter",
+        &["api", "client", "config", "core", "server", "sys"],
+        "an arbiter is the daemon's loop in another program; it knows no command line",
     ),
     (
         "bin",

@@ -16,40 +16,46 @@ const SAFETY_DISTANCE_MAX: usize = 12;
 const OUTSIDE: [(&str, &[&str], &str); 8] = [
     (
         "tokio",
-        &["plugin", "server", "bin"],
+        &["arbiter", "plugin", "server", "bin"],
         "only the server and plugins are async",
     ),
     (
         "signal_hook_tokio",
-        &["plugin", "server", "bin"],
+        &["arbiter", "plugin", "server", "bin"],
         "only the server and plugins are async",
     ),
     (
         "futures_core",
-        &["plugin", "server", "bin"],
+        &["arbiter", "plugin", "server", "bin"],
         "only the server and plugins are async",
     ),
     (
         "Instant",
-        &["client", "cli", "plugin", "server", "sys", "bin"],
+        &["arbiter", "client", "cli", "plugin", "server", "sys", "bin"],
         "a decision takes the time as a parameter",
     ),
     (
         "SystemTime",
-        &["client", "cli", "plugin", "server", "sys", "bin"],
+        &["arbiter", "client", "cli", "plugin", "server", "sys", "bin"],
         "a decision takes the time as a parameter",
     ),
     (
         "nix",
-        &["client", "cli", "config", "plugin", "server", "sys", "bin"],
+        &[
+            "arbiter", "client", "cli", "config", "plugin", "server", "sys", "bin",
+        ],
         "no system calls here",
     ),
     (
         "libc",
-        &["client", "cli", "config", "server", "sys", "bin"],
+        &["arbiter", "client", "cli", "config", "server", "sys", "bin"],
         "no system calls here",
     ),
-    ("tracing", &["server", "bin"], "library code does not log"),
+    (
+        "tracing",
+        &["arbiter", "server", "bin"],
+        "library code does not log",
+    ),
 ];
 
 /// Rooms whose maps must be ordered, so that one seed tells one story.

@@ -372,6 +372,19 @@ pub const ACTIONS: &[Action] = &[
              ignore_failure. What a program has written to its standard error is in the log.",
         ),
     ),
+    watcher(
+        "notice",
+        "The program that has the library run its workers says something of the watcher.",
+        &[
+            member("name", "string", "what"),
+            member("data", "object", "what else, in its own words"),
+        ],
+        message(
+            "4a55591d5b00470e849fc82cdbe5ab21",
+            "The program has news of watcher @CIRCUS_WATCHER@",
+            "It says so in its own words, as the message tells. circusd itself never does.",
+        ),
+    ),
     daemon(
         "ready",
         "Every watcher that starts with the daemon has started, or failed to.",

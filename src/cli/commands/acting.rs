@@ -236,8 +236,8 @@ pub(super) static COMMANDS: [Command; 10] = [
         name: "freeze",
         about: "Halt all processes of watchers where they stand",
         details: "The processes keep their memory, sockets and files and get no CPU until thaw. \
-            Prints the watchers that are frozen. Refused where circusd has no cgroups to do it \
-            with.",
+            A reload of them fails, with that for a reason, and is done after thaw. Prints the \
+            watchers that are frozen. Refused where circusd has no cgroups to do it with.",
         examples: &[Example {
             line: "freeze 'batch*'",
             says: "a group of watchers",

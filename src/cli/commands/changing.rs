@@ -81,7 +81,8 @@ pub(super) static COMMANDS: [Command; 5] = [
         about: "Change options of a watcher",
         details: "All of them or none. A value is read as JSON where it is JSON, else as text. \
             One entry of a table is set by a dotted key (env.LANG=C); null takes an option back \
-            to its value from the files. What was set holds until the daemon starts anew.\n\n\
+            to its value from the files. What was set holds until the daemon is \
+            stopped: a restart, a reexec or a crash of it does not undo it.\n\n\
             Where an option cannot change under a running process, the processes are replaced, \
             and the command returns when that is done. Circus's form, KEY VALUE, is understood \
             too.",

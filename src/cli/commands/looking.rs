@@ -19,7 +19,7 @@ const ORIGIN: Arg = switch(
     "Show where each value comes from: file and line, flag, environment, API or default",
 );
 
-pub(super) static COMMANDS: [Command; 13] = [
+pub(super) static COMMANDS: [Command; 15] = [
     Command {
         name: "status",
         about: "Show the state of the watchers, and why one is not simply running",
@@ -156,8 +156,8 @@ pub(super) static COMMANDS: [Command; 13] = [
     Command {
         name: "dstats",
         about: "Show what the daemon itself uses and has done",
-        details: "What circusd itself takes of the machine, without its workers, and what it has \
-            done since it was started.",
+        details: "What circusd itself takes of the machine, without its workers, what it has done \
+            since it was started, and which capabilities (capabilities(7)) it has kept.",
         examples: &[Example {
             line: "dstats",
             says: "the daemon's own figures",
@@ -189,8 +189,8 @@ pub(super) static COMMANDS: [Command; 13] = [
     Command {
         name: "why",
         about: "Tell the story of a watcher: its state, why, and what happens next",
-        details: "What state a watcher is in and why, what circusd does next and when, and how its \
-            last processes ended.",
+        details: "What state a watcher is in and why, how its last reload failed if it did, what \
+            circusd does next and when, and how its last processes ended.",
         examples: &[Example {
             line: "why web",
             says: "why web is not simply running",
@@ -276,8 +276,8 @@ pub(super) static COMMANDS: [Command; 13] = [
             watcher's name; each may be a glob, and a missing name is any: `watcher.web.*`, \
             `*.spawn`, `circusd.*`.\n\n\
             Events are numbered without gaps. With --since the stream continues exactly behind an \
-            event that was seen before; what is no longer in the log, which begins anew with the \
-            daemon, is told as a gap. The cursor of an event is printed with --json.",
+            event that was seen before; what is no longer in the log, which begins anew when the \
+            daemon was stopped, is told as a gap. The cursor of an event is printed with --json.",
         examples: &[
             Example {
                 line: "listen",
@@ -311,6 +311,73 @@ pub(super) static COMMANDS: [Command; 13] = [
         },
     },
     Command {
+        name: "logs",
+        about: "Show what the processes of watchers have written",
+        details: "circusd is asked where the output of the watchers goes, and it is shown from there: \
+            from the journal by journalctl(1), from files by tail(1). You need the right to read it, \
+            which circusd cannot give. Of a file that was turned over the newest part is shown.\n\n\
+            What a watcher writes nowhere, to a program or to where circusd itself writes cannot be \
+            shown; then it is said where it goes. Where that is so of all that was asked for, the \
+            command fails.\n\n\
+            --since, --output and `--json`, which is --output=json, are for what is in the journal, and \
+            refused where one of the watchers writes to a file.",
+        examples: &[
+            Example {
+                line: "logs web -f",
+                says: "the last lines of web, and every further one",
+            },
+            Example {
+                line: "logs 'worker*' --since '10 min ago'",
+                says: "what a group of watchers has written in ten minutes",
+            },
+            Example {
+                line: "logs web --wid 2 -n 5 -o cat",
+                says: "five lines of one process, with nothing before them",
+            },
+        ],
+        args: &[
+            positional(
+                "watchers",
+                Form::Some(Kind::Pattern),
+                "The watchers, by name or shell-style pattern",
+            ),
+            Arg {
+                short: Some('f'),
+                ..switch(
+                    "follow",
+                    "Go on with what is written from now on, until interrupted",
+                )
+            },
+            Arg {
+                short: Some('n'),
+                ..value(
+                    "lines",
+                    Kind::Count,
+                    "Begin with so many lines, of each file; 50 unless --since says from when on",
+                )
+            },
+            value(
+                "since",
+                Kind::When,
+                "Begin at this time: '2026-11-20 14:00', yesterday, '10 min ago', as journalctl(1) \
+                    has it",
+            ),
+            Arg {
+                conflicts: &[],
+                ..super::WID
+            },
+            Arg {
+                short: Some('o'),
+                ..value(
+                    "output",
+                    Kind::Format,
+                    "Write records so: cat, short-iso, json, or another format of journalctl(1)",
+                )
+            },
+        ],
+        work: Work::Logs,
+    },
+    Command {
         name: "version",
         about: "Show the version of circusctl and of the daemon",
         details: "The two may differ between an upgrade and the daemon's next start. `circusctl \
@@ -325,6 +392,48 @@ pub(super) static COMMANDS: [Command; 13] = [
             calls: |_| Ok(vec![Call::new("DaemonStats")]),
             print: print::version,
         },
+    },
+    Command {
+        name: "answer",
+        about: "Answer for hooks with a program, as long as this command runs",
+        details: "From then on the program is run for each hook of these names, once for each time \
+            that one is asked, one after the other. What it finds in its environment and on its \
+            standard input, and what its exit code and its standard output mean, is as for a \
+            program in the configuration, see circusd-hooks(7); but it is a child of this command, \
+            and has its user and its rights. One that may hang is run with timeout(1), as those \
+            that come behind it wait.\n\n\
+            Each answer is told on a line; with --json, each question, with its context. To answer \
+            is the right of an administrator. When the connection ends, nobody is asked any more, \
+            and the exit code is 1.",
+        examples: &[
+            Example {
+                line: "answer before_start -- test ! -e /run/maintenance",
+                says: "no watcher is started while there is this file",
+            },
+            Example {
+                line: "answer before_spawn after_reap --watcher 'web*' -- ./balance.sh",
+                says: "a script is told of each process that comes or has gone",
+            },
+        ],
+        args: &[
+            positional("hooks", Form::Some(Kind::Hook), "The hooks to answer for"),
+            value(
+                "watcher",
+                Kind::Pattern,
+                "Only those of this watcher, by name or shell-style pattern",
+            ),
+            value(
+                "within",
+                Kind::Seconds,
+                "How long an answer may take; without it, as long as hook_timeout says",
+            ),
+            positional(
+                "command",
+                Form::Rest(Kind::Program),
+                "The program that knows the answer, and its arguments",
+            ),
+        ],
+        work: Work::Answer,
     },
 ];
 

@@ -89,6 +89,7 @@ const fn positional(name: &'static str, form: Form, help: &'static str) -> Arg {
         form,
         help,
         conflicts: &[],
+        short: None,
     }
 }
 
@@ -110,11 +111,11 @@ fn for_each_watcher(matches: &ArgMatches, call: &Call) -> Vec<Call> {
     }
 }
 
-fn text(matches: &ArgMatches, arg: &str) -> Option<String> {
+pub(super) fn text(matches: &ArgMatches, arg: &str) -> Option<String> {
     matches.get_one::<String>(arg).cloned()
 }
 
-fn texts(matches: &ArgMatches, arg: &str) -> Vec<String> {
+pub(super) fn texts(matches: &ArgMatches, arg: &str) -> Vec<String> {
     matches
         .get_many::<String>(arg)
         .map(|all| all.cloned().collect())
@@ -131,7 +132,7 @@ fn wait(matches: &ArgMatches) -> Option<bool> {
 }
 
 /// A duration as the interface wants it, in microseconds.
-fn usec(matches: &ArgMatches, arg: &str) -> Option<i64> {
+pub(super) fn usec(matches: &ArgMatches, arg: &str) -> Option<i64> {
     let duration = matches.get_one::<Duration>(arg)?;
     Some(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
 }

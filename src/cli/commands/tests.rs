@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{Method, Streaming, method};
+use crate::cli::answer;
 use crate::cli::command::{Replies, Work, WrongUsage};
 use crate::cli::parser;
 
@@ -18,7 +19,8 @@ fn calls(line: &str) -> Result<Vec<Call>, WrongUsage> {
     let (name, matches) = matches.subcommand().unwrap();
     match find(name).unwrap().work {
         Work::Ask { calls, .. } => calls(matches),
-        Work::Help | Work::Validate => Ok(Vec::new()),
+        Work::Answer => Ok(vec![answer::registration(matches)]),
+        Work::Help | Work::Validate | Work::Logs => Ok(Vec::new()),
     }
 }
 
@@ -280,6 +282,28 @@ fn the_name_of_a_watcher_alone_is_no_topic() {
         refused.to_string().contains("'watcher.NAME.*'"),
         "{refused}"
     );
+}
+
+#[test]
+fn a_letter_does_instead_of_a_flag_and_an_hour_ago_is_no_flag() {
+    let read = |line: &str| {
+        let words = line.split(' ');
+        let mut matches = parser::root().try_get_matches_from(words).unwrap();
+        let (_, matches) = matches.remove_subcommand().unwrap();
+        let text = |name| matches.get_one::<String>(name).cloned();
+        (
+            matches.get_flag("follow"),
+            matches.get_one::<i64>("lines").copied(),
+            [text("since"), text("output")],
+        )
+    };
+    let short = read("circusctl logs web -fn 5 --since -1h -o cat");
+    let long = read("circusctl logs web --follow --lines 5 --since -1h --output cat");
+    assert_eq!(short, long);
+    let texts = ["-1h", "cat"].map(|text| Some(text.to_owned()));
+    assert_eq!(short, (true, Some(5), texts));
+    check_refused("logs");
+    check_refused("logs web -n -5");
 }
 
 #[test]

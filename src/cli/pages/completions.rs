@@ -32,10 +32,10 @@ pub fn completions(shell: Shell) -> String {
 /// The argument of `row` that is the name of a watcher, if there is one.
 fn watcher(row: &Command) -> Option<&Arg> {
     row.args.iter().find(|arg| match arg.form {
-        Form::One(kind) | Form::Maybe(kind) | Form::Many(kind) => {
+        Form::One(kind) | Form::Maybe(kind) | Form::Many(kind) | Form::Some(kind) => {
             matches!(kind, Kind::Watcher | Kind::Pattern)
         }
-        Form::Some(_) | Form::Last(_) | Form::Switch | Form::Value(_) => false,
+        Form::Last(_) | Form::Rest(_) | Form::Switch | Form::Value(_) => false,
     })
 }
 

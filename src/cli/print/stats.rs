@@ -65,6 +65,8 @@ pub fn daemon_stats(reply: &Parameters, view: &View<'_>) -> Result<String, Error
     let figures = [
         ("pid", stats.pid.to_string()),
         ("version", stats.version),
+        ("user id", stats.uid.to_string()),
+        ("service", stats.unit.unwrap_or_else(|| "-".to_owned())),
         (
             "running for",
             words::duration(view.now_usec.saturating_sub(stats.started_usec)),
@@ -80,7 +82,16 @@ pub fn daemon_stats(reply: &Parameters, view: &View<'_>) -> Result<String, Error
         ("events so far", stats.events_total.to_string()),
         ("spawns so far", stats.spawns_total.to_string()),
         ("requests so far", stats.requests_total.to_string()),
+        ("capabilities", capabilities(stats.capabilities)),
     ];
     let line = |(name, value): (&str, String)| format!("{name:17}{}\n", super::printable(&value));
     Ok(figures.into_iter().map(line).collect())
+}
+
+fn capabilities(kept: Option<Vec<String>>) -> String {
+    match kept {
+        None => "-".to_owned(),
+        Some(kept) if kept.is_empty() => "none".to_owned(),
+        Some(kept) => kept.join(" "),
+    }
 }

@@ -24,7 +24,7 @@ fn print(line: &str, width: Option<u16>, reply: &Value) -> Result<String, serde_
     };
     match commands::find(name).unwrap().work {
         Work::Ask { print, .. } => print(reply.as_object().unwrap(), &view),
-        Work::Help | Work::Validate => panic!("{name} prints no reply"),
+        Work::Answer | Work::Help | Work::Validate | Work::Logs => panic!("{name} prints no reply"),
     }
 }
 

@@ -138,7 +138,7 @@ fn arguments(
         && let Some(arg) = row
             .args
             .iter()
-            .find(|arg| flag(arg).is_some_and(|flag| flag == *last))
+            .find(|arg| flag(arg).is_some_and(|flag| flag == *last) || is_short(arg, last))
         && let Form::Value(kind) = arg.form
     {
         return values(kind, None, daemon);
@@ -150,7 +150,7 @@ fn arguments(
     let forms = row.args.iter().filter_map(|arg| match arg.form {
         Form::One(kind) | Form::Maybe(kind) => Some((kind, false)),
         Form::Many(kind) | Form::Some(kind) => Some((kind, true)),
-        Form::Last(_) | Form::Switch | Form::Value(_) => None,
+        Form::Last(_) | Form::Rest(_) | Form::Switch | Form::Value(_) => None,
     });
     let forms: Vec<_> = forms.collect();
     let form = forms
@@ -163,8 +163,20 @@ fn arguments(
 fn flag(arg: &Arg) -> Option<String> {
     match arg.form {
         Form::Switch | Form::Value(_) => Some(format!("--{}", arg.name)),
-        Form::One(_) | Form::Maybe(_) | Form::Many(_) | Form::Some(_) | Form::Last(_) => None,
+        Form::One(_)
+        | Form::Maybe(_)
+        | Form::Many(_)
+        | Form::Some(_)
+        | Form::Last(_)
+        | Form::Rest(_) => None,
     }
+}
+
+/// Whether `word` is the letter that does instead of the flag.
+fn is_short(arg: &Arg, word: &str) -> bool {
+    let letter = word.strip_prefix('-');
+    arg.short
+        .is_some_and(|short| letter.is_some_and(|letter| letter == short.to_string()))
 }
 
 fn flags_of_all() -> Vec<String> {
@@ -196,7 +208,10 @@ fn values(kind: Kind, watcher: Option<&str>, daemon: &impl Knowledge) -> Vec<Str
         | Kind::Setting
         | Kind::Topic
         | Kind::Cursor
+        | Kind::When
+        | Kind::Format
         | Kind::Program
+        | Kind::Hook
         | Kind::Path
         | Kind::HelpTopic => Vec::new(),
     }

@@ -41,6 +41,9 @@ fn the_tab_key_offers_what_the_place_allows() {
     check("set web cmd=x num", &["numprocesses="]);
     check("reload web --s", &["--sequential", "--socket"]);
     check("kill web --signal ", &[]);
+    check("logs web -o ", &[]);
+    check("logs web --fo", &["--follow"]);
+    check("logs w", &["web", "worker"]);
     check("help relo", &["reload", "reloadconfig"]);
     check("help config ", &[]);
     check("frob ", &[]);

@@ -44,6 +44,7 @@ impl Machine {
             uid: 1000,
             root: root.clone(),
             directory: root,
+            embedded: None,
         };
         Self { directory, sources }
     }

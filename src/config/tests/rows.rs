@@ -57,6 +57,11 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         "\"on-failure\"",
     ),
     ("an array, each integer", "[0, 143]", "[256]"),
+    (
+        "an array, each the name of a credential or a pattern",
+        "[\"db.*\"]",
+        "[\"a/b\"]",
+    ),
     ("a table, or false", "false", "true"),
     (
         "'spawn', 'notify', 'fd', or a table with a probe",

@@ -1,7 +1,9 @@
 //! Which sources count, in which order, and what is wrong with them.
 
+use serde_json::json;
+
 use super::{Machine, errors_of};
-use crate::config::{Origin, SettingView, Store};
+use crate::config::{Embedded, Origin, SettingView, Store};
 
 const WEB: &str = "[watcher.web]\ncmd = \"web\"\n";
 
@@ -46,6 +48,47 @@ fn the_later_source_wins_and_every_value_keeps_its_origin() {
     assert_eq!(origin("watchers_max"), Origin::File);
     assert_eq!(origin("processes_max"), Origin::Environment);
     assert_eq!(origin("umask"), Origin::CommandLine);
+}
+
+#[test]
+fn a_program_says_all_there_is() {
+    let mut machine = Machine::with("[circusd]\nevent_buffer = 2\n");
+    let file = machine.write("own.toml", "[watcher.web]\nnumprocesses = 4\n");
+    machine.sources.files = vec![file];
+    let settings = json!({
+        "circusd": {"connections_max": 7, "watchers_max": 7},
+        "watcher": {"web": {"cmd": "web", "numprocesses": 2, "priority": 2, "stdout": "pipe"}},
+    });
+    machine.sources.embedded = Some(Embedded {
+        settings: settings.as_object().unwrap().clone(),
+        texts: vec![
+            "[circusd]\nwatchers_max = 8\n[watcher.web]\nnumprocesses = 3\npriority = 3\n".into(),
+        ],
+    });
+    let store = machine.env("CIRCUSD_EVENT_BUFFER", "5").load();
+    let circusd = &store.config().circusd;
+    assert_eq!(
+        circusd.event_buffer, 8192,
+        "neither the usual file nor the variable is read"
+    );
+    assert_eq!((circusd.connections_max, circusd.watchers_max), (7, 8));
+    let numbers = ["numprocesses", "priority"]
+        .map(|key| setting(&store, &format!("watcher.web.{key}")).value);
+    assert_eq!(numbers, [json!(4), json!(3)]);
+    assert_eq!(
+        setting(&store, "circusd.connections_max").origin,
+        Origin::Program
+    );
+    let source = setting(&store, "circusd.watchers_max").source;
+    assert_eq!(source.as_deref(), Some("the configuration:2:16"));
+}
+
+#[test]
+fn nobody_reads_a_pipe_but_a_program() {
+    let errors = errors_of("[watcher.web]\ncmd = \"web\"\nstdout = \"pipe\"\n");
+    let reason =
+        "a pipe is read by the program that has the library run its workers, and here is none";
+    assert_eq!(errors, [format!("3:10: watcher.web.stdout: {reason}")]);
 }
 
 #[test]
@@ -292,4 +335,39 @@ fn a_watcher_written_twice_in_a_file_is_an_error() {
         errors_of(&format!("{web}{web}")),
         ["3:10: duplicate key 'web'", "4:1: duplicate key 'cmd'"]
     );
+}
+
+#[test]
+fn what_was_looked_at_is_known_though_it_is_not_there_or_wrong() {
+    let machine = Machine::with(
+        "[circusd]\ninclude = ['more/*.toml', 'one.toml']\n[watcher.web]\ncmd = 'true'\n\
+         env_file = 'web.env'\n",
+    );
+    let one = machine.write("etc/circusd/one.toml", "");
+    machine.write("etc/circusd/web.env", "A=1\n");
+    let store = machine.load();
+    let root = &machine.path("");
+    let places: Vec<_> = (store.trace().places())
+        .map(|place| place.strip_prefix(root).unwrap().to_owned())
+        .collect();
+    let expected = [
+        "etc/circusd/circusd.toml",
+        "etc/circusd/conf.d",
+        "etc/circusd/more",
+        "etc/circusd/one.toml",
+        "etc/circusd/web.env",
+        "usr/lib/circusd",
+    ];
+    assert_eq!(places, expected.map(std::path::PathBuf::from));
+
+    let again = || store.reread_traced();
+    assert!(again().1.found_the_same(&store.trace()));
+    machine.write("etc/circusd/web.env", "A=2\n");
+    assert!(!again().1.found_the_same(&store.trace()));
+    machine.write("etc/circusd/web.env", "A=1\n");
+    assert!(again().1.found_the_same(&store.trace()));
+    std::fs::remove_file(one).unwrap();
+    let (read, trace) = again();
+    assert!(read.is_err() && !trace.found_the_same(&store.trace()));
+    assert_eq!(trace.places().count(), expected.len());
 }

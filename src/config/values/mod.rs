@@ -6,6 +6,7 @@
 mod address;
 mod amounts;
 mod command;
+mod credential;
 mod hook;
 mod hooks;
 mod log;
@@ -26,6 +27,7 @@ pub use address::{HttpServer, HttpUrl, TcpAddress};
 pub use amounts::{CpuMax, Memory};
 pub use command::{Command, EnvMap, Words};
 pub(crate) use command::{is_variable_name, unclosed_quote, variable};
+pub use credential::CredentialName;
 pub use hook::{Argv, HOOK_TIMEOUT, Hook, HookForm, HookList, HookTable};
 pub use hooks::{HOOKS, HookName, HookRow, Hooks};
 pub use log::{Level, LogLevel, LogTarget};

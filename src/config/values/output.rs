@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::config::kind::{Kind, Problem, Read, text};
@@ -106,7 +107,8 @@ impl Kind for Prefix {
 }
 
 /// When a file is turned over by time: where one period of the clock ends and the next begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rotate {
     /// Periods of this many whole seconds, counted from a midnight.
     Every(u64),

@@ -93,11 +93,16 @@ pub enum Output {
     Inherit,
     /// Only for standard error: where standard output goes.
     Stdout,
+    /// Only in the library: a pipe that the program reads from, in its own time.
+    Pipe,
     /// A file.
     File(FileOutput),
     /// A program that reads the stream of all processes of the watcher; its name and arguments.
     Command(Vec<String>),
 }
+
+const ONLY_IN_THE_LIBRARY: &str =
+    "a pipe is read by the program that has the library run its workers, and here is none";
 
 const OUTPUTS: [&str; 4] = ["journal", "null", "inherit", "stdout"];
 
@@ -115,6 +120,8 @@ impl Kind for Output {
                 "null" => Ok(Self::Null),
                 "inherit" => Ok(Self::Inherit),
                 "stdout" => Ok(Self::Stdout),
+                "pipe" if cx.embedded => Ok(Self::Pipe),
+                "pipe" => Err(Problem::new(node, ONLY_IN_THE_LIBRARY).into()),
                 word => Err(unless_a_path(node, word, &OUTPUTS)),
             },
         }
@@ -126,6 +133,7 @@ impl Kind for Output {
             Self::Null => Json::from("null"),
             Self::Inherit => Json::from("inherit"),
             Self::Stdout => Json::from("stdout"),
+            Self::Pipe => Json::from("pipe"),
             Self::File(file) => {
                 let mut table = file.json();
                 if let Json::Object(table) = &mut table {

@@ -178,6 +178,10 @@ pub(super) fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serd
 
 fn announced(news: &Announcement) -> (&'static str, serde_json::Value) {
     match news {
+        Announcement::Notice { name, data, .. } => {
+            let data: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+            ("notice", json!({"name": name, "data": data}))
+        }
         Announcement::Reloading => ("reloading", json!({})),
         Announcement::ConfigChanged { watchers } => {
             ("config_changed", json!({"watchers": watchers}))

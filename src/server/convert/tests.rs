@@ -120,6 +120,11 @@ fn samples() -> Vec<EventKind> {
         EventKind::Announced(Announcement::ConfigChanged { watchers }),
         config_error(Some(1)),
         config_error(None),
+        EventKind::Announced(Announcement::Notice {
+            watcher: Name::from("web"),
+            name: "deployed".into(),
+            data: r#"{"version": 3}"#.into(),
+        }),
         answered(Some("web"), HookAnswer::True),
         answered(Some("web"), HookAnswer::Failed("crashed".into())),
         answered(None, HookAnswer::False("not today".into())),
@@ -191,7 +196,7 @@ fn fits(of_type: &str, value: &serde_json::Value) -> bool {
             "int" => value.is_i64() || value.is_u64(),
             "bool" => value.is_boolean(),
             "string" => value.is_string(),
-            "Exit" => value.is_object(),
+            "Exit" | "object" => value.is_object(),
             list => list.strip_prefix("[]").is_some_and(|of_type| {
                 value
                     .as_array()

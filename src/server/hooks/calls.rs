@@ -50,8 +50,12 @@ impl Driver {
         let row = HOOKS.iter().find(|row| Point::of(row.name) == point)?;
         let steps = self.hooks.steps(&recipe.watcher, row.name);
         let worker = worker.and_then(|id| watcher.workers().find(|worker| worker.id() == id));
-        let has_context =
-            |ask: &Question| matches!(ask, Question::Program(_) | Question::Client(_));
+        let has_context = |ask: &Question| {
+            matches!(
+                ask,
+                Question::Program(_) | Question::Client(_) | Question::Closure(_)
+            )
+        };
         let context = match steps.iter().any(|step| has_context(&step.ask)) {
             true => self.hook_context(point, watcher, worker, signal),
             false => Default::default(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use nix::unistd::Pid;
 
 use crate::server::homes::{Home, directory_name, tree_of};
+use crate::server::state::KeptHome;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::process;
 
@@ -75,6 +76,11 @@ impl HookHomes {
         let mark = String::from_utf8(mark).ok()?;
         let run = mark.strip_prefix(&self.instance)?.strip_prefix(':')?;
         run.parse().ok()
+    }
+
+    /// The home of a program that an earlier daemon has started.
+    pub(in crate::server) fn find(&self, kept: &KeptHome, pid: Pid, run: u64) -> Home {
+        Home::find(kept, pid, self.mark(run))
     }
 
     /// The home of a program that has just been started.

@@ -4,6 +4,7 @@
 //! follows, and when it has taken too long; nothing in here holds up the loop.
 
 mod calls;
+mod closures;
 mod context;
 mod homes;
 mod own;
@@ -27,6 +28,7 @@ use crate::api::types::Object;
 use crate::config::{self, DaemonHook, HookForm, HookName};
 use crate::core::{Announcement, Hook, HookAnswer, HookId, HookSpec, Name};
 
+pub(crate) use closures::{AskProgram, Asked, Closure, Closures, Said, Saying};
 pub(super) use homes::HookHomes;
 pub(super) use own::{OwnHooks, Refused, peer_context};
 pub(super) use point::Point;
@@ -52,6 +54,7 @@ pub(super) struct Hooks {
     for_stats: Rc<Semaphore>,
     ground: Rc<Ground>,
     registry: Rc<RefCell<Registry>>,
+    pub(super) closures: Rc<Closures>,
     sender: mpsc::UnboundedSender<News>,
     /// What happens here, for the loop.
     pub(super) news: mpsc::UnboundedReceiver<News>,
@@ -83,6 +86,7 @@ enum Question {
     Program(Vec<String>),
     Probe(Probe),
     Client(RegistryId),
+    Closure(Closure),
     /// A registration is required, and there is none.
     Nobody,
 }
@@ -147,16 +151,23 @@ struct Answered {
 }
 
 impl Hooks {
-    pub(super) fn new(ground: Rc<Ground>) -> Hooks {
+    pub(super) fn new(ground: Rc<Ground>, closures: Closures) -> Hooks {
         let (sender, news) = mpsc::unbounded_channel();
         let registry = Rc::new(RefCell::new(Registry::new(sender.clone())));
+        let closures = Rc::new(closures);
         Hooks {
             running: HashMap::new(),
             turns: HashMap::new(),
             for_stats: stats::turns(),
-            own: OwnHooks::new(Rc::clone(&ground), Rc::clone(&registry), sender.clone()),
+            own: OwnHooks::new(
+                Rc::clone(&ground),
+                Rc::clone(&registry),
+                Rc::clone(&closures),
+                sender.clone(),
+            ),
             ground,
             registry,
+            closures,
             sender,
             news,
         }
@@ -183,8 +194,11 @@ impl Hooks {
 
     fn steps(&self, watcher: &config::Watcher, name: HookName) -> Vec<Step> {
         let registry = self.registry.borrow();
-        let registered = registry.who(Some(&watcher.name), Point::of(name));
-        steps(watcher.hooks.at(name), &registered)
+        let point = Point::of(name);
+        let registered = registry.who(Some(&watcher.name), point);
+        let mut others = self.closures.steps(Some(&watcher.name), point);
+        others.extend(registered.into_iter().map(Other::from));
+        steps(watcher.hooks.at(name), &others)
     }
 
     /// Asks; the answer comes as news.
@@ -255,16 +269,41 @@ impl Hooks {
     }
 }
 
-/// What is asked: the configured hooks, and all who have registered, at the place of
-/// `plugin = true` or else behind the others.
-fn steps(configured: &[config::Hook], registered: &[(RegistryId, Time)]) -> Vec<Step> {
-    let clients = |timeout: Option<Duration>, ignore_failure| {
-        let step = move |(id, time): &(RegistryId, Time)| Step {
-            ask: Question::Client(*id),
-            timeout: time.limit(timeout),
+/// Somebody who is not configured, and answers all the same.
+#[derive(Debug, Clone)]
+struct Other {
+    who: Respondent,
+    time: Time,
+}
+
+#[derive(Debug, Clone)]
+enum Respondent {
+    Client(RegistryId),
+    Closure(Closure),
+}
+
+impl From<(RegistryId, Time)> for Other {
+    fn from((id, time): (RegistryId, Time)) -> Other {
+        Other {
+            who: Respondent::Client(id),
+            time,
+        }
+    }
+}
+
+/// What is asked: the configured hooks, and all others, who are closures and clients that have
+/// registered, at the place of `plugin = true` or else behind the configured ones.
+fn steps(configured: &[config::Hook], others: &[Other]) -> Vec<Step> {
+    let all_others = |timeout: Option<Duration>, ignore_failure| {
+        let step = move |other: &Other| Step {
+            ask: match &other.who {
+                Respondent::Client(id) => Question::Client(*id),
+                Respondent::Closure(closure) => Question::Closure(closure.clone()),
+            },
+            timeout: other.time.limit(timeout),
             ignore_failure,
         };
-        registered.iter().map(step).collect::<Vec<_>>()
+        others.iter().map(step).collect::<Vec<_>>()
     };
     let mut steps = Vec::new();
     let mut placed = false;
@@ -281,8 +320,8 @@ fn steps(configured: &[config::Hook], registered: &[(RegistryId, Time)]) -> Vec<
             HookForm::Plugin if placed => continue,
             HookForm::Plugin => {
                 placed = true;
-                if !registered.is_empty() {
-                    steps.extend(clients(Some(timeout), ignore_failure));
+                if !others.is_empty() {
+                    steps.extend(all_others(Some(timeout), ignore_failure));
                     continue;
                 }
                 Question::Nobody
@@ -295,7 +334,7 @@ fn steps(configured: &[config::Hook], registered: &[(RegistryId, Time)]) -> Vec<
         });
     }
     if !placed {
-        steps.extend(clients(None, false));
+        steps.extend(all_others(None, false));
     }
     steps
 }
@@ -354,6 +393,7 @@ async fn put(
         match &step.ask {
             Question::Program(argv) => program::ask(argv, scene, ground).await,
             Question::Client(id) => Registry::ask(registry, *id, scene).await,
+            Question::Closure(closure) => closure.ask(scene).await,
             Question::Nobody => HookAnswer::Failed("nobody has registered for it".into()).into(),
             // It knows best what it was waiting for.
             Question::Probe(probe) => probes::ask(probe, step.timeout).await.into(),
@@ -361,7 +401,9 @@ async fn put(
     };
     let limit = match step.ask {
         Question::Probe(_) => step.timeout + SPARE,
-        Question::Program(_) | Question::Client(_) | Question::Nobody => step.timeout,
+        Question::Program(_) | Question::Client(_) | Question::Closure(_) | Question::Nobody => {
+            step.timeout
+        }
     };
     match tokio::time::timeout(limit, asked).await {
         Ok(asked) => asked,

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Notify, mpsc};
 
 use super::registry::Registry;
-use super::{Answered, Ground, News, Point, Scene, Step, Whose, decide, steps};
+use super::{Answered, Closures, Ground, News, Other, Point, Scene, Step, Whose, decide, steps};
 use crate::api::types::Object;
 use crate::config::{DaemonHook, DaemonHooks};
 use crate::core::{Announcement, HookAnswer};
@@ -25,6 +25,7 @@ pub(in crate::server) struct OwnHooks {
     steps: RefCell<BTreeMap<DaemonHook, Rc<[Step]>>>,
     ground: Rc<Ground>,
     registry: Rc<RefCell<Registry>>,
+    closures: Rc<Closures>,
     news: mpsc::UnboundedSender<News>,
     /// Nobody is asked any more: the daemon has ended.
     over: Cell<bool>,
@@ -56,12 +57,14 @@ impl OwnHooks {
     pub(super) fn new(
         ground: Rc<Ground>,
         registry: Rc<RefCell<Registry>>,
+        closures: Rc<Closures>,
         news: mpsc::UnboundedSender<News>,
     ) -> Rc<OwnHooks> {
         Rc::new(OwnHooks {
             steps: RefCell::default(),
             ground,
             registry,
+            closures,
             news,
             over: Cell::new(false),
             end: Notify::new(),
@@ -72,8 +75,10 @@ impl OwnHooks {
     pub(in crate::server) fn update(&self, hooks: &DaemonHooks) {
         let registry = self.registry.borrow();
         let found = DaemonHook::ALL.into_iter().filter_map(|hook| {
-            let registered = registry.who(None, Point::Daemon(hook));
-            let steps = steps(hooks.at(hook), &registered);
+            let point = Point::Daemon(hook);
+            let mut others = self.closures.steps(None, point);
+            others.extend(registry.who(None, point).into_iter().map(Other::from));
+            let steps = steps(hooks.at(hook), &others);
             (!steps.is_empty()).then(|| (hook, steps.into()))
         });
         *self.steps.borrow_mut() = found.collect();
@@ -124,6 +129,12 @@ impl OwnHooks {
             HookAnswer::Failed(_) if steps.iter().all(|step| step.ignore_failure) => Ok(()),
             HookAnswer::Failed(reason) => Err(Refused::Failed { hook, reason }),
         }
+    }
+
+    /// Has something told as an event that nobody was asked about.
+    pub(in crate::server) fn tell(&self, news: Announcement) {
+        // The daemon has ended if nobody hears it.
+        let _ = self.news.send(News::Told(news));
     }
 
     fn scene(&self, hook: DaemonHook, more: Object) -> Scene {

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use super::HookHomes;
 use crate::server::descriptors::Budget;
 use crate::server::homes::{self, Home};
+use crate::server::orders::Standing;
 use crate::server::program::Surroundings;
 use crate::server::wakeups::wait_for;
 use crate::sys::cgroup::Cgroup;
@@ -152,16 +153,37 @@ impl Tree {
                 return Err(error);
             }
         };
+        Ok(Tree::under(ground, pid, main, home, run))
+    }
+
+    /// Takes a program of an earlier daemon under its care, which need not be a child of ours.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be watched over; it is left alone then.
+    pub(in crate::server) fn adopt(
+        ground: &Rc<Ground>,
+        (pid, process): (Pid, Pidfd),
+        home: Home,
+        run: u64,
+    ) -> io::Result<Tree> {
+        let main = wait_for(process, Interest::READABLE).map_err(|(_, error)| error)?;
+        // Where there are no groups, nobody else may have its mark.
+        ground.runs.set(ground.runs.get().max(run));
+        Ok(Tree::under(ground, pid, main, home, run))
+    }
+
+    fn under(ground: &Rc<Ground>, pid: Pid, main: AsyncFd<Pidfd>, home: Home, run: u64) -> Tree {
         ground.known.borrow_mut().insert(pid);
         ground.trees.set(ground.trees.get() + 1);
-        Ok(Tree {
+        Tree {
             pid,
             main: Some(main),
             waited: false,
             run,
             home,
             ground: Rc::clone(ground),
-        })
+        }
     }
 
     /// Notes that it is asked for the daemon.
@@ -190,6 +212,16 @@ impl Tree {
         self.pid
     }
 
+    /// Where it lives with all it has started.
+    pub(in crate::server) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Its number among all runs.
+    pub(in crate::server) fn run(&self) -> u64 {
+        self.run
+    }
+
     /// Leaves it alone for good; says where it lives.
     pub(in crate::server) fn let_go(mut self) -> Home {
         self.ground.forget(self.pid);
@@ -203,9 +235,9 @@ impl Tree {
             return Ok(true);
         };
         let main = main.get_ref();
-        let is_empty = || {
-            self.home
-                .is_empty(Some(main), |pid| self.ground.is_known(pid))
+        let is_empty = || match self.ground.surroundings.standing {
+            Standing::Daemon => (self.home).is_empty(Some(main), |pid| self.ground.is_known(pid)),
+            Standing::Guest => self.home.is_empty_for_guest(Some(main)),
         };
         // Who cannot tell kills once too often.
         if self.waited && is_empty().unwrap_or(false) {
@@ -286,9 +318,12 @@ async fn clear(left: Left, ground: &Ground) {
 async fn wait(main: &AsyncFd<Pidfd>) -> io::Result<ExitStatus> {
     loop {
         let mut guard = main.readable().await?;
-        match guard.get_inner().try_wait()? {
-            Some(status) => return Ok(status),
-            None => guard.clear_ready(),
+        let process = guard.get_inner();
+        match process.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => guard.clear_ready(),
+            // It is no child of ours.
+            Err(error) => return process.exit_of_stranger().ok().flatten().ok_or(error),
         }
     }
 }

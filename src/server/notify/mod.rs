@@ -11,7 +11,9 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use tokio::sync::oneshot;
 
+use super::streams::output_name;
 use crate::core::{Supervisor, WatcherState, WorkerId};
 use outbox::Outbox;
 
@@ -34,6 +36,8 @@ const NAMED_MAX: usize = 5;
 /// What is told, and what was.
 #[derive(Debug)]
 pub(super) struct Manager {
+    /// A program that waits until we are ready.
+    host: Option<oneshot::Sender<()>>,
     /// The way to whoever listens.
     outbox: Option<Outbox>,
     /// Whether it keeps descriptors for us.
@@ -46,8 +50,10 @@ pub(super) struct Manager {
     changed: bool,
     /// A last word that is not to be followed by another.
     stopping: bool,
-    /// The names of what it keeps for us, but for processes.
+    /// The names of what it keeps for us, but for processes and pipes.
     kept: BTreeSet<String>,
+    /// The pipes that it keeps for us.
+    outputs: BTreeSet<u64>,
 }
 
 impl Manager {
@@ -56,6 +62,7 @@ impl Manager {
         // Twice as often as it must be, as sd_watchdog_enabled(3) recommends.
         let interval = sd_notify::watchdog_enabled().map(|interval| interval / 2);
         Manager {
+            host: None,
             outbox: Outbox::open().unwrap_or_else(|error| {
                 tracing::warn!("NOTIFY_SOCKET is of no use, going on without: {error}");
                 None
@@ -67,6 +74,23 @@ impl Manager {
             told: now,
             changed: false,
             stopping: false,
+            kept: BTreeSet::new(),
+            outputs: BTreeSet::new(),
+        }
+    }
+
+    /// The program that we are in, which wants to hear one thing alone: that we are ready.
+    pub(super) fn host(ready: oneshot::Sender<()>) -> Manager {
+        Manager {
+            host: Some(ready),
+            outbox: None,
+            stores: false,
+            watchdog: None,
+            status: String::new(),
+            told: Instant::now(),
+            changed: false,
+            stopping: false,
+            outputs: Default::default(),
             kept: BTreeSet::new(),
         }
     }
@@ -112,6 +136,10 @@ impl Manager {
 
     /// The watchers to be started at boot have settled, or a new configuration is in force.
     pub(super) fn ready(&mut self, core: &Supervisor) {
+        if let Some(host) = self.host.take() {
+            // Whoever does not wait for it is told in vain.
+            let _ = host.send(());
+        }
         let status = status(core);
         self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         self.status = status;
@@ -176,6 +204,23 @@ impl Manager {
         }
     }
 
+    /// Has the manager keep the end by which a pipe is read: what is in it would be gone with the last
+    /// who has it open, as a worker that ends while there is no daemon.
+    pub(super) fn keep_output(&mut self, number: u64, reader: BorrowedFd<'_>) {
+        if self.stores && self.outputs.insert(number) {
+            self.store(&output_name(number), reader);
+        }
+    }
+
+    /// That pipe has ended.
+    pub(super) fn let_go_of_output(&mut self, number: u64) {
+        self.outputs.remove(&number);
+        // An earlier daemon may have had it kept.
+        if self.stores {
+            self.forget(&[output_name(number)]);
+        }
+    }
+
     /// Without `FDPOLL=0` the manager would drop a process that has ended before anybody could ask how.
     fn store(&mut self, name: &str, fd: BorrowedFd<'_>) {
         let states = [
@@ -205,6 +250,9 @@ impl Manager {
     /// to hear of now is waited for, a second at most.
     pub(super) fn end(&mut self) {
         self.keep([]);
+        for number in self.outputs.clone() {
+            self.let_go_of_output(number);
+        }
         let Some(outbox) = &mut self.outbox else {
             return;
         };
@@ -257,7 +305,11 @@ fn status(core: &Supervisor) -> String {
         }
         others.extend(word.map(|word| (watcher.spec().name.clone(), word)));
     }
-    let mut text = format!("{run} of {wanted} processes of {watchers} watchers");
+    let mut text = match watchers {
+        0 => return "no watchers, nothing to supervise".to_owned(),
+        1 => format!("{run} of {wanted} processes of 1 watcher"),
+        _ => format!("{run} of {wanted} processes of {watchers} watchers"),
+    };
     for (name, word) in others.iter().take(NAMED_MAX) {
         text.push_str(&format!("; {name} {word}"));
     }

@@ -13,6 +13,7 @@ use crate::config::{FIRST_SOCKET, Store};
 use crate::core::Revision;
 use crate::server::notify::IN_STORE_OF_PROCESSES;
 use crate::server::state::Left;
+use crate::server::streams::IN_STORE_OF_OUTPUT;
 use crate::sys::manager::Passed;
 use crate::sys::pidfd::Pidfd;
 
@@ -96,7 +97,10 @@ impl Sockets {
 
     /// The names of all that the service manager has kept for us and nobody goes on with.
     pub(in crate::server) fn take_unclaimed(&mut self) -> Vec<String> {
-        let stale = |passed: &mut Passed| passed.name.starts_with(IN_STORE_OF_PROCESSES);
+        let stale = |passed: &mut Passed| {
+            let kinds = [IN_STORE_OF_PROCESSES, IN_STORE_OF_OUTPUT];
+            kinds.iter().any(|kind| passed.name.starts_with(kind))
+        };
         let names = self.passed.extract_if(.., stale).map(|passed| passed.name);
         let names: Vec<String> = names.collect();
         let mut unclaimed = std::mem::take(&mut self.unclaimed);
@@ -104,10 +108,11 @@ impl Sockets {
         unclaimed
     }
 
-    /// What the service manager has kept of a process.
-    pub(in crate::server) fn take_process(&mut self, name: &str) -> Option<Pidfd> {
+    /// What the service manager has kept for us under this name, that is none of the sockets, or the
+    /// program before this one in this process.
+    pub(in crate::server) fn take(&mut self, name: &str) -> Option<OwnedFd> {
         let found = self.passed.iter().position(|passed| passed.name == name)?;
-        Some(self.passed.remove(found).fd.into())
+        Some(self.passed.remove(found).fd)
     }
 
     /// By what the next daemon knows those in force.

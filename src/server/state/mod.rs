@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
+use crate::server::streams;
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::process::{self, Process};
 
 pub(super) use history::{History, Past};
 use records::ReadError;
-pub(super) use records::{Everything, KeptHome, Left, MadeFrom, Records};
+pub(super) use records::{Everything, KeptFreed, KeptHome, KeptPlace, Left, MadeFrom, Records};
 
 /// How often the lock of a dead daemon is tried, and the pause in between: two seconds in all.
 const LOCK_TRIES: u32 = 400;
@@ -116,6 +117,14 @@ impl State {
         self.notify.join(format!("{}.", self.instance))
     }
 
+    /// What the paths of the directories begin with in which workers of this instance find their
+    /// credentials.
+    pub(super) fn credentials(&self) -> PathBuf {
+        self.directory
+            .join("credentials")
+            .join(format!("{}.", self.instance))
+    }
+
     /// Where it is.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
@@ -138,8 +147,30 @@ fn make_notify(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    make_passage(path)
+}
+
+/// Makes a directory in which workers reach what they know the name of.
+pub(super) fn make_passage(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     pass_through(path)
+}
+
+/// The same where it may be there already: a daemon has made it at its start, a guest makes it when
+/// somebody needs it, and in /tmp anybody could have.
+pub(super) fn make_passage_of_ours(path: &Path) -> io::Result<()> {
+    match make_passage(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = std::fs::symlink_metadata(path)?;
+    let ours = found.uid() == nix::unistd::geteuid().as_raw();
+    match found.is_dir() && ours && found.mode() & 0o022 == 0 {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "its directory belongs to somebody else, or is open to others",
+        )),
+    }
 }
 
 /// Lets workers of other users, which only root has, reach what they know the name of.
@@ -186,6 +217,7 @@ pub(super) fn forget(directory: &Path) {
         // It may be gone already.
         let _ = std::fs::remove_file(directory.join(name));
     }
+    streams::forget(directory);
 }
 
 /// Takes the lock, and waits for it if the daemon that had it is dead: a process that it was just
@@ -264,6 +296,6 @@ fn is_instance(name: &str) -> bool {
 }
 
 /// 64 random bits as hexadecimal digits.
-fn new_instance() -> String {
+pub(super) fn new_instance() -> String {
     format!("{:016x}", fastrand::u64(..))
 }

@@ -9,6 +9,9 @@
 //! {"made_from":{…}}                       what a revision stands for
 //! {"wishes":{…}}                          what came over the socket
 //! {"sockets":[…]}                         those that workers inherit
+//! {"output":{…}}   {"output_gone":17}     a pipe that workers write to
+//! {"let_go":[…]}                          groups with processes that are nobody's any more
+//! {"freed":[…]}                           such processes, where there are no groups
 //! ```
 //!
 //! A line is written before anybody hears of what it tells, and whole or not at all: of a write that
@@ -17,18 +20,20 @@
 //!
 //! Nothing is decided here, and nothing is known of processes but what they were.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::core::{Name, Revision, Saved, SavedWatcher, SavedWorker, Unsaved, WorkerId};
 use crate::server::sockets::KeptSocket;
+use crate::server::streams::KeptOutput;
 
 /// The only format there is. One that cannot be read as this is has another number.
 const FORMAT: u32 = 1;
@@ -36,8 +41,9 @@ const FORMAT: u32 = 1;
 /// So many lines more than there were after the last time make it worth while to write all anew.
 const LINES_MORE: usize = 1000;
 
-/// After so many lines more it is tried again where writing has failed.
-const LINES_BROKEN: usize = 64;
+/// How long after a failure all is written anew: what runs is not to be unknown for long once there is
+/// room again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is kept for the next lines: enough for those of a moment.
 const BUFFER_BYTES: usize = 4096;
@@ -58,6 +64,10 @@ enum Line {
     MadeFrom(MadeFrom),
     Wishes(Json),
     Sockets(Vec<KeptSocket>),
+    Output(Box<KeptOutput>),
+    OutputGone(u64),
+    LetGo(Vec<PathBuf>),
+    Freed(Vec<KeptFreed>),
 }
 
 /// Whose state this is.
@@ -76,7 +86,17 @@ pub(super) struct Head {
 pub(in crate::server) struct Kept {
     #[serde(flatten)]
     pub(in crate::server) worker: SavedWorker,
+    #[serde(flatten)]
+    pub(in crate::server) place: KeptPlace,
+}
+
+/// By what a process is found again, and what it is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct KeptPlace {
     pub(in crate::server) home: KeptHome,
+    /// The pipes by which it writes to loggers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::server) loggers: Vec<u64>,
 }
 
 /// Where a process lives.
@@ -87,6 +107,23 @@ pub(in crate::server) enum KeptHome {
     Cgroup(PathBuf),
     /// Where there are none: the time of its start, in clock ticks after boot.
     Started(u64),
+}
+
+/// A process that was let go where there are no cgroups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct KeptFreed {
+    pub(in crate::server) pid: i32,
+    /// The time of its start, in clock ticks after boot.
+    pub(in crate::server) started: u64,
+    /// The variable that it hands on to its children, and its value.
+    pub(in crate::server) mark: Option<(String, String)>,
+}
+
+impl From<KeptHome> for KeptPlace {
+    fn from(home: KeptHome) -> Self {
+        let loggers = Vec::new();
+        KeptPlace { home, loggers }
+    }
 }
 
 /// What a revision of a watcher stands for.
@@ -101,10 +138,15 @@ pub(in crate::server) struct MadeFrom {
 #[derive(Debug, Default)]
 pub(in crate::server) struct Left {
     pub(in crate::server) saved: Saved,
-    pub(in crate::server) homes: HashMap<WorkerId, KeptHome>,
+    pub(in crate::server) places: HashMap<WorkerId, KeptPlace>,
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Option<Json>,
     pub(in crate::server) sockets: Vec<KeptSocket>,
+    pub(in crate::server) outputs: Vec<KeptOutput>,
+    /// Groups in which somebody lives on who was let go.
+    pub(in crate::server) let_go: BTreeSet<PathBuf>,
+    /// The same, where there are no groups.
+    pub(in crate::server) freed: Vec<KeptFreed>,
     /// Lines that could not be read.
     pub(in crate::server) damaged: usize,
 }
@@ -185,6 +227,9 @@ struct Collected {
     made_from: BTreeMap<Revision, MadeFrom>,
     wishes: Option<Json>,
     sockets: Vec<KeptSocket>,
+    outputs: BTreeMap<u64, KeptOutput>,
+    let_go: BTreeSet<PathBuf>,
+    freed: Vec<KeptFreed>,
     damaged: usize,
 }
 
@@ -212,6 +257,14 @@ impl Collected {
             }
             Ok(Line::Wishes(wishes)) => self.wishes = Some(wishes),
             Ok(Line::Sockets(sockets)) => self.sockets = sockets,
+            Ok(Line::Output(output)) => {
+                self.outputs.insert(output.number, *output);
+            }
+            Ok(Line::OutputGone(number)) => {
+                self.outputs.remove(&number);
+            }
+            Ok(Line::LetGo(groups)) => self.let_go = groups.into_iter().collect(),
+            Ok(Line::Freed(freed)) => self.freed = freed,
             Ok(Line::Head(_)) => {}
             Err(error) if error.is_data() && is_unknown(line) => {}
             Err(_) => self.damaged += 1,
@@ -219,9 +272,10 @@ impl Collected {
     }
 
     fn finish(self) -> Left {
-        let homes = self.workers.iter();
+        let places = self.workers.iter();
+        let places = places.map(|(id, kept)| (*id, kept.place.clone()));
         Left {
-            homes: homes.map(|(id, kept)| (*id, kept.home.clone())).collect(),
+            places: places.collect(),
             saved: Saved {
                 last_seq: 0,
                 last_id: self.last_id,
@@ -231,6 +285,9 @@ impl Collected {
             made_from: self.made_from.into_values().collect(),
             wishes: self.wishes,
             sockets: self.sockets,
+            outputs: self.outputs.into_values().collect(),
+            let_go: self.let_go,
+            freed: self.freed,
             damaged: self.damaged,
         }
     }
@@ -238,7 +295,7 @@ impl Collected {
 
 /// Whether a line is well formed, and of a kind that a later version has brought.
 fn is_unknown(line: &[u8]) -> bool {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 13] = [
         "head",
         "watcher",
         "removed",
@@ -248,6 +305,10 @@ fn is_unknown(line: &[u8]) -> bool {
         "made_from",
         "wishes",
         "sockets",
+        "output",
+        "output_gone",
+        "let_go",
+        "freed",
     ];
     let object: Result<BTreeMap<String, serde::de::IgnoredAny>, _> = serde_json::from_slice(line);
     object.is_ok_and(|object| object.keys().all(|key| !KNOWN.contains(&key.as_str())))
@@ -271,8 +332,8 @@ pub(in crate::server) struct Records {
     least: usize,
     /// What was written last of each watcher, as a hash: most of the time nothing has changed.
     watchers: HashMap<Name, u64>,
-    /// Writing has failed, and that was told.
-    broken: bool,
+    /// Writing has failed, and that was told: when it is tried again.
+    broken: Option<Instant>,
 }
 
 /// Everything there is to be written, at one moment.
@@ -282,6 +343,9 @@ pub(in crate::server) struct Everything {
     pub(in crate::server) made_from: Vec<MadeFrom>,
     pub(in crate::server) wishes: Json,
     pub(in crate::server) sockets: Vec<KeptSocket>,
+    pub(in crate::server) outputs: Vec<KeptOutput>,
+    pub(in crate::server) let_go: Vec<PathBuf>,
+    pub(in crate::server) freed: Vec<KeptFreed>,
 }
 
 impl Records {
@@ -300,15 +364,15 @@ impl Records {
             lines: 0,
             least: 0,
             watchers: HashMap::new(),
-            broken: false,
+            broken: None,
         })
     }
 
-    /// Takes in what has changed. `home` tells where a process lives; one that has no home is gone.
+    /// Takes in what has changed. `place` tells where a process lives; one that has no place is gone.
     pub(in crate::server) fn note(
         &mut self,
         unsaved: Unsaved,
-        home: impl Fn(WorkerId) -> Option<KeptHome>,
+        place: impl Fn(WorkerId) -> Option<KeptPlace>,
     ) {
         for name in unsaved.removed {
             self.watchers.remove(&name);
@@ -316,8 +380,8 @@ impl Records {
         }
         for worker in unsaved.workers {
             let id = worker.id;
-            match home(id) {
-                Some(home) => self.push(&Line::Worker(Box::new(Kept { worker, home }))),
+            match place(id) {
+                Some(place) => self.push(&Line::Worker(Box::new(Kept { worker, place }))),
                 None => self.push(&Line::Gone(id)),
             }
         }
@@ -342,6 +406,20 @@ impl Records {
     /// Takes in which sockets are open.
     pub(in crate::server) fn note_sockets(&mut self, sockets: Vec<KeptSocket>) {
         self.push(&Line::Sockets(sockets));
+    }
+
+    /// Takes in what there is to be known of a pipe, or that there is nothing more.
+    pub(in crate::server) fn note_output(&mut self, number: u64, kept: Option<KeptOutput>) {
+        match kept {
+            Some(kept) => self.push(&Line::Output(Box::new(kept))),
+            None => self.push(&Line::OutputGone(number)),
+        }
+    }
+
+    /// Takes in where those live who were let go, and who they are where there are no groups.
+    pub(in crate::server) fn note_let_go(&mut self, groups: Vec<PathBuf>, freed: Vec<KeptFreed>) {
+        self.push(&Line::LetGo(groups));
+        self.push(&Line::Freed(freed));
     }
 
     fn push_watcher(&mut self, watcher: SavedWatcher) {
@@ -373,7 +451,7 @@ impl Records {
             return;
         }
         // Behind a line that was cut short nothing can be read.
-        if !self.broken {
+        if self.broken.is_none() {
             let written = self.file.write_all(&self.buffer);
             self.tell(written);
         }
@@ -391,11 +469,26 @@ impl Records {
         self.lines > 2 * self.least + LINES_MORE
     }
 
+    /// When everything is to be written anew because writing has failed, if it has.
+    pub(in crate::server) fn retry_at(&self) -> Option<Instant> {
+        self.broken
+    }
+
+    /// Whether what is there does not tell of all that was taken in, as writing has failed.
+    pub(in crate::server) fn are_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Whether it is time for that.
+    pub(in crate::server) fn are_due(&self) -> bool {
+        self.broken.is_some_and(|at| at <= Instant::now())
+    }
+
     /// Writes everything anew, in place of all that was written before.
     pub(in crate::server) fn rewrite(
         &mut self,
         all: Everything,
-        home: impl Fn(WorkerId) -> Option<KeptHome>,
+        place: impl Fn(WorkerId) -> Option<KeptPlace>,
     ) {
         self.buffer.clear();
         (self.lines, self.watchers) = (0, HashMap::new());
@@ -410,6 +503,11 @@ impl Records {
         }
         self.push(&Line::Wishes(all.wishes));
         self.push(&Line::Sockets(all.sockets));
+        for output in all.outputs {
+            self.push(&Line::Output(Box::new(output)));
+        }
+        self.push(&Line::LetGo(all.let_go));
+        self.push(&Line::Freed(all.freed));
         let (watchers, workers) = (all.saved.watchers, all.saved.workers);
         let (gone, removed) = (Vec::new(), Vec::new());
         let unsaved = Unsaved {
@@ -418,7 +516,7 @@ impl Records {
             gone,
             removed,
         };
-        self.note(unsaved, home);
+        self.note(unsaved, place);
         // That no number is given out twice, whoever is gone by now.
         self.push(&Line::LastId(all.saved.last_id));
         self.least = self.lines;
@@ -436,22 +534,19 @@ impl Records {
     }
 
     fn tell(&mut self, written: io::Result<()>) {
-        match written {
-            Ok(()) if self.broken => {
-                self.broken = false;
+        let Err(error) = written else {
+            if self.broken.take().is_some() {
                 tracing::info!("the state is written again");
             }
-            Err(error) if !self.broken => {
-                self.broken = true;
-                // It is tried again, but not for every line.
-                self.lines = (2 * self.least + LINES_MORE).saturating_sub(LINES_BROKEN);
-                let path = self.path.display();
-                tracing::error!(
-                    "failed to write the state '{path}', so that nobody could go on should circusd \
-                     be killed: {error}"
-                );
-            }
-            _ => {}
+            return;
+        };
+        let before = self.broken.replace(Instant::now() + RETRY_PAUSE);
+        if before.is_none() {
+            let path = self.path.display();
+            tracing::error!(
+                "failed to write the state '{path}', so that nobody could go on should circusd be \
+                 killed; trying again until it succeeds: {error}"
+            );
         }
     }
 

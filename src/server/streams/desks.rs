@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::lines::{Lines, Lost};
+use super::lines::{Batch, Lines, Lost};
 use super::sink::{Sink, Word, Written};
 use crate::config::Keeping;
 
@@ -31,6 +31,8 @@ pub(super) struct State {
     /// Files that were not opened in time, and are not yet.
     pub(super) overdue: usize,
     pub(super) words: Vec<Word>,
+    /// What is written, or lost, and was not told yet.
+    pub(super) settled: VecDeque<Batch>,
     pub(super) ending: bool,
 }
 
@@ -51,12 +53,12 @@ pub(super) struct Desk {
     pub(super) opened: Opened,
     /// It may have been moved.
     pub(super) look: bool,
+    /// An earlier daemon may not have come to the end of a line.
+    pub(super) mend: bool,
     /// Nobody writes to it any more.
     pub(super) closing: bool,
     /// No descriptor of it is open.
     pub(super) closed: bool,
-    /// The loop wants to hear when there is room.
-    pub(super) awaited: bool,
     pub(super) progress: Arc<AtomicU64>,
     pub(super) losses: Losses,
 }
@@ -92,6 +94,7 @@ pub(super) struct Order {
     pub(super) keeping: Keeping,
     pub(super) open: bool,
     pub(super) look: bool,
+    pub(super) mend: bool,
     pub(super) close: bool,
     pub(super) progress: Arc<AtomicU64>,
 }
@@ -100,6 +103,8 @@ pub(super) struct Outcome {
     pub(super) opened: Option<io::Result<()>>,
     pub(super) closed: bool,
     pub(super) written: Written,
+    /// All that there is nothing more to be done about.
+    pub(super) settled: Vec<Batch>,
 }
 
 impl Order {
@@ -111,6 +116,7 @@ impl Order {
             keeping: desk.keeping,
             open: desk.wants_to_be_open(),
             look: std::mem::take(&mut desk.look),
+            mend: std::mem::take(&mut desk.mend),
             close: desk.closing,
             progress: Arc::clone(&desk.progress),
         }
@@ -119,6 +125,7 @@ impl Order {
     pub(super) fn carry_out(self, sink: &mut Sink) -> Outcome {
         sink.keep(self.keeping);
         let opened = self.open.then(|| sink.open());
+        let mended = self.mend.then(|| sink.mend()).flatten();
         let mut written = Written::default();
         if !self.lines.is_empty() {
             written = sink.write(&self.lines, &self.progress);
@@ -126,6 +133,7 @@ impl Order {
             sink.look(&mut written);
         }
         sink.owe(self.dropped, &self.progress, &mut written);
+        written.words.extend(mended);
         if self.close {
             sink.close();
         }
@@ -133,6 +141,7 @@ impl Order {
             opened,
             closed: self.close,
             written,
+            settled: self.lines.iter().filter_map(|lines| lines.batch).collect(),
         }
     }
 }
@@ -153,6 +162,7 @@ impl State {
     pub(super) fn settle(&mut self, id: FileId, sink: Sink, outcome: Outcome) {
         let Written { lost, why, words } = outcome.written;
         self.words.extend(words);
+        self.settled.extend(outcome.settled);
         let Some(desk) = self.desks.get_mut(&id) else {
             return;
         };
@@ -214,9 +224,9 @@ impl Desk {
             queued: false,
             opened: Opened::Wanted,
             look: false,
+            mend: false,
             closing: false,
             closed: true,
-            awaited: false,
             progress: Arc::default(),
             losses: Losses::default(),
         }

@@ -4,14 +4,16 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::calendar;
 
 /// A line that is longer is broken into lines of this length: it must not cost more memory.
 pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// What stands before each line of one process.
-#[derive(Debug)]
-pub(super) struct Label {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct Label {
     /// A format of strftime(3).
     pub(super) time: Option<String>,
     pub(super) utc: bool,
@@ -25,6 +27,16 @@ pub(super) struct Lines {
     pub(super) usec: i64,
     pub(super) label: Option<Arc<Label>>,
     pub(super) bytes: Vec<u8>,
+    /// Who waits to hear that they are written, or lost.
+    pub(super) batch: Option<Batch>,
+}
+
+/// What was read from a pipe at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) pipe: u64,
+    /// Its number among those of this pipe.
+    pub(super) batch: u64,
 }
 
 /// Output that is gone.
@@ -161,6 +173,7 @@ mod tests {
             usec: 3_600_000_000,
             label: Some(Arc::new(label)),
             bytes: b"one\n\ntwo\n".to_vec(),
+            batch: None,
         };
         let mut out = Vec::new();
         lines.render(&mut out);

@@ -3,8 +3,10 @@
 //!
 //! Lines do not pass through us: the workers write to the very pipe that it reads. Both ends of that
 //! are kept open here, so that nothing is lost while there is no logger; what is in the pipe is
-//! there for the next one. Decides nothing about workers.
+//! there for the next one. Should we be killed, it reads on, and the next daemon finds it (`heirs`).
+//! Decides nothing about workers.
 
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -18,6 +20,9 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
+use super::fifo::{Fifos, Made};
+use super::heirs::KeptRun;
+use super::kept::Changes;
 use super::lines::Lost;
 use crate::server::homes::{self, Home};
 use crate::server::hooks::{Ground, Tree};
@@ -79,20 +84,38 @@ pub(super) struct Logger {
     pub(super) stream: &'static str,
     /// Without the mark of a run.
     pub(super) command: Command,
-    /// The end of the pipe that it reads.
-    pub(super) source: File,
+    pub(super) ties: Rc<Ties>,
     pub(super) orders: watch::Receiver<Order>,
     pub(super) state: watch::Sender<State>,
     /// Ends in a row.
     pub(super) ends: u32,
 }
 
+/// What the next daemon is to know of a logger, and where that is told.
+#[derive(Debug)]
+pub(super) struct Ties {
+    /// Of the pipe.
+    pub(super) number: u64,
+    /// Whether the next daemon can find it.
+    pub(super) named: bool,
+    /// The end of the pipe that it reads.
+    pub(super) source: File,
+    pub(super) fifos: Rc<Fifos>,
+    pub(super) changes: Rc<Changes>,
+    /// What runs of it.
+    pub(super) run: RefCell<Option<KeptRun>>,
+    /// It has read all, or will read no more.
+    pub(super) gone: Cell<bool>,
+}
+
 /// One run of it.
 #[derive(Debug)]
 pub(super) struct Running {
-    tree: Tree,
-    errors: pipe::Receiver,
-    since: Instant,
+    pub(super) tree: Tree,
+    /// What it says to the log. None of one that was taken over from a daemon that could not tell where
+    /// that is.
+    pub(super) errors: Option<pipe::Receiver>,
+    pub(super) since: Instant,
 }
 
 /// How a run was over.
@@ -104,17 +127,10 @@ enum End {
     LetGo,
 }
 
-/// A pipe whose ends are not those that anybody else has.
-///
-/// # Errors
-///
-/// The table of descriptors is full.
-pub(super) fn new_pipe() -> io::Result<(File, OwnedFd)> {
-    let (source, sink) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+/// Makes room in the pipe to a logger.
+pub(super) fn enlarge(pipe: impl AsFd) {
     // An ordinary user may have no more; a smaller pipe only means that workers wait sooner.
-    let _ = fcntl(&sink, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-    fcntl(&source, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok((source.into(), sink))
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
 }
 
 /// The same end of the same pipe, opened anew: who gets it may set its flags (O_NONBLOCK) without
@@ -126,11 +142,15 @@ pub(super) fn new_pipe() -> io::Result<(File, OwnedFd)> {
 pub(super) fn open_anew(end: impl AsFd, flag: OFlag) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", end.as_fd().as_raw_fd());
     let mut options = OpenOptions::new();
-    options
-        .read(flag == OFlag::O_RDONLY)
-        .write(flag == OFlag::O_WRONLY);
-    match options.custom_flags(OFlag::O_CLOEXEC.bits()).open(path) {
-        Ok(file) => Ok(file.into()),
+    options.read(flag != OFlag::O_WRONLY);
+    options.write(flag != OFlag::O_RDONLY);
+    // One with a name would be waited for until it has another end.
+    let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    match options.custom_flags(flags.bits()).open(path) {
+        Ok(file) => {
+            fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+            Ok(file.into())
+        }
         // Without /proc they share what they have.
         Err(_) => end.as_fd().try_clone_to_owned(),
     }
@@ -145,11 +165,20 @@ impl Logger {
     pub(super) fn start(&self) -> Result<Running, String> {
         let told =
             |stage: &'static str| move |error: io::Error| program::failure(stage, &error).error;
-        let room = self.ground.budget.check(&self.source);
+        let room = self.ground.budget.check(&self.ties.source);
         room.map_err(told("making room for its descriptors"))?;
-        let input = open_anew(&self.source, OFlag::O_RDONLY).map_err(told("making a pipe"))?;
-        let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
-        let (errors, their_errors) = pipe.map_err(told("making a pipe"))?;
+        let errors = self.ties.fifos.make().map_err(told("making a pipe"))?;
+        let number = errors.number;
+        let started = self.start_saying(errors);
+        started.inspect_err(|_| self.ties.fifos.remove(number))
+    }
+
+    /// Starts it with this as its standard error.
+    fn start_saying(&self, errors: Made) -> Result<Running, String> {
+        let told =
+            |stage: &'static str| move |error: io::Error| program::failure(stage, &error).error;
+        let source = &self.ties.source;
+        let input = open_anew(source, OFlag::O_RDONLY).map_err(told("making a pipe"))?;
         let null = OpenOptions::new().write(true).open("/dev/null");
         let null = null.map_err(told("opening /dev/null"))?;
         let run = self.ground.next_run();
@@ -161,7 +190,7 @@ impl Logger {
         let fds = [
             (input.as_fd(), 0),
             (null.as_fd(), 1),
-            (their_errors.as_fd(), 2),
+            (errors.writer.as_fd(), 2),
         ];
         let child = spawn::spawn(&command, &fds, cgroup.as_ref()).map_err(|error| {
             if let Some(cgroup) = &cgroup {
@@ -171,14 +200,21 @@ impl Logger {
             program::refused(&error, &directory).error
         })?;
         let tree = Tree::new(&self.ground, child, cgroup, run).map_err(told("watching over it"))?;
-        let errors = pipe::Receiver::from_owned_fd(errors).map_err(told("making a pipe"))?;
+        let number = errors.named.then_some(errors.number);
+        let errors = pipe::Receiver::from_file(errors.reader).map_err(told("making a pipe"))?;
+        self.ties.runs(&tree, number);
+        Ok(self.running(tree, Some(errors)))
+    }
+
+    /// Tells that it runs.
+    pub(super) fn running(&self, tree: Tree, errors: Option<pipe::Receiver>) -> Running {
         let pid = tree.pid().as_raw();
         self.state.send_replace(State::Running { pid });
-        Ok(Running {
+        Running {
             tree,
             errors,
             since: Instant::now(),
-        })
+        }
     }
 
     /// Keeps it running until nobody needs it; `before` is who has to be gone first.
@@ -188,10 +224,12 @@ impl Logger {
         before: Option<watch::Receiver<State>>,
     ) {
         if let Some(mut before) = before {
-            // An error means that it is gone.
-            let _ = before
-                .wait_for(|state| matches!(state, State::Gone | State::Left(_)))
-                .await;
+            let is_gone = |state: &State| matches!(state, State::Gone | State::Left(_));
+            tokio::select! {
+                // An error means that it is gone.
+                _ = before.wait_for(is_gone) => {}
+                _ = self.orders.wait_for(|order| *order == Order::LetGo) => return,
+            }
         }
         loop {
             let started = match running.take() {
@@ -211,7 +249,11 @@ impl Logger {
                 break;
             }
         }
-        self.tell_unread();
+        // Another reads what is left where we were only to let go of it.
+        if *self.orders.borrow() != Order::LetGo {
+            self.tell_unread();
+            self.ties.end();
+        }
         self.state.send_replace(State::Gone);
     }
 
@@ -231,15 +273,21 @@ impl Logger {
                     return End::LetGo;
                 }
                 tracing::warn!("{} has not ended in time, and is killed", self.who);
+                self.ties.has_run();
                 return End::Late;
             }
             () = async {
-                read(&errors, |bytes| said.push(bytes)).await;
+                if let Some(errors) = &errors {
+                    read(errors, |bytes| said.push(bytes)).await;
+                }
                 std::future::pending().await
             } => unreachable!("it waits for ever"),
         };
         drop(tree);
-        drain(&errors, |bytes| said.push(bytes));
+        if let Some(errors) = &errors {
+            drain(errors, |bytes| said.push(bytes));
+        }
+        self.ties.has_run();
         if since.elapsed() >= RESET_AFTER {
             self.ends = 0;
         }
@@ -282,7 +330,7 @@ impl Logger {
 
     /// Whether nobody can write any more, and all is read.
     fn is_at_end(&self) -> bool {
-        let mut fds = [PollFd::new(self.source.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.ties.source.as_fd(), PollFlags::POLLIN)];
         let polled = poll(&mut fds, PollTimeout::ZERO);
         let found = fds[0].revents().unwrap_or(PollFlags::empty());
         polled.is_ok() && found.contains(PollFlags::POLLHUP) && !found.contains(PollFlags::POLLIN)
@@ -292,13 +340,34 @@ impl Logger {
     fn tell_unread(&mut self) {
         let mut left = Vec::new();
         // There is no more when it says so, with whatever error.
-        let _ = (&self.source)
+        let _ = (&self.ties.source)
             .take(PIPE_BYTES.unsigned_abs().into())
             .read_to_end(&mut left);
         let lost = Lost::all(&left);
         if !lost.is_none() {
             tracing::error!("{} has not read all: {lost} of output are lost", self.who);
         }
+    }
+}
+
+impl Ties {
+    fn runs(&self, tree: &Tree, errors: Option<u64>) {
+        self.run.replace(Some(KeptRun::of(tree, errors)));
+        self.changes.push(self.number);
+    }
+
+    fn has_run(&self) {
+        let errors = self.run.take().and_then(|run| run.errors);
+        errors
+            .into_iter()
+            .for_each(|errors| self.fifos.remove(errors));
+        self.changes.push(self.number);
+    }
+
+    fn end(&self) {
+        self.gone.set(true);
+        self.fifos.remove(self.number);
+        self.changes.push(self.number);
     }
 }
 
@@ -347,14 +416,16 @@ mod tests {
 
     #[test]
     fn an_end_that_is_opened_anew_has_flags_of_its_own() {
-        let (mut source, sink) = new_pipe().unwrap();
-        let own = open_anew(&sink, OFlag::O_WRONLY).unwrap();
-        fcntl(&own, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-        let flags = fcntl(&sink, FcntlArg::F_GETFL).unwrap();
-        assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
-        nix::unistd::write(&own, b"through").unwrap();
-        let mut read = [0; 7];
-        source.read_exact(&mut read).unwrap();
-        assert_eq!(&read, b"through");
+        let (source, sink) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        for flag in [OFlag::O_WRONLY, OFlag::O_RDWR] {
+            let own = open_anew(&sink, flag).unwrap();
+            fcntl(&own, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+            let flags = fcntl(&sink, FcntlArg::F_GETFL).unwrap();
+            assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
+            nix::unistd::write(&own, b"through").unwrap();
+            let mut read = [0; 7];
+            nix::unistd::read(&source, &mut read).unwrap();
+            assert_eq!(&read, b"through");
+        }
     }
 }

@@ -1,11 +1,17 @@
 //! Where the output of workers goes, and where their input comes from.
 //!
 //! ```text
-//!  worker ──► pipe ──► lines ──► files ─┊─► writers ──► sink      a file: lines pass through us
-//!  worker ──► logger                    ┊                         a program reads the very pipe
-//!  worker ──► journal, null, ours       ┊                         nothing passes through us
-//!                                 loop  ┊  threads
+//!  worker ──► fifo ──► pipe ──► files ─┊─► writers ──► sink       a file: lines pass through us
+//!               ▲        └────── done ─┊──────┘
+//!               └── taken out          ┊
+//!  worker ──► fifo ──► logger          ┊                          a program reads the very pipe
+//!  worker ──► journal, null, ours      ┊                          nothing passes through us
+//!                                loop  ┊  threads
 //! ```
+//!
+//! What is written to a file or a program outlives us: it stays in a named pipe until it is where it was
+//! to go, and `kept` tells the next daemon which pipe is whose. Only what a killed daemon had written and
+//! not yet taken out is written again.
 //!
 //! Whatever it is that does not take what is written, a disk or a program, the loop never waits for
 //! it: only threads touch files once they are open, and who reads too slowly slows down nobody but
@@ -13,23 +19,28 @@
 
 mod calendar;
 mod desks;
+mod fifo;
 mod files;
+mod flow;
+mod heirs;
+mod kept;
 mod lines;
 mod logger;
 mod loggers;
+mod offered;
 mod outlet;
 mod pipe;
 mod sink;
 mod writers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Instant;
 
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use crate::config::{Input, Stream};
 use crate::core::SpawnFailure;
@@ -38,38 +49,47 @@ use crate::server::recipes::Recipe;
 use crate::sys::epoll::{Interest, Watch};
 use crate::sys::journal;
 
-use files::{Files, Room};
-pub(super) use loggers::{Lease, Loggers, Which};
+use fifo::Made;
+pub(super) use fifo::{Fifos, forget};
+use files::Files;
+pub(super) use kept::{Heritage, IN_STORE_OF_OUTPUT, KeptOutput, output_name};
+pub(crate) use loggers::Which;
+pub(super) use loggers::{Lease, Loggers};
+pub(super) use offered::Offered;
 pub(super) use outlet::Outlet;
 use outlet::{open_input, open_journal};
-use pipe::{Fate, Pipe, Pumped};
+use pipe::{Pipe, Scratch};
 pub(super) use sink::open_file;
 
-/// How often it is looked whether anything moves, while somebody waits for a file.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
-
-/// Numbers in the epoll set that no pipe has.
+/// Numbers in the epoll set that no pipe has: theirs begin with 1.
 const NEWS: u64 = 0;
-const TIME: u64 = 1;
+const TIME: u64 = u64::MAX >> 3;
 
 /// All output that passes through us, and what workers are connected to.
 #[derive(Debug)]
 pub(super) struct Streams {
     pipes: HashMap<u64, Pipe>,
+    fifos: Rc<Fifos>,
     /// Made when the first file is.
     files: Option<Open>,
     pub(super) loggers: Loggers,
     null: File,
     journal_connected: bool,
-    next: u64,
+    /// What the next daemon is to be told.
+    pub(super) changes: Rc<kept::Changes>,
+    /// What the program that we are in may read.
+    pub(super) offered: Rc<Offered>,
 }
 
 /// Files, and what wakes us for their sake.
 #[derive(Debug)]
 struct Open {
     files: Files,
+    scratch: Scratch,
     timer: TimerFd,
     ticking: bool,
+    /// Pipes that are looked at without news of them.
+    due: VecDeque<u64>,
 }
 
 impl Streams {
@@ -79,6 +99,8 @@ impl Streams {
     pub(super) fn new(loggers: Loggers) -> io::Result<Streams> {
         Ok(Streams {
             pipes: HashMap::new(),
+            fifos: Rc::clone(&loggers.fifos),
+            changes: Rc::clone(&loggers.changes),
             files: None,
             loggers,
             null: OpenOptions::new()
@@ -86,7 +108,7 @@ impl Streams {
                 .write(true)
                 .open("/dev/null")?,
             journal_connected: journal::connected_to_journal(io::stderr()),
-            next: TIME,
+            offered: Rc::default(),
         })
     }
 
@@ -111,6 +133,9 @@ impl Streams {
             program::failure_at(&format!("opening its {}", which.name()), path, error)
         };
         let watcher = recipe.watcher.name.as_str();
+        if !matches!(stream, Some(Stream::Command(_))) {
+            self.loggers.outdate(watcher, which);
+        }
         let journal = || open_journal(watcher, which.priority()).map_err(|e| told(None, &e));
         match stream {
             None if self.journal_connected => journal(),
@@ -118,13 +143,15 @@ impl Streams {
             Some(Stream::Journal) => journal(),
             Some(Stream::Null) => Ok(Outlet::Null),
             Some(Stream::Stdout) => Ok(Outlet::AsStdout),
+            Some(Stream::Pipe) => offered::open(which).map_err(|error| told(None, &error)),
             Some(Stream::Command(argv)) => self.loggers.open(recipe, which, argv),
             Some(Stream::File {
                 path,
                 keeping,
                 format,
             }) => {
-                let open = self.open_files(watch, &token).map_err(|e| told(None, &e))?;
+                let open = self.open_files(watch, &token);
+                let open = open.map_err(|error| told(None, &error))?;
                 let to = match open.files.open(path, *keeping, watcher) {
                     Ok(to) => to,
                     Err(error) => {
@@ -132,7 +159,9 @@ impl Streams {
                         return Err(told(Some(path), &error));
                     }
                 };
-                let pipe = self.pipe(to, format.clone(), watch, token);
+                let pipe = self.pipe(to, watch, token, |pipe| {
+                    pipe.for_watcher(watcher).formatted(format.clone())
+                });
                 pipe.map_err(|error| {
                     self.leave(to);
                     told(None, &error)
@@ -152,11 +181,12 @@ impl Streams {
             let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
             watch.add(files.writers.news(), token(NEWS), Interest::Read)?;
             watch.add(&timer, token(TIME), Interest::Read)?;
-            let ticking = false;
             self.files = Some(Open {
                 files,
+                scratch: Scratch::new()?,
                 timer,
-                ticking,
+                ticking: false,
+                due: VecDeque::new(),
             });
         }
         Ok(self.files.as_mut().expect("they were just made"))
@@ -174,23 +204,41 @@ impl Streams {
     fn pipe(
         &mut self,
         to: desks::FileId,
-        format: Option<crate::config::LineFormat>,
         watch: &mut Watch,
         token: impl Fn(u64) -> u64,
+        describe: impl FnOnce(Pipe) -> Pipe,
     ) -> io::Result<Outlet> {
-        let (pipe, write) = Pipe::new(to, format)?;
-        self.next += 1;
-        watch.add(&pipe.from, token(self.next), Interest::Read)?;
-        self.pipes.insert(self.next, pipe);
-        Ok(Outlet::Pipe(write, self.next))
+        let Made {
+            number,
+            named,
+            reader,
+            writer,
+        } = self.fifos.make()?;
+        let watched = watch.add(&reader, token(number), Interest::News);
+        watched.inspect_err(|_| self.fifos.remove(number))?;
+        pipe::enlarge(&reader);
+        let mut pipe = describe(Pipe::new((number, token(number)), reader, to));
+        pipe.named = named;
+        self.pipes.insert(number, pipe);
+        Ok(Outlet::Pipe(writer, number))
+    }
+
+    fn leave(&mut self, to: desks::FileId) {
+        if let Some(open) = &mut self.files {
+            open.files.leave(to);
+        }
     }
 
     /// Learns who writes to what was opened.
     pub(super) fn belongs_to(&mut self, outlet: &Outlet, watcher: &str, wid: u32, pid: i32) {
+        if let Outlet::Offered(_, which, end) = outlet {
+            self.offered.offer(pid, *which, end.borrow_mut().take());
+        }
         if let Outlet::Pipe(_, id) = outlet
             && let Some(pipe) = self.pipes.get_mut(id)
         {
             pipe.belongs_to(watcher, wid, pid);
+            self.changes.push(*id);
         }
     }
 
@@ -207,79 +255,6 @@ impl Streams {
         }
     }
 
-    /// Does what is to be done about a number in the epoll set: mostly, moves what a worker has
-    /// written to its file.
-    pub(super) fn pump(&mut self, id: u64, watch: &mut Watch, token: impl Fn(u64) -> u64) {
-        match id {
-            NEWS | TIME => self.resume(id, watch, token),
-            pipe => self.pump_pipe(pipe, watch),
-        }
-        self.tick();
-    }
-
-    fn pump_pipe(&mut self, id: u64, watch: &mut Watch) {
-        let (Some(pipe), Some(open)) = (self.pipes.get_mut(&id), &mut self.files) else {
-            return;
-        };
-        let fate = match open.files.admit(pipe.to, id) {
-            Room::Free => Fate::Written,
-            Room::None => Fate::Dropped,
-            Room::Wait => {
-                // Not in the set any more means only that nobody would have been woken.
-                let _ = watch.remove(&pipe.from);
-                return;
-            }
-        };
-        if pipe.pump(&mut open.files, fate) == Pumped::Ended {
-            pipe.finish(&mut open.files, fate);
-            let to = pipe.to;
-            let _ = watch.remove(&pipe.from);
-            self.pipes.remove(&id);
-            self.leave(to);
-        }
-    }
-
-    fn leave(&mut self, to: desks::FileId) {
-        if let Some(open) = &mut self.files {
-            open.files.leave(to);
-        }
-    }
-
-    /// Reads again from the pipes that have waited.
-    fn resume(&mut self, id: u64, watch: &mut Watch, token: impl Fn(u64) -> u64) {
-        let Some(open) = &mut self.files else {
-            return;
-        };
-        let mut resumed = open.files.resumed();
-        if id == TIME {
-            // It has rung, or somebody else has read that it has.
-            let _ = open.timer.wait();
-            open.ticking = false;
-            resumed.extend(open.files.on_time());
-        }
-        for id in resumed {
-            if let Some(pipe) = self.pipes.get(&id)
-                && let Err(error) = watch.add(&pipe.from, token(id), Interest::Read)
-            {
-                tracing::error!("failed to read on what a worker writes: {error}");
-            }
-        }
-    }
-
-    /// Sets the timer if time matters.
-    fn tick(&mut self) {
-        if let Some(open) = &mut self.files
-            && !open.ticking
-            && open.files.wants_time()
-        {
-            let pause = Expiration::OneShot(TimeSpec::from_duration(LOOK_PAUSE));
-            match open.timer.set(pause, TimerSetTimeFlags::empty()) {
-                Ok(()) => open.ticking = true,
-                Err(error) => tracing::error!("failed to set a timer for files: {error}"),
-            }
-        }
-    }
-
     /// Makes files anew that were moved away or removed.
     pub(super) fn reopen(&self) {
         if let Some(open) = &self.files {
@@ -291,25 +266,6 @@ impl Streams {
     pub(super) fn forget_watcher(&mut self, watcher: &str) {
         if let Some(open) = &mut self.files {
             open.files.forget_watcher(watcher);
-        }
-    }
-
-    /// Writes what is in the pipes, at the end; what somebody who was left goes on to write is not
-    /// waited for, nor a file that does not take it.
-    pub(super) fn drain(&mut self) {
-        let Some(open) = &mut self.files else {
-            return;
-        };
-        for pipe in self.pipes.values_mut() {
-            pipe.drain(&mut open.files);
-        }
-        let (bytes, files) = open.files.writers.finish();
-        // What the threads have found meanwhile.
-        open.files.resumed();
-        if files > 0 {
-            tracing::error!(
-                "{files} files have not taken their output: {bytes} bytes are lost, or most of them"
-            );
         }
     }
 

@@ -1,15 +1,18 @@
 //! What a process gets as its standard streams, where it is ready made or opened at once.
 
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use nix::fcntl::OFlag;
 
-use super::loggers::Lease;
+use super::loggers::{Lease, Which};
+use crate::server::leave;
 use crate::sys::journal;
 
 /// What a worker gets as one of its descriptors.
@@ -20,6 +23,8 @@ pub(in crate::server) enum Outlet {
     Owned(OwnedFd),
     /// The end of a pipe that we read, and its number.
     Pipe(OwnedFd, u64),
+    /// The end of a pipe that the program reads that we are in, and until somebody has it, the other.
+    Offered(OwnedFd, Which, RefCell<Option<OwnedFd>>),
     /// The end of a pipe that a logger reads.
     Logger(OwnedFd, Rc<Lease>),
     /// The same as standard output.
@@ -37,7 +42,10 @@ impl Outlet {
         match self {
             Outlet::Inherit => ours,
             Outlet::Null => null,
-            Outlet::Owned(fd) | Outlet::Pipe(fd, _) | Outlet::Logger(fd, _) => fd.as_fd(),
+            Outlet::Owned(fd)
+            | Outlet::Pipe(fd, _)
+            | Outlet::Offered(fd, ..)
+            | Outlet::Logger(fd, _) => fd.as_fd(),
             Outlet::AsStdout => stdout,
         }
     }
@@ -50,6 +58,7 @@ impl Outlet {
             | Outlet::Null
             | Outlet::Owned(_)
             | Outlet::Pipe(..)
+            | Outlet::Offered(..)
             | Outlet::AsStdout => None,
         }
     }
@@ -69,10 +78,14 @@ pub(super) fn open_input(path: &Path) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// What is said by somebody who has ended before journald looks for his cgroup is filed under our
+/// unit, too: the last words of a process that does not live long. (Only of root journald takes it.)
+static UNIT: LazyLock<String> = LazyLock::new(|| leave::system_unit().unwrap_or_default());
+
 pub(super) fn open_journal(watcher: &str, priority: u8) -> io::Result<Outlet> {
     let stream = journal::Stream {
         identifier: watcher.to_owned(),
-        unit: String::new(),
+        unit: UNIT.clone(),
         priority,
         level_prefix: true,
     };

@@ -4,7 +4,7 @@
 //! by the loop. Asks no clock: lines come with their time. Logs nothing, but says what is to be told.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::calendar;
-use super::lines::{Lines, Lost};
+use super::lines::{LINE_BYTES_MAX, Lines, Lost};
 use crate::config::{Keeping, Rotate};
 
 /// How much is written at once, if there is so much: that a disk works at all is seen after each.
 const WRITE_BYTES: usize = 256 * 1024;
+
+/// No line that we write is longer: what the worker wrote, and what stands before it.
+const TORN_BYTES_MAX: u64 = 2 * LINE_BYTES_MAX as u64;
 
 /// What the log is to be told.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,6 +114,20 @@ impl Sink {
         }
         self.file = Some(seat);
         Ok(())
+    }
+
+    /// Takes out a line at the end of the file of which only the beginning is there: whoever wrote it was
+    /// killed, and it is written again.
+    pub(super) fn mend(&mut self) -> Option<Word> {
+        let seat = self.file.as_mut().filter(|seat| seat.regular)?;
+        let torn = torn_bytes(&self.path, seat).ok().filter(|torn| *torn > 0)?;
+        seat.file.set_len(seat.size - torn).ok()?;
+        seat.size -= torn;
+        let path = self.path.display();
+        Some(Word::Good(format!(
+            "'{path}' ended in the middle of a line, as if circusd had been killed while it wrote that; \
+             took its {torn} bytes out"
+        )))
     }
 
     /// Closes it, which on some file systems is when it is really written.
@@ -374,6 +391,27 @@ impl Sink {
         name.push(format!(".{number}"));
         name.into()
     }
+}
+
+/// How many bytes behind its last line end a file has, if that is no more than a line of ours can have.
+fn torn_bytes(path: &Path, seat: &Seat) -> io::Result<u64> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).custom_flags(flags.bits()).open(path)?;
+    let meta = file.metadata()?;
+    if (meta.dev(), meta.ino()) != (seat.device, seat.inode) {
+        return Ok(0);
+    }
+    let from = seat.size.saturating_sub(TORN_BYTES_MAX);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(TORN_BYTES_MAX).read_to_end(&mut tail)?;
+    let end = tail.iter().rposition(|byte| *byte == b'\n');
+    Ok(match end {
+        Some(end) => (tail.len() - end - 1) as u64,
+        None if from == 0 => tail.len() as u64,
+        None => 0,
+    })
 }
 
 /// The line in a file that stands where others are missing.

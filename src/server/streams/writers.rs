@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::desks::{Desk, FileId, Fill, Losses, Opened, Order, State};
-use super::lines::{Lines, Lost};
+use super::lines::{Batch, Lines, Lost};
 use super::sink::Word;
 use crate::config::Keeping;
 
@@ -76,11 +76,23 @@ impl Writers {
         self.shared.news.as_fd()
     }
 
-    /// What the log is to be told.
-    pub(super) fn words(&self) -> Vec<Word> {
+    /// What the log is to be told, and so many at most of what is written by now, or lost. If there are
+    /// more, there are news.
+    pub(super) fn take_news(&self, max: usize) -> (Vec<Word>, Vec<Batch>) {
         // Nothing to read means that somebody was quicker.
         let _ = self.shared.news.read();
-        std::mem::take(&mut self.state().words)
+        let mut state = self.state();
+        let count = max.min(state.settled.len());
+        let settled = state.settled.drain(..count).collect();
+        if !state.settled.is_empty() {
+            self.shared.tell();
+        }
+        (std::mem::take(&mut state.words), settled)
+    }
+
+    /// Makes news, so that the loop comes round.
+    pub(super) fn poke(&self) {
+        self.shared.tell();
     }
 
     /// Opens a file, unless it is open; and waits for that, but not for long: lines may come before it
@@ -130,6 +142,27 @@ impl Writers {
         }
     }
 
+    /// Has a file opened, if it is not, without waiting for that: if it cannot be, lines are lost until it
+    /// can.
+    ///
+    /// # Errors
+    ///
+    /// Those of starting a thread.
+    pub(super) fn open_later(&self, id: FileId, path: &Path, keeping: Keeping) -> io::Result<()> {
+        let mut state = self.state();
+        let desk = state.desks.entry(id).or_insert_with(|| Desk {
+            mend: true,
+            ..Desk::new(path, keeping)
+        });
+        desk.closing = false;
+        state.put_on(id);
+        if state.threads == 0 {
+            self.hire(&mut state)?;
+        }
+        self.shared.call(&mut state);
+        Ok(())
+    }
+
     /// Hands lines over.
     pub(super) fn push(&self, id: FileId, lines: Lines) {
         self.change(id, |desk| {
@@ -165,14 +198,13 @@ impl Writers {
         }
     }
 
-    /// How full the queue of a file is; where `await_room`, there are news when that changes.
-    pub(super) fn fill(&self, id: FileId, await_room: bool) -> Fill {
-        let mut state = self.state();
-        let Some(desk) = state.desks.get_mut(&id) else {
+    /// How full the queue of a file is.
+    pub(super) fn fill(&self, id: FileId) -> Fill {
+        let state = self.state();
+        let Some(desk) = state.desks.get(&id) else {
             let (bytes, progress) = (0, 0);
             return Fill { bytes, progress };
         };
-        desk.awaited |= await_room;
         Fill {
             bytes: desk.bytes,
             progress: desk.progress.load(Ordering::Relaxed),
@@ -334,13 +366,10 @@ impl Shared {
             return state;
         };
         let order = Order::take(desk);
-        if std::mem::take(&mut desk.awaited) {
-            self.tell();
-        }
         drop(state);
         let outcome = order.carry_out(&mut sink);
         let mut state = self.state();
-        let told = !outcome.written.words.is_empty();
+        let told = !outcome.written.words.is_empty() || !outcome.settled.is_empty();
         state.settle(id, sink, outcome);
         if told {
             self.tell();

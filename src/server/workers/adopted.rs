@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::unistd::Pid;
 
 use super::told::{Ends, Told};
-use super::{KIND_SHIFT, LINE, MEMORY, NOTIFY, PROCESS, Running, Workers};
+use super::{GROUP, KIND_SHIFT, LINE, MEMORY, NOTIFY, PIPE, PROCESS, Running, Workers};
 use crate::core::{ExitStatus, Input, Name, WorkerId};
 use crate::server::homes::Home;
 use crate::server::program;
 use crate::server::recipes::Recipe;
-use crate::server::state::KeptHome;
+use crate::server::state::KeptPlace;
+use crate::server::streams::Heritage;
 use crate::server::want::Witness;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::epoll::{Interest, Watch};
@@ -22,6 +23,7 @@ use crate::sys::pidfd::Pidfd;
 pub(in crate::server) struct Adopted<'a> {
     pub(in crate::server) worker: WorkerId,
     pub(in crate::server) watcher: &'a Name,
+    pub(in crate::server) wid: u32,
     pub(in crate::server) pid: Pid,
     /// The process itself, if it is still to be had.
     pub(in crate::server) process: Option<Pidfd>,
@@ -30,6 +32,8 @@ pub(in crate::server) struct Adopted<'a> {
     pub(in crate::server) home: Home,
     /// What it was made from, or would be now.
     pub(in crate::server) recipe: Option<&'a Recipe>,
+    /// The pipes by which it writes to loggers.
+    pub(in crate::server) loggers: &'a [u64],
 }
 
 impl Workers {
@@ -39,8 +43,25 @@ impl Workers {
     }
 
     /// By what a process is found again; `None` for one that is not here.
-    pub(in crate::server) fn kept_home(&self, worker: WorkerId) -> Option<KeptHome> {
-        Some(self.running.get(&worker)?.home.keep())
+    pub(in crate::server) fn kept_place(&self, worker: WorkerId) -> Option<KeptPlace> {
+        let running = self.running.get(&worker)?;
+        let leases = running.leases.iter();
+        Some(KeptPlace {
+            home: running.home.keep(),
+            loggers: leases.filter_map(|lease| lease.number()).collect(),
+        })
+    }
+
+    /// Goes on with what processes of an earlier daemon write.
+    pub(in crate::server) fn resume_output(&mut self, heritage: Heritage<'_>, watch: &mut Watch) {
+        let token = |id| PIPE << KIND_SHIFT | id;
+        self.streams.resume(heritage, watch, token);
+    }
+
+    /// All are here of an earlier daemon's who live: what others of its processes had is cleared away.
+    pub(in crate::server) fn all_adopted(&mut self) {
+        let running = &self.running;
+        self.handed.resume(|worker| running.contains_key(&worker));
     }
 
     /// Looks after a process of an earlier daemon. Says what has become of it meanwhile.
@@ -52,13 +73,19 @@ impl Workers {
         let Adopted {
             worker,
             watcher,
+            wid,
             pid,
             process,
             runs,
             home,
             recipe,
+            loggers,
         } = adopted;
         let told = recipe.filter(|_| process.is_some());
+        if let Some(recipe) = told {
+            let token = |id| PIPE << KIND_SHIFT | id;
+            self.streams.claim(recipe, (wid, pid), watch, token);
+        }
         let told = told.map(|recipe| self.listen_again(worker, recipe, watch));
         let token = PROCESS << KIND_SHIFT | worker.0;
         let watched = process.filter(|process| watch.add(process, token, Interest::Read).is_ok());
@@ -71,6 +98,8 @@ impl Workers {
                 .add(&witness.events, token, Interest::Priority)
                 .is_ok()
         });
+        let leases = loggers.iter();
+        let leases = leases.filter_map(|number| self.streams.loggers.lease(*number));
         let waited = watched.is_none();
         if !waited {
             self.pids.insert(pid);
@@ -87,9 +116,11 @@ impl Workers {
                 leader: None,
                 told: told.unwrap_or_default(),
                 watchdog: recipe.map(|recipe| recipe.watcher.watchdog),
-                leases: Vec::new(),
+                leases: leases.collect(),
                 witness,
                 events: None,
+                astray: true,
+                left: None,
             },
         );
         if !waited {
@@ -100,7 +131,7 @@ impl Workers {
             self.await_empty(worker, watch);
         }
         let status = ExitStatus::Unknown;
-        match (runs, emptied) {
+        let mut inputs = match (runs, emptied) {
             (true, emptied) => vec![Input::Exited {
                 worker,
                 status,
@@ -108,7 +139,51 @@ impl Workers {
             }],
             (false, true) => vec![Input::Emptied { worker }],
             (false, false) => Vec::new(),
+        };
+        self.await_left(worker, watch, &mut inputs);
+        inputs
+    }
+
+    /// Has us told when one of those has ended that a worker has left and that do not come to us, where
+    /// there is no group to tell. One after the other, until none is found.
+    pub(super) fn await_left(
+        &mut self,
+        worker: WorkerId,
+        watch: &mut Watch,
+        inputs: &mut Vec<Input>,
+    ) {
+        let Some(running) = self.running.get_mut(&worker) else {
+            return;
+        };
+        if !running.astray || !self.leaving.contains(&worker) {
+            return;
         }
+        let token = GROUP << KIND_SHIFT | worker.0;
+        let members = running.home.members().unwrap_or_default();
+        running.left = members
+            .into_iter()
+            .filter_map(|pid| Pidfd::open(pid).ok())
+            .find(|left| watch.add(left, token, Interest::Read).is_ok());
+        if running.left.is_none() {
+            self.look_at(worker, inputs);
+        }
+    }
+
+    /// The one that was waited for may have ended.
+    pub(super) fn one_left_less(
+        &mut self,
+        worker: WorkerId,
+        watch: &mut Watch,
+        inputs: &mut Vec<Input>,
+    ) {
+        let running = self.running.get_mut(&worker);
+        let Some(left) = running.and_then(|running| running.left.take()) else {
+            return;
+        };
+        let _ = watch.remove(&left);
+        // It has come to us all the same if the program that we are in has made itself a reaper.
+        let _ = left.try_wait();
+        self.await_left(worker, watch, inputs);
     }
 
     /// Hears again what a process says: its socket has the path that it knows.

@@ -17,6 +17,7 @@ use crate::core::{Fault, Input, SpawnFailure, WorkerId};
 use crate::server::homes::Home;
 use crate::server::messages::{Word, words};
 use crate::server::program;
+use crate::server::state;
 use crate::sys::epoll::Watch;
 use crate::sys::notify::{Datagram, Receiver, Sender};
 use crate::sys::pidfd::Pidfd;
@@ -68,7 +69,8 @@ impl Ends {
         let mut ends = Ends::default();
         ends.told.ready_by_word = recipe.ready == Ready::Notify;
         if ends.told.ready_by_word || !recipe.watchdog.is_zero() || recipe.max_requests > 0 {
-            let socket = Receiver::bind(&path, owner);
+            let room = path.parent().map_or(Ok(()), state::make_passage_of_ours);
+            let socket = room.and_then(|()| Receiver::bind(&path, owner));
             let socket = socket.map_err(|error| {
                 program::failure_at("making its notify socket", Some(&path), &error)
             })?;

@@ -140,21 +140,22 @@ impl Known {
     }
 }
 
-/// How many living processes were given a variable of this name whose value begins so.
+/// The living processes that were given a variable of this name whose value begins so, and what follows.
 ///
 /// Looks at every process of the machine that we may look into.
 ///
 /// # Errors
 ///
 /// Those of reading `/proc`.
-pub fn count_marked(name: &str, prefix: &str) -> io::Result<usize> {
+pub fn marked(name: &str, prefix: &str) -> io::Result<Vec<(Process, Vec<u8>)>> {
     let Snapshot(processes) = Snapshot::take()?;
-    let marked = |process: &&Process| {
-        let environment = environment(process);
-        process::value_in(&environment, name)
-            .is_some_and(|mark| mark.starts_with(prefix.as_bytes()))
-    };
-    Ok(processes.values().filter(marked).count())
+    let marked = processes.into_values().filter_map(|process| {
+        let environment = environment(&process);
+        let mark = process::value_in(&environment, name)?;
+        let rest = mark.strip_prefix(prefix.as_bytes())?.to_vec();
+        Some((process, rest))
+    });
+    Ok(marked.collect())
 }
 
 /// The marks of all origins, so that a process's environment is read once for all of them.

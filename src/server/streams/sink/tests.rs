@@ -20,6 +20,7 @@ fn lines(text: &str, usec: i64) -> Lines {
         usec,
         label: None,
         bytes: text.into(),
+        batch: None,
     }
 }
 
@@ -233,10 +234,39 @@ fn each_line_has_its_label() {
         usec: HOUR,
         label: Some(label),
         bytes: b"one\ntwo\n".to_vec(),
+        batch: None,
     };
     bench.sink.write(&[text], &bench.progress);
     assert_eq!(
         bench.read("web.log"),
         "01:00:00 web.1: one\n01:00:00 web.1: two\n"
     );
+}
+
+#[test]
+fn only_what_is_behind_the_last_line_end_is_taken_out() {
+    for (before, after) in [
+        ("one\ntw", "one\n"),
+        ("one\n", "one\n"),
+        ("on", ""),
+        ("", ""),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        std::fs::write(&path, before).unwrap();
+        let mut sink = Sink::new(&path, keeping(0, 0));
+        assert_eq!(sink.mend(), None, "it is not open");
+        sink.open().unwrap();
+        assert_eq!(sink.mend().is_some(), before != after);
+        sink.write(&[lines("next\n", 0)], &AtomicU64::new(0));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{after}next\n"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let foreign = "x".repeat(TORN_BYTES_MAX as usize + 1);
+    std::fs::write(&path, &foreign).unwrap();
+    let mut sink = Sink::new(&path, keeping(0, 0));
+    sink.open().unwrap();
+    assert_eq!(sink.mend(), None, "no line of ours is so long");
 }

@@ -19,6 +19,7 @@ fn lines(text: &str) -> Lines {
         usec: 0,
         label: None,
         bytes: text.into(),
+        batch: None,
     }
 }
 
@@ -41,6 +42,17 @@ fn await_news(writers: &Writers) {
     let mut fds = [PollFd::new(writers.news(), PollFlags::POLLIN)];
     let limit = PollTimeout::try_from(Duration::from_secs(60)).unwrap();
     assert_eq!(poll(&mut fds, limit), Ok(1), "no news");
+}
+
+/// Waits until these have been told to be settled.
+fn await_settled(writers: &Writers, wanted: &[Batch]) {
+    let mut settled = Vec::new();
+    while settled.len() < wanted.len() {
+        await_news(writers);
+        // One after the other, so that those that are left are news again.
+        settled.extend(writers.take_news(1).1);
+    }
+    assert_eq!(settled, wanted);
 }
 
 #[test]
@@ -133,32 +145,57 @@ fn threads_that_were_called_in_go_again() {
 }
 
 #[test]
-fn room_is_told_to_who_waits_for_it_and_what_was_skipped_stands_in_the_file() {
+fn what_is_written_is_told_and_what_was_skipped_stands_in_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let writers = Writers::new().unwrap();
     let (path, mut reader) = hung(dir.path(), "pipe");
     hang(&writers, 1, &path);
-    while writers.fill(1, false).bytes > 0 {
+    while writers.fill(1).bytes > 0 {
         std::thread::yield_now();
     }
-    writers.push(1, lines("second\n"));
+    let batches = [1, 2].map(|batch| Batch { pipe: 7, batch });
+    for batch in batches {
+        let batch = Some(batch);
+        writers.push(
+            1,
+            Lines {
+                batch,
+                ..lines("more\n")
+            },
+        );
+    }
     writers.skip(1, Lost::all(b"skipped\n"), "takes nothing");
-    assert_eq!(
-        writers.fill(1, true).bytes,
-        7,
-        "the thread has the first lines"
-    );
+    assert_eq!(writers.fill(1).bytes, 10, "the thread has the first lines");
+    assert_eq!(writers.take_news(9).1, []);
     let mut text = Vec::new();
-    let end = b"second\ncircusd: 1 line (8 bytes) of output are missing here\n";
+    let end = b"more\nmore\ncircusd: 1 line (8 bytes) of output are missing here\n";
     while !text.ends_with(end) {
         // That there is nothing for now is an error.
         let _ = reader.read_to_end(&mut text);
     }
-    await_news(&writers);
-    assert_eq!(writers.fill(1, false).bytes, 0);
+    await_settled(&writers, &batches);
+    assert_eq!(writers.fill(1).bytes, 0);
     let losses = writers.losses(1);
     assert_eq!(losses.lost, Lost { lines: 1, bytes: 8 });
     assert_eq!(losses.last.unwrap().1, "takes nothing");
+}
+
+#[test]
+fn what_cannot_be_written_is_settled_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let writers = Writers::new().unwrap();
+    let path = dir.path().join("nowhere/web.log");
+    writers.open_later(1, &path, KEEPING).unwrap();
+    let batch = Batch { pipe: 7, batch: 1 };
+    writers.push(
+        1,
+        Lines {
+            batch: Some(batch),
+            ..lines("lost\n")
+        },
+    );
+    await_settled(&writers, &[batch]);
+    assert_eq!(writers.losses(1).lost.lines, 1);
 }
 
 #[test]

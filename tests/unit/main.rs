@@ -1,14 +1,21 @@
 //! circusd as a service that is killed, restarted, stopped: in a container with a real systemd.
+//!
+//! Here with a unit of our own, whose times are short; `deaths` has the packaged one, and a pool that
+//! serves and writes meanwhile.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod deaths;
+mod pool;
 
 use std::collections::BTreeSet;
 
-use common::facts::pids;
+use common::counter::{COUNTER, counted};
+use common::facts::{ended_by, pids, text_of, wait_for_text};
 use common::{Container, Events, eventually};
 use serde_json::{Value, json};
 
-const SOCKET: &str = "/run/circusd/circusd.sock";
+pub(crate) const SOCKET: &str = "/run/circusd/circusd.sock";
 
 /// As the packaged unit has it, but for the sandbox and with shorter times.
 const SERVICE: &str = "
@@ -29,7 +36,7 @@ TimeoutStopSec=5s
 TimeoutAbortSec=1s
 ";
 
-const UNIT: &str = "circusd.service";
+pub(crate) const UNIT: &str = "circusd.service";
 
 const POOL: &str = r#"
     [watcher.web]
@@ -45,7 +52,7 @@ fn started(config: &str, service: &str) -> Option<Container> {
     Some(container)
 }
 
-fn status(container: &Container, watcher: &str) -> Option<Value> {
+pub(crate) fn status(container: &Container, watcher: &str) -> Option<Value> {
     let mut connection = container.connect(SOCKET);
     let status = connection
         .call("Status", json!({"watchers": watcher}))
@@ -54,7 +61,7 @@ fn status(container: &Container, watcher: &str) -> Option<Value> {
 }
 
 /// Waits until the daemon with another pid than `before` answers, and returns that.
-fn next_daemon(container: &Container, before: &str) -> String {
+pub(crate) fn next_daemon(container: &Container, before: &str) -> String {
     eventually("the next circusd answers", || {
         let pid = container.property(UNIT, "MainPID");
         let active = container.property(UNIT, "ActiveState") == "active";
@@ -62,13 +69,13 @@ fn next_daemon(container: &Container, before: &str) -> String {
     })
 }
 
-fn kill_daemon(container: &Container, signal: &str) {
+pub(crate) fn kill_daemon(container: &Container, signal: &str) {
     let signal = format!("--signal={signal}");
     container.succeed(&["systemctl", "kill", &signal, "--kill-whom=main", UNIT]);
 }
 
 /// The cgroups of the service, but for the one systemd has made in it.
-fn groups(container: &Container) -> BTreeSet<String> {
+pub(crate) fn groups(container: &Container) -> BTreeSet<String> {
     let root = container.path("/sys/fs/cgroup/system.slice/circusd.service");
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let groups = entries.filter(|entry| entry.path().is_dir());
@@ -78,39 +85,13 @@ fn groups(container: &Container) -> BTreeSet<String> {
         .collect()
 }
 
-fn since(container: &Container, cursor: &Value) -> Events {
+pub(crate) fn since(container: &Container, cursor: &Value) -> Events {
     Events::subscribe(container.connect(SOCKET), json!({"since": cursor}))
 }
 
-fn cursor(container: &Container) -> Value {
+pub(crate) fn cursor(container: &Container) -> Value {
     let events = Events::subscribe(container.connect(SOCKET), json!({}));
     events.opening["cursor"].clone()
-}
-
-#[test]
-fn no_worker_notices_that_circusd_is_killed_twenty_times() {
-    let Some(container) = started(POOL, "") else {
-        return;
-    };
-    let before = pids(&status(&container, "web").expect("it answers"));
-    assert_eq!(before.len(), 3);
-    let begin = cursor(&container);
-    let mut daemon = container.property(UNIT, "MainPID");
-    for _ in 0..20 {
-        kill_daemon(&container, "KILL");
-        daemon = next_daemon(&container, &daemon);
-    }
-    let after = pids(&status(&container, "web").expect("it answers"));
-    assert_eq!(before, after);
-    let mut events = since(&container, &begin);
-    for _ in 0..20 * 3 {
-        let event = events.wait("watcher.web.*");
-        assert_eq!(event["action"], "adopt", "{event}");
-    }
-    let records = container.wait_for_journal(&["CIRCUS_ACTION=adopt"], 20 * 3);
-    assert_eq!(records[0]["CIRCUS_WATCHER"], "web", "{}", records[0]);
-    container.succeed(&["systemctl", "stop", UNIT]);
-    assert_eq!(groups(&container), BTreeSet::new());
 }
 
 #[test]
@@ -134,15 +115,7 @@ fn who_ends_while_circusd_is_away_is_told_of_with_the_cause() {
     });
     next_daemon(&container, &daemon);
     let reap = since(&container, &begin).wait("watcher.web.reap");
-    // The kernel keeps how a process ended from Linux 6.15 on.
-    let exit = &reap["data"]["exit"];
-    if exit["cause"] != "unknown" {
-        assert_eq!(
-            (&exit["cause"], &exit["status"]),
-            (&json!("exited"), &json!(7)),
-            "{reap}"
-        );
-    }
+    ended_by(&reap["data"]["exit"], "exited", 7);
     eventually("it is replaced", || {
         let web = status(&container, "web")?;
         (web["state"] == "active" && !pids(&web).contains(&worker.parse().ok()?)).then_some(())
@@ -171,19 +144,6 @@ fn a_restart_hands_over_and_a_stop_stops() {
 }
 
 #[test]
-fn a_loop_that_is_stuck_is_found_out_by_the_watchdog() {
-    let Some(container) = started(POOL, "WatchdogSec=2s\n") else {
-        return;
-    };
-    let before = pids(&status(&container, "web").expect("it answers"));
-    let daemon = container.property(UNIT, "MainPID");
-    kill_daemon(&container, "STOP");
-    next_daemon(&container, &daemon);
-    let after = pids(&status(&container, "web").expect("it answers"));
-    assert_eq!(before, after);
-}
-
-#[test]
 fn a_stop_leaves_nothing_even_if_circusd_cannot_take_part() {
     let config = r#"
         [watcher.web]
@@ -209,6 +169,27 @@ fn a_stop_leaves_nothing_even_if_circusd_cannot_take_part() {
     assert!(container.path("/tmp/graceful").exists(), "it had its grace");
 }
 
+/// Nobody is left to go on with workers of a unit that is down.
+#[test]
+fn a_stop_leaves_nothing_even_if_the_configuration_is_wrong_by_then() {
+    let config = r#"
+        [watcher.web]
+        cmd = ["sh", "-c", "trap 'sleep 0.2; touch /tmp/graceful; exit' TERM; while :; do sleep 0.05; done"]
+        graceful_timeout = "20s""#;
+    let Some(container) = started(config, "TimeoutStopSec=2s\n") else {
+        return;
+    };
+    container.write("/etc/circusd/circusd.toml", "[watcher.web]\ncmd = = 1\n");
+    container.succeed(&["systemctl", "stop", "--no-block", UNIT]);
+    kill_daemon(&container, "KILL");
+    eventually("the unit is down", || {
+        let state = container.property(UNIT, "ActiveState");
+        matches!(state.as_str(), "inactive" | "failed").then_some(())
+    });
+    assert_eq!(groups(&container), BTreeSet::new());
+    assert!(container.path("/tmp/graceful").exists(), "it had its grace");
+}
+
 #[test]
 fn systemd_hears_how_all_is_and_when_a_reload_is_done() {
     let Some(container) = started(POOL, "") else {
@@ -219,10 +200,10 @@ fn systemd_hears_how_all_is_and_when_a_reload_is_done() {
             (container.property(UNIT, "StatusText") == wanted).then_some(())
         });
     };
-    text("3 of 3 processes of 1 watchers");
+    text("3 of 3 processes of 1 watcher");
     container.write("/etc/circusd/circusd.toml", &POOL.replace("= 3", "= 2"));
     container.succeed(&["systemctl", "reload", UNIT]);
-    text("2 of 2 processes of 1 watchers");
+    text("2 of 2 processes of 1 watcher");
     container.write("/etc/circusd/circusd.toml", "nonsense");
     container.succeed(&["systemctl", "reload", UNIT]);
     let told = container.property(UNIT, "StatusText");
@@ -271,4 +252,83 @@ fn sockets_are_kept_over_a_kill_and_free_after_a_stop() {
     eventually("no more than what is used is kept", || {
         (stored() == "3").then_some(())
     });
+}
+
+#[test]
+fn what_a_worker_says_last_while_circusd_is_away_is_written() {
+    let config = r#"
+        [watcher.file]
+        cmd = ["sh", "-c", "trap 'echo last words; exit 7' TERM; echo up; while :; do sleep 0.05; done"]
+        stdout = {file = "/var/log/file.log"}
+        [watcher.logger]
+        cmd = ["sh", "-c", "trap 'echo last words; exit 7' TERM; echo up; while :; do sleep 0.05; done"]
+        stdout = {command = ["sh", "-c", "exec cat >> /var/log/logger.log"]}"#;
+    // Systemd makes up for a pause of this length.
+    let Some(container) = started(config, "RestartSec=1s\n") else {
+        return;
+    };
+    let log = |watcher: &str| container.path(&format!("/var/log/{watcher}.log"));
+    let stored = || container.property(UNIT, "NFileDescriptorStore");
+    eventually("two processes and two pipes are kept", || {
+        (stored() == "4").then_some(())
+    });
+    let worker = |watcher| {
+        wait_for_text(&log(watcher), "up\n");
+        let web = status(&container, watcher).expect("it answers");
+        pids(&web).first().copied().expect("it runs").to_string()
+    };
+    let workers = ["file", "logger"].map(worker);
+    let daemon = container.property(UNIT, "MainPID");
+    kill_daemon(&container, "KILL");
+    for worker in workers {
+        container.succeed(&["sh", "-c", &format!("kill -TERM {worker}")]);
+        eventually("it has gone", || {
+            let gone = container.run(&["sh", "-c", &format!("kill -0 {worker}")]);
+            (!gone.status.success()).then_some(())
+        });
+    }
+    next_daemon(&container, &daemon);
+    for watcher in ["file", "logger"] {
+        let text = wait_for_text(&log(watcher), "last words\n");
+        assert_eq!(text.matches("last words\n").count(), 1, "{watcher}: {text}");
+    }
+    eventually("no more than what is used is kept", || {
+        (stored() == "4").then_some(())
+    });
+    container.succeed(&["systemctl", "stop", UNIT]);
+    assert_eq!(stored(), "0");
+}
+
+#[test]
+fn a_restart_loses_and_doubles_no_line() {
+    let config = r#"
+        [watcher.file]
+        cmd = ["sh", "/etc/circusd/counter.sh"]
+        stdout = {file = "/var/log/file.log"}
+        [watcher.logger]
+        cmd = ["sh", "/etc/circusd/counter.sh"]
+        stdout = {command = ["sh", "-c", "exec cat >> /var/log/logger.log"]}"#;
+    let Some(container) = Container::boot() else {
+        return;
+    };
+    container.write("/etc/circusd/counter.sh", COUNTER.trim_start());
+    container.write("/etc/circusd/circusd.toml", config);
+    container.start_service(UNIT, SERVICE);
+    let logs = ["file", "logger"].map(|name| container.path(&format!("/var/log/{name}.log")));
+    let size = |log| std::fs::metadata(log).map_or(0, |file| file.len());
+    for _ in 0..3 {
+        for log in &logs {
+            let before = size(log);
+            eventually("more output", || (size(log) > before).then_some(()));
+        }
+        container.succeed(&["systemctl", "restart", UNIT]);
+    }
+    container.succeed(&["systemctl", "stop", UNIT]);
+    for log in &logs {
+        let counts = counted(&text_of(log));
+        assert_eq!(counts.len(), 1, "{counts:?}");
+        for count in counts.values() {
+            assert!(count.ended && count.repeated.is_empty(), "{count:?}");
+        }
+    }
 }

@@ -3,7 +3,9 @@
 //! They need the controllers of cgroup v2, so all of it runs in a virtual machine. What is said where there are
 //! none is in `resources.rs`.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod service;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use common::facts::{history, line_of, pid_of, pids, runs, topics};
 use common::{Daemon, Delegated, Home, eventually, in_vm};
 use serde_json::{Value, json};
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// Takes all the memory it can get, the first time; its successor sleeps.
 const EATER: &str = r#"
