@@ -353,12 +353,16 @@ fn metrics_are_what_prometheus_reads_and_what_is_so() {
 
 #[test]
 fn metrics_can_be_had_over_a_port() {
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let port = port.local_addr().expect("it is bound").port();
+    let port = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        free.local_addr().expect("it is bound").port()
+    };
     let _daemon = Daemon::start(&format!(
         "[plugin.numbers]\nuse = \"metrics\"\nport = {port}\n"
     ));
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let stream = eventually("it listens", || {
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
     let (_, text) = get(stream, "/metrics", "");
     assert!(text.contains("circusd_processes 1\n"), "{text}");
 }
