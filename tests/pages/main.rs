@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use circusd::api::action::{ACTIONS, Action, DENIED, Of};
-use circusd::{config, server};
+use circusd::config::plugins::BuiltIn;
+use circusd::{config, plugin, server};
 use clap_complete::Shell;
 
 #[path = "../common/skip.rs"]
@@ -20,28 +21,36 @@ mod kept;
 mod roff;
 
 const DAEMON: &str = "man/circusd.8";
+const PLUGIN: &str = "man/circus-plugin.1";
 const CONFIGURATION: &str = "man/circusd.toml.5";
 const INTERFACE: &str = "man/io.circusd.7";
 const EVENTS: &str = "man/circusd-events.7";
 const HOOKS: &str = "man/circusd-hooks.7";
 const CATALOG: &str = "systemd/circusd.catalog";
 
-/// Whose completions there are, by what program they are read, and the name each looks for.
-const SHELLS: [(Shell, &str, &str); 3] = [
-    (Shell::Bash, "bash", "circusd.bash"),
-    (Shell::Zsh, "zsh", "_circusd"),
-    (Shell::Fish, "fish", "circusd.fish"),
+/// The programs whose flags are looked after here.
+const PROGRAMS: [(&str, fn() -> clap::Command); 2] = [
+    ("circusd", server::command),
+    ("circus-plugin", plugin::command),
 ];
 
-/// The flags of `circusd`, one entry each.
-fn options() -> String {
-    let mut command = server::command();
+/// Whose completions there are, by what program they are read, and what stands before and behind the
+/// name of the program in the name that each looks for.
+const SHELLS: [(Shell, &str, &str, &str); 3] = [
+    (Shell::Bash, "bash", "", ".bash"),
+    (Shell::Zsh, "zsh", "_", ""),
+    (Shell::Fish, "fish", "", ".fish"),
+];
+
+/// The flags of a program, one entry each.
+fn options(mut command: clap::Command) -> String {
     command.build();
     let command = command.mut_arg("help", |flag| flag.help("Print help"));
     command
         .get_arguments()
+        .filter(|argument| argument.get_long().is_some())
         .map(|flag| {
-            let long = flag.get_long().expect("circusd takes flags only");
+            let long = flag.get_long().expect("every flag has a long name");
             let value = flag.get_action().takes_values().then(|| {
                 let names = flag.get_value_names().unwrap_or_default();
                 names.first().expect("every value has a name").to_string()
@@ -114,16 +123,32 @@ fn forms() -> String {
         .collect()
 }
 
-fn completions(shell: Shell) -> String {
+/// The plugins that come with circusd, one entry each.
+fn plugins() -> String {
+    let all = BuiltIn::ALL.iter();
+    all.map(|plugin| roff::entry(plugin.as_str(), None, plugin.description()))
+        .collect()
+}
+
+fn completions(shell: Shell, name: &str, mut command: clap::Command) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut server::command(), "circusd", &mut script);
+    clap_complete::generate(shell, &mut command, name, &mut script);
     let script = String::from_utf8(script).expect("the flags are text");
     script.trim_end().to_owned() + "\n"
 }
 
 #[test]
 fn circusd_8_has_every_flag() {
-    kept::check_blocks(DAEMON, &[("options".into(), options())]);
+    kept::check_blocks(DAEMON, &[("options".into(), options(server::command()))]);
+}
+
+#[test]
+fn circus_plugin_1_has_every_flag_and_every_plugin() {
+    let blocks = [
+        ("options".into(), options(plugin::command())),
+        ("plugins".into(), plugins()),
+    ];
+    kept::check_blocks(PLUGIN, &blocks);
 }
 
 #[test]
@@ -165,10 +190,12 @@ fn the_message_catalog_explains_every_record() {
 }
 
 #[test]
-fn the_completions_of_circusd_are_up_to_date() {
-    for (shell, _, name) in SHELLS {
-        let path = format!("packaging/completions/{name}");
-        kept::check(&path, &completions(shell));
+fn the_completions_are_up_to_date() {
+    for (program, command) in PROGRAMS {
+        for (shell, _, before, behind) in SHELLS {
+            let path = format!("packaging/completions/{before}{program}{behind}");
+            kept::check(&path, &completions(shell, program, command()));
+        }
     }
 }
 
@@ -222,17 +249,18 @@ fn man_formats_every_page_without_a_warning() {
 }
 
 #[test]
-fn the_completions_of_circusd_are_read_by_their_shells() {
+fn the_completions_are_read_by_their_shells() {
     let directory = tempfile::tempdir().expect("a directory can be made");
-    for (shell, program, name) in SHELLS {
-        let file = directory.path().join(name);
-        fs::write(&file, completions(shell)).expect("a file can be written");
-        if let Some(read) = run(program, &["-n"], &file) {
-            let said = String::from_utf8_lossy(&read.stderr);
-            assert!(
-                read.status.success() && said.is_empty(),
-                "{program}: {said}"
-            );
+    for (program, command) in PROGRAMS {
+        for (shell, reader, ..) in SHELLS {
+            let file = directory.path().join(format!("{program}.{reader}"));
+            let script = completions(shell, program, command());
+            fs::write(&file, script).expect("a file can be written");
+            if let Some(read) = run(reader, &["-n"], &file) {
+                let said = String::from_utf8_lossy(&read.stderr);
+                let fine = read.status.success() && said.is_empty();
+                assert!(fine, "{reader}: {said}");
+            }
         }
     }
 }

@@ -72,7 +72,7 @@ macro_rules! built_ins {
 }
 
 built_ins! {
-    /// Writes every event to a file. With format = \"json\" it goes on behind the last event in the
+    /// Writes every event to a file. With format = "json" it goes on behind the last event in the
     /// file when it is started again, as far as circusd still has what follows (event_buffer), and a
     /// line with gap tells of what it has not; so nothing is missing unsaid, or there twice.
     Logger(LoggerSettings) = "logger";
