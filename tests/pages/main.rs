@@ -28,8 +28,11 @@ const EVENTS: &str = "man/circusd-events.7";
 const HOOKS: &str = "man/circusd-hooks.7";
 const CATALOG: &str = "systemd/circusd.catalog";
 
+/// A program, and where its flags are.
+type Program = (&'static str, fn() -> clap::Command);
+
 /// The programs whose flags are looked after here.
-const PROGRAMS: [(&str, fn() -> clap::Command); 2] = [
+const PROGRAMS: [Program; 2] = [
     ("circusd", server::command),
     ("circus-plugin", plugin::command),
 ];

@@ -235,7 +235,8 @@ section! {
     /// `use = "redis_observer"`, read and checked.
     pub struct RedisObserverSettings for Plugin, given cx;
     also {}
-    /// The Redis: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE] or unix:///PATH.
+    /// The Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE, of which HOST alone must be there, or
+    /// unix:///PATH.
     redis_url: RedisUrl = RedisUrl::parse("redis://localhost:6379/0").expect("it is a URL"), Reload;
     /// How long an answer may take.
     timeout: Duration = Duration::from_secs(5), Reload, 0.001 => 3600.0;
