@@ -106,7 +106,7 @@
 //! ## The house
 //!
 //! ```text
-//! bin         circusd · circusctl: flags in, exit code out, nothing else
+//! bin         circusd · circusctl · circus-plugin: flags in, exit code out, nothing else
 //!  ├─ cli       the table of commands → parser, help, manual page, completions; printing
 //!  │   └─ client    blocking, std only: call(), subscribe()
 //!  │  arbiter   the same loop in another program: Arbiter, Watcher, Process, hooks as closures
@@ -115,6 +115,7 @@
 //!      ├─ core      what should happen: pure, no clock, no I/O, deterministic
 //!      ├─ api       what goes over the socket: IDL, wire types, framing without I/O
 //!      └─ sys       how Linux is asked: the only unsafe code; knows nothing of us
+//! plugin      the trait Plugin, and those that come with circusd: clients like any other
 //! ```
 //!
 //! `core`, `api`, `config` and `sys` know no other room, and nothing points back up. `client` and
@@ -122,8 +123,9 @@
 //! what can be said without a daemon. Types of `core` and `api` are different types even where
 //! they look alike, and one file, `server/convert.rs`, translates. A test (`tests/walls`) reads
 //! the `use` lines and holds the walls. `core`, `api` and `client` need neither tokio nor Linux;
-//! the feature `server` adds `config`, `sys`, `server` and `arbiter`, the feature `cli` adds `cli`.
-//! Only `server` and `arbiter` are async.
+//! the feature `server` adds `config`, `sys`, `server` and `arbiter`, the feature `cli` adds `cli`,
+//! the feature `plugin` adds `config` and `plugin`, which knows `api`, `client` and `config` alone.
+//! Only `server`, `arbiter` and `plugin` are async.
 //!
 //! ## What always holds
 //!

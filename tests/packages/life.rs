@@ -118,7 +118,7 @@ fn what_a_user_looks_for_is_in_place() {
         let path = format!("/usr/share/man/man{section}/{page}.{section}.gz");
         assert!(container.path(&path).exists(), "{path}");
     }
-    for program in ["circusctl", "circusd"] {
+    for program in ["circusctl", "circusd", "circus-plugin"] {
         let script = format!("/usr/share/bash-completion/completions/{program}");
         let complete = format!(". {script} && complete -p {program}");
         container.succeed(&["bash", "-c", &complete]);
