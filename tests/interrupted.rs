@@ -75,8 +75,21 @@ struct Interrupted {
 }
 
 impl Interrupted {
-    fn start(mut command: Command) -> Self {
+    fn start(command: Command) -> Self {
         let files = TempDir::new().expect("a directory can be made");
+        // Who runs us in the background may ignore SIGINT, and a shell cannot undo that for itself.
+        let mut heeding = Command::new("env");
+        heeding
+            .arg("--default-signal")
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => heeding.env(name, value),
+                None => heeding.env_remove(name),
+            };
+        }
+        let mut command = heeding;
         command
             .env("TMPDIR", files.path())
             .process_group(0)
