@@ -139,15 +139,18 @@ impl Plugin for Logger {
     }
 }
 
-/// Opens a file to append to it; not through a symbolic link, which others could turn elsewhere.
+/// Opens a file to append to it.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(MODE)
-        .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-        .open(path)
-        .map_err(|error| named(error, path))
+    let mut options = directly();
+    options.append(true).create(true).mode(MODE);
+    options.open(path).map_err(|error| named(error, path))
+}
+
+/// A way to open files, but not through a symbolic link, which others could turn elsewhere.
+fn directly() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits());
+    options
 }
 
 fn named(error: io::Error, path: &Path) -> io::Error {
@@ -162,7 +165,7 @@ fn backup(path: &Path, number: u32) -> PathBuf {
 
 /// What is at the end of a file, and where that begins; nothing without a file.
 fn tail(path: &Path) -> io::Result<(Vec<u8>, u64)> {
-    let mut file = match File::open(path) {
+    let mut file = match directly().read(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         opened => opened.map_err(|error| named(error, path))?,
     };
@@ -182,7 +185,7 @@ fn mend(path: &Path) -> io::Result<()> {
     }
     let whole = bytes.iter().rposition(|byte| *byte == b'\n');
     let end = start + whole.map_or(0, |at| at as u64 + 1);
-    OpenOptions::new().write(true).open(path)?.set_len(end)
+    directly().write(true).open(path)?.set_len(end)
 }
 
 /// The cursor of the last event in the file.
@@ -237,6 +240,19 @@ mod tests {
             None,
         );
         assert_eq!(last_cursor(&directory.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_is_not_followed_to_what_is_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, others) = (
+            directory.path().join("log"),
+            directory.path().join("others"),
+        );
+        fs::write(&others, "no line").unwrap();
+        std::os::unix::fs::symlink(&others, &link).unwrap();
+        assert!(mend(&link).is_err() && open(&link).is_err());
+        assert_eq!(fs::read_to_string(&others).unwrap(), "no line");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use regex_lite::Regex;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
@@ -30,12 +31,26 @@ struct Heard {
     watcher: String,
     /// Its last heartbeat; before the first one, when it was first seen.
     last: Instant,
+    /// Somebody else has spoken for it, and that was told: anybody could fill the log otherwise.
+    warned: bool,
+}
+
+impl Heard {
+    fn now(watcher: &str) -> Self {
+        Self {
+            watcher: watcher.to_owned(),
+            last: Instant::now(),
+            warned: false,
+        }
+    }
 }
 
 /// The plugin.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     settings: WatchdogSettings,
+    /// That of the settings, for whole names.
+    watchers: Option<Regex>,
     watched: Watched,
     socket: Option<UdpSocket>,
 }
@@ -44,22 +59,22 @@ impl Watchdog {
     pub(super) fn new(settings: WatchdogSettings) -> Self {
         Self {
             settings,
+            watchers: None,
             watched: Rc::default(),
             socket: None,
         }
     }
 
-    /// Whether this is one of the watchers, by its whole name.
+    /// Whether this is one of the watchers.
     fn is_one(&self, watcher: &str) -> bool {
-        let found = self.settings.watchers_regex.0.find(watcher);
-        found.is_some_and(|found| found.as_str() == watcher)
+        let watchers = self.watchers.as_ref();
+        watchers.is_some_and(|watchers| watchers.is_match(watcher))
     }
 
     /// Sees who runs. One that is frozen, or not ready, cannot speak, and is as good as heard.
     async fn look(&mut self, handle: &Handle) -> Result<(), ClientError> {
         let status = Method::Status(params::Watchers::default());
         let status: reply::Status = handle.call(&status).await?;
-        let now = Instant::now();
         let mut watched = self.watched.borrow_mut();
         let mut seen = BTreeMap::new();
         for watcher in status.watchers {
@@ -70,10 +85,7 @@ impl Watchdog {
             let ready = watcher.processes.iter().filter(|of| running(of.state));
             for process in ready {
                 let known = watched.remove(&process.pid).filter(|_| !watcher.frozen);
-                let new = || Heard {
-                    watcher: watcher.name.clone(),
-                    last: now,
-                };
+                let new = || Heard::now(&watcher.name);
                 seen.insert(process.pid, known.unwrap_or_else(new));
             }
         }
@@ -114,6 +126,7 @@ impl Plugin for Watchdog {
     }
 
     async fn init(&mut self) -> Outcome {
+        self.watchers = Some(whole(&self.settings.watchers_regex)?);
         let address = (self.settings.ip.0, self.settings.port);
         self.socket = Some(UdpSocket::bind(address).await?);
         Ok(())
@@ -142,10 +155,8 @@ impl Plugin for Watchdog {
         };
         match (action, pid) {
             ("ready" | "adopt", Some(pid)) if self.is_one(&watcher) => {
-                let last = Instant::now();
-                self.watched
-                    .borrow_mut()
-                    .insert(pid, Heard { watcher, last });
+                let heard = Heard::now(&watcher);
+                self.watched.borrow_mut().insert(pid, heard);
             }
             ("reap", Some(pid)) => {
                 self.watched.borrow_mut().remove(&pid);
@@ -199,16 +210,25 @@ async fn listen(
         if !watched.borrow().contains_key(&pid) {
             continue;
         }
-        if !speaks_for(peer, pid) {
-            handle.log(&format!(
-                "a heartbeat for pid {pid} came from somebody else, {peer}"
-            ));
+        let speaks = speaks_for(peer, pid);
+        let mut watched = watched.borrow_mut();
+        let Some(heard) = watched.get_mut(&pid) else {
             continue;
-        }
-        if let Some(heard) = watched.borrow_mut().get_mut(&pid) {
+        };
+        if speaks {
             heard.last = Instant::now();
+        } else if !std::mem::replace(&mut heard.warned, true) {
+            let watcher = &heard.watcher;
+            handle.log(&format!(
+                "{watcher}: a heartbeat for pid {pid} came from somebody else, {peer}; there may be more"
+            ));
         }
     }
+}
+
+/// The same expression for all of a text: of `a|ab`, what is found first in `ab` is not all of it.
+fn whole(form: &RegularExpression) -> Result<Regex, regex_lite::Error> {
+    Regex::new(&format!("^(?:{})$", form.0.as_str()))
 }
 
 /// Whose heartbeat this is.
@@ -223,10 +243,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_is_a_pid_and_a_time() {
-        let form = RegularExpression(
-            regex_lite::Regex::new("^(?P<pid>[0-9]+);(?P<timestamp>[0-9.]+)$").unwrap(),
+    fn an_expression_is_for_whole_names() {
+        let form = RegularExpression(Regex::new("web|web2|a.*").unwrap());
+        let whole = whole(&form).unwrap();
+        assert!(
+            ["web", "web2", "api"]
+                .iter()
+                .all(|name| whole.is_match(name))
         );
+        assert!(
+            ["web3", "my.web", "", "ba"]
+                .iter()
+                .all(|name| !whole.is_match(name))
+        );
+    }
+
+    #[test]
+    fn a_heartbeat_is_a_pid_and_a_time() {
+        let form =
+            RegularExpression(Regex::new("^(?P<pid>[0-9]+);(?P<timestamp>[0-9.]+)$").unwrap());
         assert_eq!(pid_of(&form, b"17;1763000000.25"), Some(17));
         assert_eq!(pid_of(&form, b"17;1763000000\n"), Some(17));
         for wrong in [&b""[..], b"17", b"17;", b"x;1", b"99999999999;1", b"\xff;1"] {
