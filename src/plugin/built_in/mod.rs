@@ -20,6 +20,8 @@ mod statsd;
 mod statsd_client;
 mod watchdog;
 
+use std::fmt::Display;
+use std::io;
 use std::path::Path;
 
 use super::ExitCode;
@@ -56,6 +58,11 @@ pub(super) fn live(settings: Settings, socket: &Path) -> ExitCode {
 /// The topics of a plugin that looks by the clock: what happens it need not know.
 fn no_events() -> Option<Vec<String>> {
     Some(vec!["circusd.stopping".to_owned()])
+}
+
+/// Says where it was that nothing could be bound to: the kernel tells only why.
+fn cannot_listen(place: impl Display) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot listen on {place}: {error}"))
 }
 
 /// Whether somebody has stopped this watcher: then it is not for a plugin to start.

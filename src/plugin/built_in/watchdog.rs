@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use regex_lite::Regex;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
+use super::cannot_listen;
 use super::peers::speaks_for;
 use crate::api::types::{Event, ProcessState};
 use crate::api::{Method, params, reply};
@@ -127,8 +129,9 @@ impl Plugin for Watchdog {
 
     async fn init(&mut self) -> Outcome {
         self.watchers = Some(whole(&self.settings.watchers_regex)?);
-        let address = (self.settings.ip.0, self.settings.port);
-        self.socket = Some(UdpSocket::bind(address).await?);
+        let address = SocketAddr::new(self.settings.ip.0, self.settings.port);
+        let socket = UdpSocket::bind(address).await;
+        self.socket = Some(socket.map_err(cannot_listen(address))?);
         Ok(())
     }
 
