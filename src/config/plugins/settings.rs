@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+use super::patterns::{Heartbeat, NamePattern, Topics};
 use super::values::{Form, Loopback, MemoryBound, RedisUrl, RegularExpression, Renewal, Replaced};
 use crate::config::kind::Read;
 use crate::config::node::Table;
@@ -112,7 +113,7 @@ section! {
     /// How: "json", an Event of io.circusd(7) per line; or "text": the time, the topic and the data.
     format: Form = Form::Json, Reload;
     /// Which events, as Subscribe of io.circusd(7) has it: "watcher.web.*", "*.spawn", "circusd.*".
-    topics: Vec<String> = vec!["*".into()], Reload;
+    topics: Topics = Topics(vec!["*".into()]), Reload;
     /// Turn the file over before it is longer than this; 0: never.
     max_bytes: Bytes = Bytes(0), Reload;
     /// How many files that were turned over are kept, as FILENAME.1, FILENAME.2 and so on.
@@ -174,7 +175,7 @@ section! {
     pub struct CommandReloaderSettings for Plugin, given cx;
     also {}
     /// Which watchers, by name or shell-style pattern.
-    watchers: String = "*".into(), Reload;
+    watchers: NamePattern = NamePattern::of("*"), Reload;
     /// How: "restart", or "reload", which replaces the processes as reload of the watcher says.
     action: Renewal = Renewal::Restart, Reload;
     /// How long a file must have been left alone; a copy that is still being written is no program.
@@ -188,7 +189,7 @@ section! {
     also {}
     /// Whose processes, by name or shell-style pattern. Circus calls it watcher, which here are the
     /// options of the plugin's own.
-    watchers: String = String::new() => "required", Reload;
+    watchers: NamePattern = NamePattern::of("") => "required", Reload;
     /// How often a sample is taken; CPU time is measured between two of them.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
     /// The most CPU time, per cent of one CPU; 0: any.
@@ -267,8 +268,9 @@ section! {
     watchers_regex: RegularExpression = RegularExpression::of(".*"), Reload;
     /// What a heartbeat is, with the group pid. When it came counts, not what time it tells; and it
     /// counts only from a socket that is held by that process, or by one that this has started.
-    msg_regex: RegularExpression =
-        RegularExpression::of("^(?P<pid>[0-9]+);(?P<timestamp>[0-9.]+)$"), Reload;
+    msg_regex: Heartbeat = Heartbeat(RegularExpression::of(
+        "^(?P<pid>[0-9]+);(?P<timestamp>[0-9.]+)$"
+    )), Reload;
     /// How often it is looked who was silent.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
     /// How many times loop_rate a process may be silent before it is replaced.

@@ -171,6 +171,25 @@ fn what_is_wrong_with_a_plugin_is_told_where_it_stands() {
             "3:18: plugin.w.watchers_regex: '(' is no regular expression: found open group without closing ')'",
         ],
     );
+    check(
+        "[plugin.w]\nuse = \"watchdog\"\nmsg_regex = \"^([0-9]+)$\"\n",
+        &["3:13: plugin.w.msg_regex: has no group (?P<pid>…), so it is nobody's"],
+    );
+    check(
+        "[plugin.w]\nuse = \"resource_watcher\"\nwatchers = \"web[\"\n",
+        &["3:12: plugin.w.watchers: 'web[' is no pattern: invalid range pattern"],
+    );
+    check(
+        "[plugin.l]\nuse = \"logger\"\nfilename = \"/l\"\ntopics = [\"*.spawn\", \"web.spawn\", \"watcher..x\"]\n",
+        &[
+            "4:22: plugin.l.topics: 'web.spawn' is no topic: those begin with 'watcher.' or 'circusd.'",
+            "4:35: plugin.l.topics: 'watcher..x' is empty, or has an empty part",
+        ],
+    );
+    check(
+        "[plugin.l]\nuse = \"logger\"\nfilename = \"/l\"\ntopics = []\n",
+        &["4:10: plugin.l.topics: without a topic nothing is heard"],
+    );
 }
 
 #[test]
@@ -293,7 +312,7 @@ fn flags_of_a_plugin_are_read_as_toml_or_as_a_string() {
     };
     assert_eq!(logger.filename, std::path::Path::new("/srv/log"));
     assert_eq!(
-        (logger.max_bytes.0, logger.topics),
+        (logger.max_bytes.0, logger.topics.0),
         (1024, vec!["*.spawn".to_owned()])
     );
     let errors = read(&["filname=log", "max_bytes=much", "topics"]).unwrap_err();

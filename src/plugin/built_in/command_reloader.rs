@@ -152,7 +152,7 @@ impl Reloader {
 
     /// Finds the program of each watcher. One that was started since is taken to run what is there.
     async fn look_at_watchers(&mut self) -> Result<(), ClientError> {
-        let watchers = Some(self.settings.watchers.clone());
+        let watchers = Some(self.settings.watchers.as_str().to_owned());
         let status = Method::Status(params::Watchers { watchers });
         let status: reply::Status = self.handle.call(&status).await?;
         let mut programs = BTreeMap::new();

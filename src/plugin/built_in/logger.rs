@@ -100,7 +100,7 @@ impl Plugin for Logger {
     }
 
     fn topics(&self) -> Option<Vec<String>> {
-        Some(self.settings.topics.clone())
+        Some(self.settings.topics.0.clone())
     }
 
     fn since(&self) -> Option<String> {
@@ -213,6 +213,8 @@ fn time(usec: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::topic::Filter;
+    use crate::config::plugins::{BuiltIn, read_settings};
 
     #[test]
     fn half_a_line_is_taken_off_and_the_last_whole_one_is_gone_on_from() {
@@ -240,6 +242,44 @@ mod tests {
             None,
         );
         assert_eq!(last_cursor(&directory.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn topics_are_refused_as_circusd_would_refuse_them() {
+        let long = "a".repeat(513);
+        let (long_name, pattern) = (format!("watcher.{long}.x"), "watcher.[a-c]*.r?ap");
+        let topics = [
+            "*",
+            "",
+            ".",
+            "*.spawn",
+            "watcher",
+            "watcher.*",
+            "watcher.web.eu.reap",
+            "circusd.*",
+            "circusd.web.x",
+            "w*.reap",
+            "web.reap",
+            "watcher..reap",
+            "watcher.web.",
+            "*.a.*",
+            "watcher.we[.x",
+            "watcher.a***.x",
+            "[",
+            "***",
+            "watcher.[].x",
+            "watcher.]",
+            pattern,
+            &long,
+            &long_name,
+        ];
+        for topic in topics {
+            let given = serde_json::json!({"filename": "/l", "topics": [topic]});
+            let given = given.as_object().expect("an object");
+            let read = read_settings(BuiltIn::Logger, given, &[], "/".as_ref());
+            let known = Filter::parameter(Some(&[topic.to_owned()]));
+            assert_eq!(read.is_ok(), known.is_ok(), "{topic}: {read:?}");
+        }
     }
 
     #[test]

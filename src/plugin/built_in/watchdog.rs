@@ -143,7 +143,7 @@ impl Plugin for Watchdog {
         let Some(socket) = self.socket.take() else {
             return Vec::new();
         };
-        let (watched, form) = (Rc::clone(&self.watched), self.settings.msg_regex.clone());
+        let (watched, form) = (Rc::clone(&self.watched), self.settings.msg_regex.0.clone());
         let handle = handle.clone();
         vec![Box::pin(listen(socket, watched, form, handle))]
     }
