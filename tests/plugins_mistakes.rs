@@ -49,3 +49,30 @@ fn a_port_in_use_is_named() {
         "{said}"
     );
 }
+
+#[test]
+fn nobody_acts_on_plugins_who_says_all_watchers() {
+    let home = Home::new(
+        "[watcher.web]\ncmd = \"sleep 1000\"\n[plugin.own]\ncmd = \"sleep 1000\"\n\
+         [plugin.dog]\nuse = \"watchdog\"\nport = 0\nloop_rate = \"50ms\"\nmax_count = 1\n\
+         [plugin.resources]\nuse = \"resource_watcher\"\nwatchers = \"*\"\nmin_mem = \"1T\"\n\
+         max_count = 1\nloop_rate = \"50ms\"\n",
+    );
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let port = free.local_addr().expect("it is bound").port();
+    drop(free);
+    let text = fs::read_to_string(home.path("etc/circusd.toml")).expect("it was written");
+    home.configure(&text.replace("port = 0", &format!("port = {port}")));
+    let daemon = home.start();
+    // Each of them acts on the one that it is for.
+    wait_logged(&home, "watchdog: web: pid");
+    wait_logged(&home, "resource_watcher: web: process 1");
+    let mut events = daemon.subscribe();
+    for _ in 0..3 {
+        events.wait("watcher.web.ready");
+    }
+    for name in ["own", "dog", "resources"] {
+        let status = daemon.status(&format!("plugin:{name}"));
+        assert_eq!(status["last_exit"], serde_json::Value::Null, "{status}");
+    }
+}

@@ -174,7 +174,7 @@ section! {
     /// `use = "command_reloader"`, read and checked.
     pub struct CommandReloaderSettings for Plugin, given cx;
     also {}
-    /// Which watchers, by name or shell-style pattern.
+    /// Which watchers, by name or shell-style pattern; plugins only where it begins with plugin:.
     watchers: NamePattern = NamePattern::of("*"), Reload;
     /// How: "restart", or "reload", which replaces the processes as reload of the watcher says.
     action: Renewal = Renewal::Restart, Reload;
@@ -187,8 +187,8 @@ section! {
     /// `use = "resource_watcher"`, read and checked.
     pub struct ResourceWatcherSettings for Plugin, given cx;
     also {}
-    /// Whose processes, by name or shell-style pattern. Circus calls it watcher, which here are the
-    /// options of the plugin's own.
+    /// Whose processes, by name or shell-style pattern; plugins only where it begins with plugin:.
+    /// Circus calls it watcher, which here are the options of the plugin's own.
     watchers: NamePattern = NamePattern::of("") => "required", Reload;
     /// How often a sample is taken; CPU time is measured between two of them.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
@@ -264,7 +264,8 @@ section! {
     ip: Loopback = Loopback::V4, Reload;
     /// The UDP port.
     port: u16 = 1664, Reload, 1.0 => 65535.0;
-    /// The watchers whose processes must send them: those whose whole name this matches.
+    /// The watchers whose processes must send them: those whose whole name this matches; plugins
+    /// only where it begins with plugin:.
     watchers_regex: RegularExpression = RegularExpression::of(".*"), Reload;
     /// What a heartbeat is, with the group pid. When it came counts, not what time it tells; and it
     /// counts only from a socket that is held by that process, or by one that this has started.

@@ -13,8 +13,8 @@ use regex_lite::Regex;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
-use super::cannot_listen;
 use super::peers::speaks_for;
+use super::{cannot_listen, is_meant};
 use crate::api::types::{Event, ProcessState};
 use crate::api::{Method, params, reply};
 use crate::client::ClientError;
@@ -71,6 +71,7 @@ impl Watchdog {
     fn is_one(&self, watcher: &str) -> bool {
         let watchers = self.watchers.as_ref();
         watchers.is_some_and(|watchers| watchers.is_match(watcher))
+            && is_meant(self.settings.watchers_regex.0.as_str(), watcher)
     }
 
     /// Sees who runs. One that is frozen, or not ready, cannot speak, and is as good as heard.
