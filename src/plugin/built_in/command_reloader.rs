@@ -77,7 +77,7 @@ impl Plugin for CommandReloader {
         Ok(())
     }
 
-    async fn gap(&mut self, _gap: Gap, _handle: &Handle) -> Outcome {
+    async fn gap(&mut self, _gap: Gap, _cursor: &str, _handle: &Handle) -> Outcome {
         // Whatever it was, what is now is all that counts.
         self.look_again.notify_one();
         Ok(())
