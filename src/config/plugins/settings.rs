@@ -237,11 +237,12 @@ section! {
     pub struct RedisObserverSettings for Plugin, given cx;
     also {}
     /// The Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE, of which HOST alone must be there, or
-    /// unix:///PATH.
+    /// unix://USER:PASSWORD@/PATH, of which /PATH alone must be.
     redis_url: RedisUrl = RedisUrl::parse("redis://localhost:6379/0").expect("it is a URL"), Reload;
     /// How long an answer may take.
     timeout: Duration = Duration::from_secs(5), Reload, 0.001 => 3600.0;
-    /// The watcher that is restarted when there is no answer.
+    /// The watcher that is restarted when there is no answer. An error is one, such as that of a wrong
+    /// password.
     restart_on_timeout: Option<String> = None => "none", Reload;
     /// How often it is asked.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Machine, errors_of};
 use crate::config::node::{Node, Origin, Place, Source};
-use crate::config::plugins::{BuiltIn, BuiltInSettings, read_settings};
+use crate::config::plugins::{BuiltIn, BuiltInSettings, RedisUrl, read_settings};
 use crate::config::variables::{Context, Filling};
 use crate::config::{Change, Store, Watcher};
 
@@ -322,4 +322,43 @@ fn flags_of_a_plugin_are_read_as_toml_or_as_a_string() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(told.len(), 4, "{told:#?}");
+}
+
+#[test]
+fn the_url_of_a_redis_says_where_it_is_and_what_it_is_told() {
+    let parse = |text: &str| {
+        RedisUrl::parse(text).map(|url| {
+            let login = [url.user, url.password].map(Option::unwrap_or_default);
+            (url.server, login.join(":"), url.database)
+        })
+    };
+    let tcp = |host: &str, port| Ok((host.to_owned(), port));
+    let unix = |path: &str| Err(path.into());
+    for (text, server, login, database) in [
+        ("redis://localhost", tcp("localhost", 6379), ":", 0),
+        ("redis://h:1/3", tcp("h", 1), ":", 3),
+        ("redis://:p@ss@[::1]:2", tcp("::1", 2), ":p@ss", 0),
+        ("redis://u:p@[::1]/", tcp("::1", 6379), "u:p", 0),
+        ("unix:///run/r.sock", unix("/run/r.sock"), ":", 0),
+        ("unix://:p@/run/r.sock", unix("/run/r.sock"), ":p", 0),
+    ] {
+        assert_eq!(
+            parse(text),
+            Some((server, login.to_owned(), database)),
+            "{text}"
+        );
+    }
+    for wrong in [
+        "",
+        "localhost:6379",
+        "rediss://h",
+        "redis://",
+        "redis://h:0",
+        "redis://h:x",
+        "redis://h/x",
+        "unix://run",
+        "unix://p@run",
+    ] {
+        assert_eq!(parse(wrong), None, "{wrong}");
+    }
 }
