@@ -143,6 +143,26 @@ fn full_stats_tells_what_the_processes_of_a_watcher_use() {
     assert_eq!(gauges.len(), 14, "{gauges:?}");
 }
 
+#[test]
+fn gauges_of_a_watcher_that_has_no_process_any_more_are_zero() {
+    let server = Server::new();
+    let port = server.port();
+    let daemon = Daemon::start(&format!(
+        "[watcher.web]\ncmd = \"sleep 1000\"\n\
+         [plugin.stats]\nuse = \"full_stats\"\nport = {port}\nloop_rate = \"50ms\"\n"
+    ));
+    let last = "circus.app.watcher._stats.web.mem_sum";
+    while gauges(server.until(last))["web.watchers_num"] != 1.0 {}
+    daemon
+        .call("Stop", json!({"watchers": "web"}))
+        .expect("it runs");
+    let told = eventually("it is told", || {
+        let gauges = gauges(server.until(last));
+        (gauges["web.watchers_num"] == 0.0).then_some(gauges)
+    });
+    assert!(told.values().all(|value| *value == 0.0), "{told:?}");
+}
+
 /// The gauges among these lines, by what stands behind `_stats`.
 fn gauges(lines: Vec<(String, f64, String)>) -> BTreeMap<String, f64> {
     let gauges = lines.into_iter().filter(|(_, _, kind)| kind == "g");
