@@ -103,6 +103,27 @@ built_ins! {
     Metrics(MetricsSettings) = "metrics";
 }
 
+/// A section of a plugin that tells a statsd server: the keys about that server, and its own.
+macro_rules! statsd_section {
+    ($(#[$doc:meta])+ pub struct $Name:ident, application $application:literal; $($own:tt)*) => {
+        section! {
+            $(#[$doc])+
+            pub struct $Name for Plugin, given cx;
+            also {}
+            $($own)*
+            /// The statsd server, by name or address.
+            host: String = "localhost".into(), Reload;
+            /// Its UDP port.
+            port: u16 = 8125, Reload, 1.0 => 65535.0;
+            /// APP in the names of what is sent.
+            application_name: String = $application.into(), Reload;
+            /// The part of what could be sent that is sent, chosen at random; the server is told.
+            sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
+            later {}
+        }
+    };
+}
+
 section! {
     /// `use = "logger"`, read and checked.
     pub struct LoggerSettings for Plugin, given cx;
@@ -138,36 +159,16 @@ section! {
     later {}
 }
 
-section! {
+statsd_section! {
     /// `use = "statsd"`, read and checked.
-    pub struct StatsdSettings for Plugin, given cx;
-    also {}
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "app".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
-    later {}
+    pub struct StatsdSettings, application "app";
 }
 
-section! {
+statsd_section! {
     /// `use = "full_stats"`, read and checked.
-    pub struct FullStatsSettings for Plugin, given cx;
-    also {}
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "app".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
+    pub struct FullStatsSettings, application "app";
     /// How often the gauges are sent.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
-    later {}
 }
 
 section! {
@@ -209,10 +210,9 @@ section! {
     later {}
 }
 
-section! {
+statsd_section! {
     /// `use = "http_observer"`, read and checked.
-    pub struct HttpObserverSettings for Plugin, given cx;
-    also {}
+    pub struct HttpObserverSettings, application "http_observer";
     /// The page. Any status from 200 to 399 is good. Names are not looked up, but for localhost.
     check_url: HttpUrl = HttpUrl::from_text("http://localhost/").expect("it is a URL"), Reload;
     /// How long the answer may take.
@@ -221,21 +221,11 @@ section! {
     restart_on_error: Option<String> = None => "none", Reload;
     /// How often it is asked for.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "http_observer".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
-    later {}
 }
 
-section! {
+statsd_section! {
     /// `use = "redis_observer"`, read and checked.
-    pub struct RedisObserverSettings for Plugin, given cx;
-    also {}
+    pub struct RedisObserverSettings, application "redis_observer";
     /// The Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE, of which HOST alone must be there, or
     /// unix://USER:PASSWORD@/PATH, of which /PATH alone must be.
     redis_url: RedisUrl = RedisUrl::parse("redis://localhost:6379/0").expect("it is a URL"), Reload;
@@ -246,15 +236,6 @@ section! {
     restart_on_timeout: Option<String> = None => "none", Reload;
     /// How often it is asked.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "redis_observer".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
-    later {}
 }
 
 section! {
