@@ -379,7 +379,7 @@ pub(crate) fn check_key(watcher: &str, option: &str, at: &Place) -> Option<Diagn
     let name = Some(format!("{}.{option}", plugins::title_of(watcher)));
     Some(match known {
         Some(_) => Diagnostic::at(at, name, "not available in this version"),
-        None => Diagnostic::at(at, name, "unknown key")
+        None => Diagnostic::at(at, name, plugins::unknown_option(watcher))
             .suggesting(nearest(key, Section::Watcher.keys())),
     })
 }

@@ -198,7 +198,7 @@ impl Store {
             Some(_) => return Err(fault("not available in this version")),
             None => match table.get(key) {
                 Some(node) => node.to_json(),
-                None => return Err(fault("unknown key")),
+                None => return Err(fault(plugins::unknown_option(watcher))),
             },
         };
         match entry {

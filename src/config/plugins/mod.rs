@@ -83,6 +83,16 @@ pub fn plugin_of(watcher: &str) -> Option<&str> {
     watcher.strip_prefix(PREFIX)
 }
 
+/// What is wrong with an option that the watcher of this name does not have.
+pub(crate) fn unknown_option(watcher: &str) -> &'static str {
+    match plugin_of(watcher) {
+        Some(_) => {
+            "unknown key; what is the plugin's own is set in its section of the configuration"
+        }
+        None => "unknown key",
+    }
+}
+
 /// How messages and origins name a watcher: `watcher.web`, and `plugin.log.watcher` for `plugin:log`.
 pub(crate) fn title_of(watcher: &str) -> String {
     match plugin_of(watcher) {

@@ -146,6 +146,14 @@ fn what_is_wrong_with_a_plugin_is_told_where_it_stands() {
         ],
     );
     check(
+        "[plugin.p]\nuse = \"statsd\"\ncritical = true\n",
+        &["3:1: plugin.p.critical: unknown key; what its watcher takes goes into plugin.p.watcher"],
+    );
+    check(
+        "[plugin.p]\ncmd = \"true\"\nlevels = [1.0, inf]\n",
+        &["3:16: plugin.p.levels: JSON has no such number"],
+    );
+    check(
         "[plugin.p]\ncmd = \"true\"\nto = [\"$(circus.env.NOBODY)\"]\n",
         &[
             "3:7: plugin.p.to: '$(circus.env.NOBODY)': no such variable in the environment of circusd",
