@@ -139,6 +139,13 @@ fn what_is_wrong_with_a_plugin_is_told_where_it_stands() {
         &["4:1: plugin.p.watcher.numproceses: unknown key"],
     );
     check(
+        "[plugin.p]\nuse = \"statsd\"\n[plugin.p.watcher]\nport = 1\n",
+        &[
+            "4:1: plugin.p.watcher.port: unknown key; what is the plugin's own is set in its section of the \
+             configuration",
+        ],
+    );
+    check(
         "[plugin.p]\nuse = \"statsd\"\n[plugin.p.watcher]\nnumprocesses = 2\ncmd = \"x\"\n",
         &[
             "4:16: plugin.p.watcher.numprocesses: more than one, but singleton = true",
