@@ -107,6 +107,7 @@ mod tests {
             children: 0,
             io_read_bytes: None,
             io_write_bytes: None,
+            descendants: None,
             extended: None,
         }
     }
