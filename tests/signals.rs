@@ -163,23 +163,32 @@ fn who_is_no_child_of_that_process_is_an_error_and_gets_nothing() {
             assert_eq!(refused.parameters["parameter"], parameter);
         }
 
-        // One that has ended, and that its parent does not wait for.
-        daemon
-            .call(
-                "Signal",
-                json!({"watcher": "web", "signal": "KILL", "wid": 1, "child": child}),
-            )
-            .expect("it runs");
-        let gone = json!({"watcher": "web", "pid": main, "child": child});
-        eventually("it has ended", || signal_child(daemon, gone.clone()).err());
-        let output = daemon.ctl(&[
-            "signal",
-            "web",
-            "usr1",
-            "--wid=1",
-            &format!("--child={child}"),
-        ]);
+        let output = daemon.ctl(&["signal", "web", "usr1", "--wid=1", "--child=1"]);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
+    });
+}
+
+#[test]
+fn a_child_that_has_ended_is_none_even_where_nobody_has_waited_for_it() {
+    let config = "[watcher.web]\ncmd = \"sh -c 'sleep 1000 & exec sleep 1000'\"\n";
+    in_each_mode(config, |daemon| {
+        let main = *pids(&daemon.status("web")).first().expect("it runs");
+        // By then it is no shell any more, which might wait for its child.
+        let comm = format!("/proc/{main}/comm");
+        common::facts::wait_for_text(Path::new(&comm), "sleep");
+        let child = child_of(main).expect("it has a child");
+        let mut params = json!({"watcher": "web", "wid": 1, "child": child, "signal": "KILL"});
+        daemon.call("Signal", params.clone()).expect("it runs");
+        eventually("it has ended", || {
+            (!common::facts::runs(child)).then_some(())
+        });
+        assert_eq!(child_of(main), Some(child), "it was waited for");
+        params["signal"] = json!("CONT");
+        let refused = daemon.call("Signal", params).expect_err("it is dead");
+        assert_eq!(refused.error, "io.circusd.NoSuchChild");
+        let stats = json!({"watchers": "web", "descendants": true});
+        let sample = daemon.call("Stats", stats).expect("everybody may look");
+        assert_eq!(sample["processes"][0]["descendants"], json!([]));
     });
 }
 

@@ -164,7 +164,7 @@ impl Counts {
                 Some(what) => {
                     *count += 1;
                     if *count > settings.max_count {
-                        found = Some(format!("{what}, for the {count}th time in a row"));
+                        found = Some(format!("{what}, {count} samples in a row"));
                     }
                 }
                 None => *count = 0,
