@@ -16,8 +16,8 @@ use crate::sys::pidfd::Pidfd;
 use crate::sys::process::Process;
 use crate::sys::tree;
 
-/// Of so many processes below one worker it is told what they use: looking at each takes some ten
-/// microseconds, for which everybody else waits.
+/// Of so many processes below one worker it is told what they use, and nothing of any others: looking
+/// at each takes some tens of microseconds, for which everybody else waits.
 pub(in crate::server) const BELOW_MAX: usize = 1000;
 
 impl Workers {
