@@ -18,7 +18,7 @@ use crate::sys::tree;
 
 /// Of so many processes below one worker it is told what they use, and nothing of any others: looking
 /// at each takes some tens of microseconds, for which everybody else waits.
-pub(in crate::server) const BELOW_MAX: usize = 1000;
+const BELOW_MAX: usize = 1000;
 
 impl Workers {
     /// Whether this is a living process below a worker.
