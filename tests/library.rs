@@ -140,6 +140,38 @@ async fn all_mistakes_are_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_mistake_in_rust_is_told_once_and_names_what_is_wrong() {
+    let web = || Watcher::builder("web", ["true"]);
+    for (wrong, told) in [
+        (
+            Arbiter::builder().watcher(web().set("numprocesses", -1)),
+            "the program: watcher.web.numprocesses: -1 is out of range, which is 0 to 65536",
+        ),
+        (
+            Arbiter::builder().watcher(web().env("A=B", "1")),
+            "the program: watcher.web.env.A=B: the name of a variable is not empty and has no '=' \
+             and no NUL character",
+        ),
+        (
+            Arbiter::builder().watcher(Watcher::builder("a b", ["true"])),
+            "the program: watcher.a b: a name begins with a letter or digit and has only letters, \
+             digits and _ . : @ -",
+        ),
+        (
+            Arbiter::builder().watcher(json!({"cmd": "true", "name": 5})),
+            "the program: watcher.true.name: unknown key\n    did you mean 'nice'?",
+        ),
+        (
+            Arbiter::builder().set("stop_timeout", "soon"),
+            "the program: circusd.stop_timeout: expected a duration such as \"30s\" or \
+             \"1h 30min\", or a number of seconds, found 'soon'",
+        ),
+    ] {
+        assert_eq!(wrong.build().unwrap_err().to_string(), told);
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.toml");

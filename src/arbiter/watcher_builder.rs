@@ -127,15 +127,20 @@ impl WatcherBuilder {
 impl From<Value> for WatcherBuilder {
     /// An object of settings, with the name among them as `name`; without one it is the name of the
     /// program's file, as in Circus. What is no object has no settings, and is refused for want of
-    /// a program.
+    /// a program; a name that is no string is refused as well.
     fn from(value: Value) -> WatcherBuilder {
         let mut settings = match value {
             Value::Object(settings) => settings,
             _ => Object::new(),
         };
-        let name = match settings.remove("name") {
-            Some(Value::String(name)) => name,
-            Some(_) | None => program_name(settings.get("cmd")),
+        let name = match settings.get("name").and_then(Value::as_str) {
+            Some(name) => {
+                let name = name.to_owned();
+                settings.shift_remove("name");
+                name
+            }
+            // What else is there as a name stays, and is found to be no setting.
+            None => program_name(settings.get("cmd")),
         };
         WatcherBuilder { name, settings }
     }
@@ -162,11 +167,11 @@ pub(super) fn put(settings: &mut Object, key: &str, value: Value) {
 /// The last part of the path of the program.
 fn program_name(cmd: Option<&Value>) -> String {
     let program = match cmd {
-        Some(Value::String(line)) => line.split_whitespace().next(),
-        Some(Value::Array(words)) => words.first().and_then(Value::as_str),
+        Some(Value::String(line)) => shlex::split(line).and_then(|words| words.into_iter().next()),
+        Some(Value::Array(words)) => words.first().and_then(Value::as_str).map(str::to_owned),
         Some(_) | None => None,
     };
-    let name = program.map(Path::new).and_then(Path::file_name);
+    let name = program.as_deref().map(Path::new).and_then(Path::file_name);
     name.map_or_else(
         || "watcher".to_owned(),
         |name| name.to_string_lossy().into_owned(),
@@ -184,6 +189,7 @@ mod tests {
         let named = |value: Value| WatcherBuilder::from(value).into_parts().0;
         assert_eq!(named(json!({"cmd": "/usr/bin/sleep 5"})), "sleep");
         assert_eq!(named(json!({"cmd": ["sleep", "5"]})), "sleep");
+        assert_eq!(named(json!({"cmd": "'/opt/my pool/serve' 5"})), "serve");
         assert_eq!(named(json!({"cmd": "sleep", "name": "web"})), "web");
         assert_eq!(named(json!({})), "watcher");
     }
