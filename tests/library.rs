@@ -494,13 +494,31 @@ async fn a_process_tells_of_itself_and_of_its_children() {
     ));
     event(&mut events, "ready").await;
     let process = soon(watcher.processes()).await.unwrap().remove(0);
+    // A child that it starts while it is told to end would be there for the whole grace.
+    let stdout = soon(process.stdout())
+        .await
+        .unwrap()
+        .expect("it is another");
+    let started = BufReader::new(stdout).lines().next_line().await;
+    assert_eq!(started.unwrap().as_deref(), Some("ready"));
     soon(process.stop()).await.unwrap();
     event(&mut events, "reap").await;
     event(&mut events, "ready").await;
     let process = soon(watcher.processes()).await.unwrap().remove(0);
     soon(process.send_signal("KILL")).await.unwrap();
     event(&mut events, "reap").await;
+    event(&mut events, "ready").await;
+    has_children(&soon(watcher.processes()).await.unwrap()[0]).await;
     soon(arbiter.stop()).await.unwrap();
+}
+
+/// Waits until a process has started its children and says `ready`: one that it starts while it is
+/// told to end is there for the whole grace.
+async fn has_children(process: &circusd::Process) {
+    let stdout = soon(process.stdout()).await.unwrap();
+    let mut lines = BufReader::new(stdout.expect("nobody has it")).lines();
+    let line = soon(lines.next_line()).await.unwrap();
+    assert_eq!(line.as_deref(), Some("ready"));
 }
 
 #[tokio::test]
