@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use circusd::api::types::{ProcessState, Recipients, WatcherState};
-use circusd::arbiter::{Error, Events, Item};
+use circusd::arbiter::{Error, Events, Hook, Item};
 use circusd::{Arbiter, Watcher, api, get_arbiter};
 use common::{DEADLINE, facts};
 use serde_json::json;
@@ -87,6 +87,30 @@ fn no_runtime_is_needed() {
     futures_block_on(arbiter.start_in_background()).unwrap();
     assert_eq!(futures_block_on(arbiter.numprocesses()).unwrap(), 2);
     futures_block_on(arbiter.stop()).unwrap();
+}
+
+#[test]
+fn a_hook_that_blocks_where_there_is_no_runtime_does_not_keep_it_from_going() {
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let arbiter = Arbiter::builder()
+        .watcher(Watcher::builder("sleep", ["sleep", "1000"]))
+        .hook("sleep", Hook::BeforeStart, move |_| {
+            enter.send(()).expect("the test waits for it");
+            // That it is released at the end is all that it waits for.
+            let _ = released.lock().expect("nobody has panicked").recv();
+            async { Ok::<_, Error>(true) }
+        })
+        .build()
+        .unwrap();
+    let mut start = Box::pin(arbiter.start_in_background());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(start.as_mut().poll(&mut cx).is_pending());
+    entered.recv_timeout(DEADLINE).expect("the hook is asked");
+    drop(start);
+    drop(arbiter);
+    drop(release);
 }
 
 /// Runs a future on this thread, without any runtime.
@@ -205,7 +229,7 @@ async fn what_belongs_to_a_daemon_is_refused() {
     assert!(!errors.contains("event_buffer"), "{errors}");
     let hook = Arbiter::builder()
         .watcher(Watcher::builder("web", ["true"]))
-        .hook("wed", circusd::arbiter::Hook::BeforeStart, |_| async {
+        .hook("wed", Hook::BeforeStart, |_| async {
             Ok::<_, String>(true)
         });
     let errors = hook.build().unwrap_err().to_string();
