@@ -41,6 +41,8 @@ pub(crate) struct Pool<'a> {
     pub(crate) socket: &'a Path,
     /// Where workers report.
     pub(crate) muster: &'a Address,
+    /// Plugins beside them, and one more that crashes.
+    pub(crate) plugins: usize,
 }
 
 impl Pool<'_> {
@@ -156,7 +158,8 @@ impl Contestant {
     }
 }
 
-/// One watcher after the other. A worker killed by us is to be replaced at once, every time.
+/// One watcher after the other. A worker killed by us is to be replaced at once, every time; a plugin that
+/// crashes by itself as the rules for all have it, but without ever being given up.
 fn configuration(tools: &Tools, pool: &Pool<'_>) -> String {
     let watcher = |place| {
         format!(
@@ -168,5 +171,16 @@ fn configuration(tools: &Tools, pool: &Pool<'_>) -> String {
             pool.workers,
         )
     };
-    (0..pool.watchers).map(watcher).collect()
+    let plugin = |number| {
+        let file = pool.dir.join(format!("events{number}"));
+        format!("[plugin.log{number}]\nuse = \"logger\"\nfilename = {file:?}\n\n")
+    };
+    let crashing = "[plugin.crashing]\ncmd = \"false\"\nwatcher = { flapping = false }\n\n";
+    let crashing = (pool.plugins > 0).then_some(crashing);
+    let watchers = (0..pool.watchers).map(watcher);
+    let plugins = (0..pool.plugins).map(plugin);
+    watchers
+        .chain(plugins)
+        .chain(crashing.map(Into::into))
+        .collect()
 }

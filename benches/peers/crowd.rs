@@ -19,6 +19,9 @@ use crate::{BenchError, Result, failed};
 const EVENTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What who is slow reads in each pause: about ten events.
+const SLOW_BYTES: usize = 3000;
+
 /// Clients that hear all events.
 const LISTENERS: usize = 50;
 
@@ -33,12 +36,15 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Fifty subscribers that read, one that does not, and somebody who causes ten thousand events in each
-    /// second.
+    /// Fifty subscribers that read, one that is slow, one that never does, and somebody who causes ten
+    /// thousand events in each second.
     pub(crate) fn of_listeners(daemon: &Daemon<'_>) -> Result<Crowd> {
         let mut crowd = Crowd::new();
-        let mut deaf = Subscribers::subscribe(daemon, 1)?;
-        crowd.deaf = deaf.take();
+        let mut bad = Subscribers::subscribe(daemon, 2)?;
+        crowd.deaf = bad.take();
+        if let Some(slow) = bad.take() {
+            crowd.begin(move |stop| read_slowly(slow, stop));
+        }
         let mut listeners = Subscribers::subscribe(daemon, LISTENERS)?;
         let heard = Arc::clone(&crowd.heard);
         crowd.begin(move |stop| {
@@ -108,6 +114,18 @@ impl Drop for Crowd {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// Reads a tenth of what there is to be read.
+fn read_slowly(mut slow: UnixStream, stop: &AtomicBool) -> Result<()> {
+    let mut some = [0; SLOW_BYTES];
+    while !stop.load(Ordering::Relaxed) {
+        match slow.read(&mut some).map_err(failed("to read slowly"))? {
+            0 => return Err(failed("to read slowly")(ErrorKind::UnexpectedEof.into())),
+            _ => std::thread::sleep(PAUSE),
+        }
+    }
+    Ok(())
 }
 
 /// Writes whatever there is room for; the daemon stops reading at some point, and that is right.

@@ -55,6 +55,7 @@ impl<'a> Daemon<'a> {
         tools: &'a Tools,
         watchers: usize,
         workers: usize,
+        plugins: usize,
     ) -> Result<(Daemon<'a>, Duration)> {
         if INTERRUPTED.load(Ordering::Relaxed) {
             return Err(BenchError::Interrupted);
@@ -67,6 +68,7 @@ impl<'a> Daemon<'a> {
             dir: dir.path(),
             socket: &socket,
             muster: &address,
+            plugins,
         };
         let mut muster = Muster::open(&address)?;
         muster.expect(pool.size())?;

@@ -57,6 +57,9 @@ impl Effort {
 const SUBSCRIBERS: usize = 100;
 const BURST: usize = 250;
 
+/// Plugins that run at once.
+const PLUGINS: usize = 50;
+
 /// One comparison of all contestants.
 pub(crate) struct Run<'a> {
     tools: &'a Tools,
@@ -115,7 +118,19 @@ impl<'a> Run<'a> {
         watchers: usize,
         workers: usize,
     ) -> Result<(Daemon<'a>, Duration)> {
-        Daemon::start(&self.contestants[contestant], self.tools, watchers, workers)
+        self.start_beside(contestant, watchers, workers, 0)
+    }
+
+    /// The same with so many plugins.
+    fn start_beside(
+        &self,
+        contestant: usize,
+        watchers: usize,
+        workers: usize,
+        plugins: usize,
+    ) -> Result<(Daemon<'a>, Duration)> {
+        let contestant = &self.contestants[contestant];
+        Daemon::start(contestant, self.tools, watchers, workers, plugins)
     }
 
     /// All contestants in `order`, running beside each other, with their numbers.
@@ -195,6 +210,11 @@ impl<'a> Run<'a> {
             let sample = Sample::DeathAmongCallers;
             let times = kills(&mut daemon, self.effort.kills)?;
             crowd.leave()?;
+            times.for_each(|time| self.measured.add_time(sample, number, time));
+            drop(daemon);
+            let (mut daemon, _) = self.start_beside(number, 1, 10, PLUGINS)?;
+            let sample = Sample::DeathAmongPlugins;
+            let times = kills(&mut daemon, self.effort.kills)?;
             times.for_each(|time| self.measured.add_time(sample, number, time));
         }
         Ok(())

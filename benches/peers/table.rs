@@ -21,6 +21,8 @@ pub(crate) enum Sample {
     DeathAmongListeners,
     /// The same while others ask as fast as they can.
     DeathAmongCallers,
+    /// The same with fifty plugins that run, and one that crashes again and again.
+    DeathAmongPlugins,
     /// Events per second that each of the fifty has heard meanwhile.
     Heard,
     /// From the first of a hundred kills to the last successor's `main`.
@@ -99,7 +101,7 @@ const fn row(
 }
 
 /// In the order of DESIGN's budget, which is where the numbers come from; memory is dinit's.
-const ROWS: [Row; 21] = {
+const ROWS: [Row; 22] = {
     use Budget::{AtLeast, AtMost, Floor, None, Own};
     use Sample::*;
     use Unit::{Bytes, Nanoseconds, PerSecond, Percent};
@@ -136,6 +138,13 @@ const ROWS: [Row; 21] = {
         row(
             "the same while two clients ask without end",
             DeathAmongCallers,
+            50,
+            Nanoseconds,
+            Own(2.0, Death),
+        ),
+        row(
+            "the same among 50 plugins and one that crashes",
+            DeathAmongPlugins,
             50,
             Nanoseconds,
             Own(2.0, Death),

@@ -1,6 +1,6 @@
-//! An arbiter that is to be: watchers, sockets, hooks, servers, and where its settings come from.
+//! An arbiter that is to be: watchers, sockets, plugins, hooks, servers, and where its settings come from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ const DAEMONS_OWN: [&str; 7] = [
 pub struct Builder {
     watchers: Vec<WatcherBuilder>,
     sockets: Object,
+    plugins: Object,
     settings: Object,
     texts: Vec<String>,
     files: Vec<PathBuf>,
@@ -91,7 +92,34 @@ impl Builder {
     /// `json!({"host": "127.0.0.1", "port": 0})`, `json!({"path": "/run/web.sock"})`. It is opened
     /// by the start of the arbiter and closed by its end.
     pub fn socket(mut self, name: impl Into<String>, settings: impl Into<Value>) -> Self {
-        self.sockets.insert(name.into(), settings.into());
+        let (name, settings) = (name.into(), settings.into());
+        add(
+            &mut self.sockets,
+            "sockets",
+            name,
+            settings,
+            &mut self.faults,
+        );
+        self
+    }
+
+    /// Adds a plugin, with the settings of `[plugin.NAME]` in circusd.toml(5) as a JSON object:
+    /// `json!({"use": "logger", "filename": "/var/log/web/events"})` for one that comes with circusd,
+    /// whose program circus-plugin(1) must be in `PATH`, or `json!({"cmd": "/usr/local/bin/mail"})`.
+    ///
+    /// It is a process of its own, under a watcher `plugin:NAME`, and connects to
+    /// [`Builder::api_socket`], without which it is refused. In this program itself there are
+    /// [`Handle::events`] and [`Builder::hook`]; a [`Plugin`](crate::plugin::Plugin) can also live
+    /// in a thread of it, with [`plugin::run`](crate::plugin::run()).
+    pub fn plugin(mut self, name: impl Into<String>, settings: impl Into<Value>) -> Self {
+        let (name, settings) = (name.into(), settings.into());
+        add(
+            &mut self.plugins,
+            "plugins",
+            name,
+            settings,
+            &mut self.faults,
+        );
         self
     }
 
@@ -290,14 +318,10 @@ impl Builder {
 
     fn sources(&mut self, faults: &mut Vec<Diagnostic>) -> Sources {
         let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        let mut names = BTreeSet::new();
         let mut watchers = Object::new();
         for watcher in std::mem::take(&mut self.watchers) {
             let (name, settings) = watcher.into_parts();
-            if !names.insert(name.clone()) {
-                faults.push(fault(format!("there are two watchers '{name}'")));
-            }
-            watchers.insert(name, settings.into());
+            add(&mut watchers, "watchers", name, settings.into(), faults);
         }
         let mut circusd = std::mem::take(&mut self.settings);
         if let Some(path) = &self.api_socket {
@@ -312,6 +336,10 @@ impl Builder {
             (
                 "socket".to_owned(),
                 Value::Object(std::mem::take(&mut self.sockets)),
+            ),
+            (
+                "plugin".to_owned(),
+                Value::Object(std::mem::take(&mut self.plugins)),
             ),
             ("watcher".to_owned(), Value::Object(watchers)),
         ]);
@@ -329,6 +357,14 @@ impl Builder {
             ..Sources::of_program(embedded, env, uid, directory)
         }
     }
+}
+
+/// Each name once: what was said first about the other would be lost without a word.
+fn add(all: &mut Object, kind: &str, name: String, settings: Value, faults: &mut Vec<Diagnostic>) {
+    if all.contains_key(&name) {
+        faults.push(fault(format!("there are two {kind} '{name}'")));
+    }
+    all.insert(name, settings);
 }
 
 /// A fault of what was said in Rust.

@@ -65,7 +65,8 @@
 //! | Circus | here |
 //! |---|---|
 //! | `get_arbiter([{"cmd": "myprogram", "numprocesses": 3}])` | [`get_arbiter`], of JSON objects or [`Watcher::builder`] |
-//! | `get_arbiter(..., sockets=…)`, `pubsub_endpoint`, `loop` | [`Arbiter::builder`]; [`Builder::api_socket`]; any runtime |
+//! | `get_arbiter(..., sockets=…, plugins=…)` | [`Builder::socket`], [`Builder::plugin`] |
+//! | `get_arbiter(..., endpoint=…, pubsub_endpoint=…, loop=…)` | [`Builder::api_socket`]; any runtime |
 //! | `Arbiter.start`, `stop` | [`Arbiter::start`], [`Arbiter::start_in_background`], [`Handle::stop`] |
 //! | `Arbiter.reload`, `numprocesses`, `numwatchers` | [`Handle::reload`], [`Handle::numprocesses`], [`Handle::numwatchers`] |
 //! | `Arbiter.get_watcher`, `iter_watchers`, `add_watcher`, `rm_watcher` | [`Handle::get_watcher`], [`Handle::watchers`], [`Handle::add_watcher`], [`Handle::rm_watcher`] |

@@ -170,6 +170,11 @@ impl Settling<'_> {
         let at = self.declared.at.clone();
         let args = self.declared.table.get("args").cloned();
         let title = super::title_of(&watcher);
+        // A daemon always has one; the program that we are in may have wished for none.
+        if self.checker.cx.embedded && self.document.circusd.get("socket").is_none() {
+            let reason = "a plugin connects to circusd, and there is no socket (api_socket)";
+            self.checker.fault(&at, &self.title, reason);
+        }
         let table = self.document.watchers.entry(&watcher, &at);
         for (key, reason) in NOT_OF_WATCHER {
             if let Some(node) = table.get(key) {
