@@ -99,6 +99,18 @@
 //! # Ok::<(), circusd::client::ClientError>(())
 //! ```
 //!
+//! # What is promised
+//!
+//! The versions of the crate follow [semver](https://semver.org/), and hold for what these pages show:
+//! [`arbiter`], [`plugin`], [`client`] and [`api`], which grow without breaking anybody, as their
+//! types are `#[non_exhaustive]` where there may be more one day; [`server`], which is what
+//! `circusd` itself calls; and the [`core`], whose lists are closed on purpose: whoever drives it
+//! wants to hear from the compiler that there is something new to be done.
+//!
+//! Crates that are seen through ours are serde and serde_json 1, in [`arbiter`] and [`plugin`] tokio 1 and
+//! futures-core 0.3, in [`server`] and [`plugin`] clap 4. The rooms `config`, `sys` and `cli` are public for
+//! our own programs and tests: they are not shown, and may change with any version.
+//!
 //! # The map
 //!
 //! The rest of this page is for those who read or change the code.
@@ -154,7 +166,7 @@
 //! [`core::Command::Scale`]. [`core::Supervisor::handle_all`] records the new number
 //! (`core/commands.rs`), then reconciles the watcher: one process is missing
 //! (`core/pool.rs`), so out comes [`core::Action::Spawn`]. `Driver::carry_out` has
-//! `server/workers.rs` start it by [`sys::spawn`]; its pid goes back in as
+//! `server/workers.rs` start it by `sys::spawn`; its pid goes back in as
 //! [`core::Input::Spawned`], from which follow the events `spawn` and `ready` and an
 //! [`core::Action::Reply`], which `server/convert.rs` puts into the words of the API.
 //!
@@ -165,7 +177,7 @@
 //! missing, as above.
 //!
 //! **SIGHUP, or `circusctl reloadconfig`.** `server/configure.rs` reads the files again
-//! ([`config::Store::reread`]). On a mistake nothing has changed and the event `config_error`
+//! (`config::Store::reread`). On a mistake nothing has changed and the event `config_error`
 //! tells where it is; else [`core::Command::Apply`] hands core all watchers, and core sorts them
 //! into added, removed, changed in place and replaced.
 //!
@@ -192,7 +204,7 @@
 //!
 //! let matches = server::command().get_matches_from(["circusd", "--config", "pool.toml"]);
 //! let sources = server::sources(&matches);
-//! let code = server::run(server::Options { sources }, |complaint| eprintln!("{complaint}"));
+//! let code = server::run(server::Options::new(sources), |complaint| eprintln!("{complaint}"));
 //! assert_eq!(code, server::ExitCode::Stopped);
 //! # }
 //! ```
@@ -288,15 +300,19 @@ pub mod api;
 pub mod client;
 pub mod core;
 
+// Public for our own programs and tests, and no part of what is promised.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 #[cfg(feature = "config")]
+#[doc(hidden)]
 pub mod config;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod sys;
 
 #[cfg(feature = "server")]
 pub mod arbiter;
-#[cfg(feature = "cli")]
-pub mod cli;
 #[cfg(feature = "plugin")]
 pub mod plugin;
 #[cfg(feature = "server")]

@@ -255,18 +255,24 @@ async fn a_socket_that_cannot_be_opened_keeps_it_from_starting() {
 
 #[tokio::test]
 async fn a_socket_is_open_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("job.sock");
     let arbiter = Arbiter::builder()
         .socket("web", json!({"host": "127.0.0.1", "port": 0}))
-        .watcher(Watcher::builder("web", ["sleep", "1000"]).use_sockets(["web"]))
+        .socket("job", json!({"path": path.to_str()}))
+        .watcher(Watcher::builder("web", ["sleep", "1000"]).use_sockets(["web", "job"]))
         .build()
         .unwrap();
     soon(arbiter.start_in_background()).await.unwrap();
     let socket = soon(arbiter.get_socket("web")).await.unwrap().unwrap();
     assert_eq!(socket.watchers, ["web"]);
     std::net::TcpStream::connect(&socket.address).expect("somebody listens");
+    std::os::unix::net::UnixStream::connect(&path).expect("somebody listens");
     assert!(soon(arbiter.get_socket("wed")).await.unwrap().is_none());
     soon(arbiter.stop()).await.unwrap();
-    std::net::TcpStream::connect(&socket.address).expect_err("nobody listens any more");
+    // The port a process that another test starts at this moment may have for a moment more.
+    std::os::unix::net::UnixStream::connect(&path).expect_err("nobody listens any more");
+    assert!(!path.exists());
 }
 
 #[tokio::test]
@@ -380,11 +386,9 @@ async fn events_are_told_from_a_cursor_to_the_last() {
     let from = events.cursor().to_owned();
     soon(watcher.incr(1)).await.unwrap();
     let spawn = event(&mut events, "spawn").await;
-    let again = api::params::Subscribe {
-        since: Some(from),
-        topics: Some(vec!["watcher.sleep.spawn".into()]),
-        ..Default::default()
-    };
+    let mut again = api::params::Subscribe::default();
+    again.since = Some(from);
+    again.topics = Some(vec!["watcher.sleep.spawn".into()]);
     let mut again = soon(arbiter.subscribe(again)).await.unwrap();
     assert_eq!(event(&mut again, "spawn").await, spawn);
     assert_eq!(again.cursor(), spawn.cursor);
@@ -437,10 +441,8 @@ async fn who_reads_too_slowly_is_told_what_it_missed() {
     for _ in 0..5 {
         soon(job.restart()).await.unwrap();
     }
-    let since = api::params::Subscribe {
-        since: Some(from),
-        ..Default::default()
-    };
+    let mut since = api::params::Subscribe::default();
+    since.since = Some(from);
     let mut events = soon(arbiter.subscribe(since)).await.unwrap();
     let first = soon(events.next()).await;
     let Some(Item::Gap(gap)) = first else {
@@ -536,12 +538,94 @@ async fn a_process_tells_of_itself_and_of_its_children() {
     soon(arbiter.stop()).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_signal_reaches_one_of_those_below_a_process_and_nobody_else() {
+    let inner = "sleep 1000 & echo $!; wait; echo ended";
+    let script = format!("sleep 1000 & sh -c '{inner}' & wait");
+    let watcher = Watcher::builder("tree", ["sh", "-c", &script]).stdout("pipe");
+    let arbiter = get_arbiter([watcher.set("stop_children", true)]).unwrap();
+    soon(arbiter.start_in_background()).await.unwrap();
+    let tree = soon(arbiter.get_watcher("tree")).await.unwrap();
+    let process = soon(tree.processes()).await.unwrap().remove(0);
+    let stdout = soon(process.stdout()).await.unwrap().expect("it is ours");
+    let mut lines = BufReader::new(stdout).lines();
+    let grandchild = soon(lines.next_line()).await.unwrap().expect("its pid");
+    let grandchild: u32 = grandchild.parse().unwrap();
+    let children = soon(process.children(false)).await.unwrap();
+    assert_eq!(children.len(), 2, "{children:?}");
+    assert!(!children.contains(&grandchild), "{children:?}");
+    let below = soon(process.children(true)).await.unwrap();
+    assert_eq!(below.len(), 3, "{below:?}");
+    assert_eq!(below.last(), Some(&grandchild), "the nearest come first");
+    assert!(soon(process.is_child(grandchild)).await.unwrap());
+    soon(process.send_signal_child(grandchild, "TERM"))
+        .await
+        .unwrap();
+    let told = soon(lines.next_line()).await.unwrap();
+    assert_eq!(
+        told.as_deref(),
+        Some("ended"),
+        "who waited for it has heard"
+    );
+    // The inner shell has ended by now, or is about to; the other child has heard nothing.
+    let left = soon(process.children(true)).await.unwrap();
+    assert!(!left.contains(&grandchild), "{left:?}");
+    let other = children.iter().find(|pid| left.contains(pid));
+    assert!(facts::runs((*other.expect("it goes on")).into()));
+    assert!(!process.age().is_zero());
+    soon(arbiter.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_end_of_a_process_is_waited_for_with_all_that_it_has_started() {
+    // The child hears nothing of the stop signal, and is there until the grace is over.
+    let script = "trap '' TERM; sleep 1000 & echo ready; trap - TERM; wait";
+    let watcher = Watcher::builder("job", ["sh", "-c", script]).stdout("pipe");
+    let arbiter = get_arbiter([watcher.graceful_timeout(Duration::from_millis(100))]).unwrap();
+    soon(arbiter.start_in_background()).await.unwrap();
+    let job = soon(arbiter.get_watcher("job")).await.unwrap();
+    let process = soon(job.processes()).await.unwrap().remove(0);
+    has_children(&process).await;
+    let child = soon(process.children(false)).await.unwrap()[0];
+    soon(process.stop()).await.unwrap();
+    assert!(!facts::runs(process.pid().into()));
+    assert!(!facts::runs(child.into()), "it has had its grace");
+    soon(arbiter.stop()).await.unwrap();
+}
+
+/// Whoever embeds it gives parts of it to tasks and threads of his own.
+#[test]
+fn what_the_library_is_made_of_may_go_from_thread_to_thread() {
+    fn is_shared<T: Send + Sync + std::fmt::Debug + 'static>() {}
+    fn is_sent<T: Send + std::fmt::Debug + 'static>(value: T) -> T {
+        value
+    }
+    is_shared::<Arbiter>();
+    is_shared::<circusd::arbiter::Handle>();
+    is_shared::<Watcher>();
+    is_shared::<circusd::Process>();
+    is_shared::<circusd::arbiter::WatcherBuilder>();
+    is_shared::<circusd::arbiter::HookContext>();
+    is_shared::<circusd::arbiter::Output>();
+    is_shared::<Error>();
+    is_shared::<circusd::arbiter::Errors>();
+    is_shared::<circusd::client::ClientError>();
+    is_shared::<Events>();
+    let arbiter = is_sent(Arbiter::builder()).build().unwrap();
+    fn is_sent_future<T: Send>(future: T) {
+        drop(future);
+    }
+    is_sent_future(arbiter.start());
+    is_sent_future(arbiter.call::<api::reply::Empty>(api::Method::Quit(Default::default())));
+    is_sent_future(arbiter.events());
+}
+
 /// Waits until a process has started its children and says `ready`: one that it starts while it is
 /// told to end is there for the whole grace.
 async fn has_children(process: &circusd::Process) {
-    let stdout = soon(process.stdout()).await.unwrap();
+    let stdout = soon(process.stdout()).await.expect("it lives");
     let mut lines = BufReader::new(stdout.expect("nobody has it")).lines();
-    let line = soon(lines.next_line()).await.unwrap();
+    let line = soon(lines.next_line()).await.expect("it writes text");
     assert_eq!(line.as_deref(), Some("ready"));
 }
 

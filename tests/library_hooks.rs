@@ -178,10 +178,8 @@ async fn a_closure_adds_to_the_figures_of_a_process() {
         .build()
         .unwrap();
     soon(arbiter.start_in_background()).await.unwrap();
-    let stats = params::Stats {
-        extended: Some(true),
-        ..Default::default()
-    };
+    let mut stats = params::Stats::default();
+    stats.extended = Some(true);
     let stats: reply::Stats = soon(arbiter.call(Method::Stats(stats))).await.unwrap();
     let process = &stats.processes[0];
     let extended = process.extended.as_ref().expect("somebody has added to it");

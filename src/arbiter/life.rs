@@ -28,6 +28,7 @@ use crate::server::{Closure, Closures, Failure, Message, Plan, run_guest};
 /// it waits for that, which takes milliseconds, and five seconds if the kernel cannot end
 /// something. Call [`Handle::stop`] for an end in order.
 #[derive(Debug)]
+#[must_use = "it ends, with all its processes, when it is dropped"]
 pub struct Arbiter {
     handle: Handle,
     shared: Arc<Shared>,

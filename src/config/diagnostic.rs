@@ -20,6 +20,7 @@ const BEGINNING_MIN: usize = 3;
 /// `Display` writes `file:line:column: key: reason`, then the offending line with a mark below it,
 /// then the suggestion; each on a line of its own, without a newline at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Diagnostic {
     /// The file, or what else the value came from: `--set`, `CIRCUSD_LOG_LEVEL`, `Set`.
     /// Empty where no source is to blame.
