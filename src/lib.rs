@@ -65,8 +65,9 @@
 //! ```
 //!
 //! What a watcher can be told is in circusd.toml(5), and all of it can be said in Rust:
-//! [`WatcherBuilder::set`](arbiter::WatcherBuilder::set) takes every key, and
-//! [`Builder::config_file`](arbiter::Builder::config_file) the file itself. From there:
+//! [`WatcherBuilder::set`](arbiter::WatcherBuilder::set) takes every key, with a table in the form of
+//! `serde_json::json!`, and [`Builder::config_file`](arbiter::Builder::config_file) the file itself.
+//! From there:
 //!
 //! * whether a worker may start is for your own code to say: hooks as closures,
 //!   [`Builder::hook`](arbiter::Builder::hook);
@@ -107,9 +108,9 @@
 //! `circusd` itself calls; and the [`core`], whose lists are closed on purpose: whoever drives it
 //! wants to hear from the compiler that there is something new to be done.
 //!
-//! Crates that are seen through ours are serde and serde_json 1, in [`arbiter`] and [`plugin`] tokio 1 and
-//! futures-core 0.3, in [`server`] and [`plugin`] clap 4. The rooms `config`, `sys` and `cli` are public for
-//! our own programs and tests: they are not shown, and may change with any version.
+//! Crates that are seen through ours are serde and serde_json 1, in [`arbiter`] and [`plugin`] tokio
+//! 1 and futures-core 0.3, in [`server`] and [`plugin`] clap 4. The rooms `config`, `sys` and `cli`
+//! are public for our own programs and tests: they are not shown, and may change with any version.
 //!
 //! # The map
 //!
@@ -131,13 +132,13 @@
 //! ```
 //!
 //! `core`, `api`, `config` and `sys` know no other room, and nothing points back up. `client` and
-//! `cli` see of the daemon only what goes over the socket; one file of `cli` asks `config`, for
-//! what can be said without a daemon. Types of `core` and `api` are different types even where
-//! they look alike, and one file, `server/convert.rs`, translates. A test (`tests/walls`) reads
-//! the `use` lines and holds the walls. `core`, `api` and `client` need neither tokio nor Linux;
-//! the feature `server` adds `config`, `sys`, `server` and `arbiter`, the feature `cli` adds `cli`,
-//! the feature `plugin` adds `config` and `plugin`, which knows `api`, `client` and `config` alone.
-//! Only `server`, `arbiter` and `plugin` are async.
+//! `cli` see of the daemon only what goes over the socket; one file of `cli` asks `config`, for what
+//! can be said without a daemon. Types of `core` and `api` are different types even where they look
+//! alike, and one file, `server/convert.rs`, translates. A test (`tests/walls`) reads the `use`
+//! lines and holds the walls. `core`, `api` and `client` need no tokio, the first two nothing of
+//! Linux either; the feature `server` adds `config`, `sys`, `server` and `arbiter`, the feature
+//! `cli` adds `cli`, the feature `plugin` adds `config` and `plugin`, which knows `api`, `client`
+//! and `config` alone. Only `server`, `arbiter` and `plugin` are async.
 //!
 //! ## What always holds
 //!
@@ -295,6 +296,13 @@
 //! The manual: circusd(8), circusctl(1), circusd.toml(5), io.circusd(7), circusd-events(7),
 //! circusd-hooks(7).
 //! [`core::Watcher`] and [`core::Worker`] begin with the diagrams of their states.
+#![cfg_attr(
+    not(all(feature = "server", feature = "plugin")),
+    expect(
+        rustdoc::broken_intra_doc_links,
+        reason = "this page tells of all features, whichever are there"
+    )
+)]
 
 pub mod api;
 pub mod client;
