@@ -202,6 +202,7 @@ pub enum Error {
 /// An error reply with a name, or with parameters, that we do not know: the other end is newer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown error '{name}' with parameters {parameters}")]
+#[non_exhaustive]
 pub struct UnknownError {
     /// The name with its interface.
     pub name: String,
@@ -225,6 +226,7 @@ impl Error {
     }
 
     /// The `error` and the `parameters` of the reply.
+    #[must_use]
     pub fn to_wire(&self) -> (String, Object) {
         let wire = serde_json::to_value(self);
         match wire
@@ -240,6 +242,7 @@ impl Error {
     }
 
     /// What it says, in one sentence for people, without a full stop.
+    #[must_use]
     pub fn sentence(&self) -> String {
         self.to_string()
     }

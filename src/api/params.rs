@@ -3,6 +3,17 @@
 //! A parameter that the IDL marks `?` is an `Option`, left out when `None`; null and absent are
 //! the same. A parameter that the IDL does not have is refused: a misspelt `graceful` must not
 //! silently become an ungraceful reload.
+//!
+//! As the interface may get more of them, they are made with `default()`, and then set:
+//!
+//! ```
+//! use circusd::api::{Method, params};
+//!
+//! let mut scale = params::Scale::default();
+//! scale.watcher = "web".into();
+//! scale.delta = Some(2);
+//! assert_eq!(Method::Scale(scale).name(), "io.circusd.Scale");
+//! ```
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +27,7 @@ pub struct Nothing {}
 /// For `List`, `Status`, `Freeze` and `Thaw`: which watchers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Watchers {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,6 +37,7 @@ pub struct Watchers {
 /// For `Explain`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Explain {
     /// The watcher's name.
     pub watcher: String,
@@ -33,6 +46,7 @@ pub struct Explain {
 /// For `Stats`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Stats {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +65,7 @@ pub struct Stats {
 /// For `Get`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Get {
     /// The watcher's name.
     pub watcher: String,
@@ -62,6 +77,7 @@ pub struct Get {
 /// For `GetSettings`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct GetSettings {
     /// The keys wanted; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +87,7 @@ pub struct GetSettings {
 /// For `Start`, `Stop` and `Restart`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Verb {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +100,7 @@ pub struct Verb {
 /// For `Reload`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Reload {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +119,7 @@ pub struct Reload {
 /// For `Scale`: exactly one of `numprocesses` and `delta`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Scale {
     /// The watcher's name.
     pub watcher: String,
@@ -118,6 +137,7 @@ pub struct Scale {
 /// For `Signal`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Signal {
     /// The watcher's name.
     pub watcher: String,
@@ -140,6 +160,7 @@ pub struct Signal {
 /// For `Kill`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Kill {
     /// The watcher's name.
     pub watcher: String,
@@ -160,6 +181,7 @@ pub struct Kill {
 /// For `Add`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Add {
     /// The new watcher's name.
     pub watcher: String,
@@ -173,6 +195,7 @@ pub struct Add {
 /// For `Remove`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Remove {
     /// The watcher's name.
     pub watcher: String,
@@ -184,6 +207,7 @@ pub struct Remove {
 /// For `Set`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Set {
     /// The watcher's name.
     pub watcher: String,
@@ -197,6 +221,7 @@ pub struct Set {
 /// For `Subscribe`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Subscribe {
     /// Patterns as in [`topic`](super::topic); `None` is everything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,6 +237,7 @@ pub struct Subscribe {
 /// For `RegisterHook`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RegisterHook {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,6 +252,7 @@ pub struct RegisterHook {
 /// For `HookResult`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct HookResult {
     /// The invocation that is answered.
     pub invocation: u64,
@@ -242,6 +269,7 @@ pub struct HookResult {
 /// For `Quit`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Quit {
     /// Whether the answer waits until all watchers are stopped; `None` means yes.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -116,8 +116,12 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Those of all methods; [`Error::System`] outside a tokio runtime with I/O, or if the table of
+    /// Those of all methods; [`Error::System`] outside a tokio runtime, or if the table of
     /// descriptors is full.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without I/O (`enable_io`), as everything that reads there.
     pub async fn stdout(&self) -> Result<Option<Output>, Error> {
         self.output(Which::Stdout).await
     }
@@ -127,6 +131,10 @@ impl Process {
     /// # Errors
     ///
     /// Those of [`Process::stdout`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Process::stdout`].
     pub async fn stderr(&self) -> Result<Option<Output>, Error> {
         self.output(Which::Stderr).await
     }
@@ -156,8 +164,8 @@ impl Process {
     }
 
     /// Ends it: the stop signal of its watcher, after its grace SIGKILL for everything that it has
-    /// started. The watcher starts another in its place, which is what differs from stopping the
-    /// watcher. It is told when this returns, and may not have ended yet.
+    /// started. Waits until all of that is gone. The watcher starts another in its place, which is what
+    /// differs from stopping the watcher.
     ///
     /// # Errors
     ///
