@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::no_events;
 use super::sampler::{Sample, Sampler};
+use super::{is_meant, no_events};
 use crate::api::types::Event;
 use crate::api::{Method, params, reply};
 use crate::config::plugins::{MemoryBound, Replaced, ResourceWatcherSettings};
@@ -122,6 +122,8 @@ impl Plugin for ResourceWatcher {
                 return Ok(());
             }
         };
+        let is_meant = |of: &Sample| is_meant(self.settings.watchers.as_str(), &of.watcher);
+        let samples: Vec<Sample> = samples.into_iter().filter(is_meant).collect();
         self.counts.retain(&samples);
         let mut replaced: Vec<&Sample> = Vec::new();
         for sample in &samples {
