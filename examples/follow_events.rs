@@ -16,10 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cursor = arguments
         .next()
         .map(|cursor| cursor.to_string_lossy().into_owned());
-    let subscribe = Subscribe {
-        since: cursor,
-        ..Subscribe::default()
-    };
+    let mut subscribe = Subscribe::default();
+    subscribe.since = cursor;
     let events = Client::connect(socket)?.subscribe(subscribe)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "from {}", events.cursor())?;

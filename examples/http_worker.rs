@@ -13,7 +13,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use circusd::sys::manager;
+use circusd::arbiter::take_passed;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -55,7 +55,7 @@ fn block_sigterm() -> nix::Result<SignalFd> {
 
 /// The socket that circusd has opened for all of us.
 fn inherited() -> io::Result<TcpListener> {
-    let passed = manager::take().into_iter().next();
+    let passed = take_passed().into_iter().next();
     let passed = passed.ok_or_else(|| io::Error::other("no socket was passed"))?;
     let listener = TcpListener::from(passed.fd);
     // Another worker may be quicker to accept whom we were woken for.

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use circusd::arbiter::Item;
-use circusd::sys::manager;
+use circusd::arbiter::take_passed;
 use circusd::{Arbiter, Watcher};
 use serde_json::json;
 
@@ -64,7 +64,7 @@ async fn supervise(port: u16, workers: u32) -> Result<(), Box<dyn Error>> {
 
 /// Serves whoever comes, one at a time, until somebody ends it.
 fn work() -> Result<(), Box<dyn Error>> {
-    let inherited = manager::take().into_iter().next();
+    let inherited = take_passed().into_iter().next();
     let inherited = inherited.ok_or("there is no socket to accept from")?;
     let listener = TcpListener::from(inherited.fd);
     loop {

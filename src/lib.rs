@@ -65,8 +65,9 @@
 //! ```
 //!
 //! What a watcher can be told is in circusd.toml(5), and all of it can be said in Rust:
-//! [`WatcherBuilder::set`](arbiter::WatcherBuilder::set) takes every key, and
-//! [`Builder::config_file`](arbiter::Builder::config_file) the file itself. From there:
+//! [`WatcherBuilder::set`](arbiter::WatcherBuilder::set) takes every key, with a table in the form of
+//! `serde_json::json!`, and [`Builder::config_file`](arbiter::Builder::config_file) the file itself.
+//! From there:
 //!
 //! * whether a worker may start is for your own code to say: hooks as closures,
 //!   [`Builder::hook`](arbiter::Builder::hook);
@@ -99,6 +100,18 @@
 //! # Ok::<(), circusd::client::ClientError>(())
 //! ```
 //!
+//! # What is promised
+//!
+//! The versions of the crate follow [semver](https://semver.org/), and hold for what these pages show:
+//! [`arbiter`], [`plugin`], [`client`] and [`api`], which grow without breaking anybody, as their
+//! types are `#[non_exhaustive]` where there may be more one day; [`server`], which is what
+//! `circusd` itself calls; and the [`core`], whose lists are closed on purpose: whoever drives it
+//! wants to hear from the compiler that there is something new to be done.
+//!
+//! Crates that are seen through ours are serde and serde_json 1, in [`arbiter`] and [`plugin`] tokio
+//! 1 and futures-core 0.3, in [`server`] and [`plugin`] clap 4. The rooms `config`, `sys` and `cli`
+//! are public for our own programs and tests: they are not shown, and may change with any version.
+//!
 //! # The map
 //!
 //! The rest of this page is for those who read or change the code.
@@ -119,13 +132,13 @@
 //! ```
 //!
 //! `core`, `api`, `config` and `sys` know no other room, and nothing points back up. `client` and
-//! `cli` see of the daemon only what goes over the socket; one file of `cli` asks `config`, for
-//! what can be said without a daemon. Types of `core` and `api` are different types even where
-//! they look alike, and one file, `server/convert.rs`, translates. A test (`tests/walls`) reads
-//! the `use` lines and holds the walls. `core`, `api` and `client` need neither tokio nor Linux;
-//! the feature `server` adds `config`, `sys`, `server` and `arbiter`, the feature `cli` adds `cli`,
-//! the feature `plugin` adds `config` and `plugin`, which knows `api`, `client` and `config` alone.
-//! Only `server`, `arbiter` and `plugin` are async.
+//! `cli` see of the daemon only what goes over the socket; one file of `cli` asks `config`, for what
+//! can be said without a daemon. Types of `core` and `api` are different types even where they look
+//! alike, and one file, `server/convert.rs`, translates. A test (`tests/walls`) reads the `use`
+//! lines and holds the walls. `core`, `api` and `client` need no tokio, the first two nothing of
+//! Linux either; the feature `server` adds `config`, `sys`, `server` and `arbiter`, the feature
+//! `cli` adds `cli`, the feature `plugin` adds `config` and `plugin`, which knows `api`, `client`
+//! and `config` alone. Only `server`, `arbiter` and `plugin` are async.
 //!
 //! ## What always holds
 //!
@@ -154,7 +167,7 @@
 //! [`core::Command::Scale`]. [`core::Supervisor::handle_all`] records the new number
 //! (`core/commands.rs`), then reconciles the watcher: one process is missing
 //! (`core/pool.rs`), so out comes [`core::Action::Spawn`]. `Driver::carry_out` has
-//! `server/workers.rs` start it by [`sys::spawn`]; its pid goes back in as
+//! `server/workers.rs` start it by `sys::spawn`; its pid goes back in as
 //! [`core::Input::Spawned`], from which follow the events `spawn` and `ready` and an
 //! [`core::Action::Reply`], which `server/convert.rs` puts into the words of the API.
 //!
@@ -165,7 +178,7 @@
 //! missing, as above.
 //!
 //! **SIGHUP, or `circusctl reloadconfig`.** `server/configure.rs` reads the files again
-//! ([`config::Store::reread`]). On a mistake nothing has changed and the event `config_error`
+//! (`config::Store::reread`). On a mistake nothing has changed and the event `config_error`
 //! tells where it is; else [`core::Command::Apply`] hands core all watchers, and core sorts them
 //! into added, removed, changed in place and replaced.
 //!
@@ -192,7 +205,7 @@
 //!
 //! let matches = server::command().get_matches_from(["circusd", "--config", "pool.toml"]);
 //! let sources = server::sources(&matches);
-//! let code = server::run(server::Options { sources }, |complaint| eprintln!("{complaint}"));
+//! let code = server::run(server::Options::new(sources), |complaint| eprintln!("{complaint}"));
 //! assert_eq!(code, server::ExitCode::Stopped);
 //! # }
 //! ```
@@ -283,20 +296,31 @@
 //! The manual: circusd(8), circusctl(1), circusd.toml(5), io.circusd(7), circusd-events(7),
 //! circusd-hooks(7).
 //! [`core::Watcher`] and [`core::Worker`] begin with the diagrams of their states.
+#![cfg_attr(
+    not(all(feature = "server", feature = "plugin")),
+    expect(
+        rustdoc::broken_intra_doc_links,
+        reason = "this page tells of all features, whichever are there"
+    )
+)]
 
 pub mod api;
 pub mod client;
 pub mod core;
 
+// Public for our own programs and tests, and no part of what is promised.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 #[cfg(feature = "config")]
+#[doc(hidden)]
 pub mod config;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod sys;
 
 #[cfg(feature = "server")]
 pub mod arbiter;
-#[cfg(feature = "cli")]
-pub mod cli;
 #[cfg(feature = "plugin")]
 pub mod plugin;
 #[cfg(feature = "server")]

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use circusd::api::types::{ProcessState, Recipients, WatcherState};
-use circusd::arbiter::{Error, Events, Item};
+use circusd::arbiter::{Error, Events, Hook, Item};
 use circusd::{Arbiter, Watcher, api, get_arbiter};
 use common::{DEADLINE, facts};
 use serde_json::json;
@@ -89,6 +89,30 @@ fn no_runtime_is_needed() {
     futures_block_on(arbiter.stop()).unwrap();
 }
 
+#[test]
+fn a_hook_that_blocks_where_there_is_no_runtime_does_not_keep_it_from_going() {
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let arbiter = Arbiter::builder()
+        .watcher(Watcher::builder("sleep", ["sleep", "1000"]))
+        .hook("sleep", Hook::BeforeStart, move |_| {
+            enter.send(()).expect("the test waits for it");
+            // That it is released at the end is all that it waits for.
+            let _ = released.lock().expect("nobody has panicked").recv();
+            async { Ok::<_, Error>(true) }
+        })
+        .build()
+        .unwrap();
+    let mut start = Box::pin(arbiter.start_in_background());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(start.as_mut().poll(&mut cx).is_pending());
+    entered.recv_timeout(DEADLINE).expect("the hook is asked");
+    drop(start);
+    drop(arbiter);
+    drop(release);
+}
+
 /// Runs a future on this thread, without any runtime.
 fn futures_block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
@@ -140,6 +164,38 @@ async fn all_mistakes_are_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_mistake_in_rust_is_told_once_and_names_what_is_wrong() {
+    let web = || Watcher::builder("web", ["true"]);
+    for (wrong, told) in [
+        (
+            Arbiter::builder().watcher(web().set("numprocesses", -1)),
+            "the program: watcher.web.numprocesses: -1 is out of range, which is 0 to 65536",
+        ),
+        (
+            Arbiter::builder().watcher(web().env("A=B", "1")),
+            "the program: watcher.web.env.A=B: the name of a variable is not empty and has no '=' \
+             and no NUL character",
+        ),
+        (
+            Arbiter::builder().watcher(Watcher::builder("a b", ["true"])),
+            "the program: watcher.a b: a name begins with a letter or digit and has only letters, \
+             digits and _ . : @ -",
+        ),
+        (
+            Arbiter::builder().watcher(json!({"cmd": "true", "name": 5})),
+            "the program: watcher.true.name: unknown key\n    did you mean 'nice'?",
+        ),
+        (
+            Arbiter::builder().set("stop_timeout", "soon"),
+            "the program: circusd.stop_timeout: expected a duration such as \"30s\" or \
+             \"1h 30min\", or a number of seconds, found 'soon'",
+        ),
+    ] {
+        assert_eq!(wrong.build().unwrap_err().to_string(), told);
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pool.toml");
@@ -173,7 +229,7 @@ async fn what_belongs_to_a_daemon_is_refused() {
     assert!(!errors.contains("event_buffer"), "{errors}");
     let hook = Arbiter::builder()
         .watcher(Watcher::builder("web", ["true"]))
-        .hook("wed", circusd::arbiter::Hook::BeforeStart, |_| async {
+        .hook("wed", Hook::BeforeStart, |_| async {
             Ok::<_, String>(true)
         });
     let errors = hook.build().unwrap_err().to_string();
@@ -199,18 +255,24 @@ async fn a_socket_that_cannot_be_opened_keeps_it_from_starting() {
 
 #[tokio::test]
 async fn a_socket_is_open_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("job.sock");
     let arbiter = Arbiter::builder()
         .socket("web", json!({"host": "127.0.0.1", "port": 0}))
-        .watcher(Watcher::builder("web", ["sleep", "1000"]).use_sockets(["web"]))
+        .socket("job", json!({"path": path.to_str()}))
+        .watcher(Watcher::builder("web", ["sleep", "1000"]).use_sockets(["web", "job"]))
         .build()
         .unwrap();
     soon(arbiter.start_in_background()).await.unwrap();
     let socket = soon(arbiter.get_socket("web")).await.unwrap().unwrap();
     assert_eq!(socket.watchers, ["web"]);
     std::net::TcpStream::connect(&socket.address).expect("somebody listens");
+    std::os::unix::net::UnixStream::connect(&path).expect("somebody listens");
     assert!(soon(arbiter.get_socket("wed")).await.unwrap().is_none());
     soon(arbiter.stop()).await.unwrap();
-    std::net::TcpStream::connect(&socket.address).expect_err("nobody listens any more");
+    // The port a process that another test starts at this moment may have for a moment more.
+    std::os::unix::net::UnixStream::connect(&path).expect_err("nobody listens any more");
+    assert!(!path.exists());
 }
 
 #[tokio::test]
@@ -324,11 +386,9 @@ async fn events_are_told_from_a_cursor_to_the_last() {
     let from = events.cursor().to_owned();
     soon(watcher.incr(1)).await.unwrap();
     let spawn = event(&mut events, "spawn").await;
-    let again = api::params::Subscribe {
-        since: Some(from),
-        topics: Some(vec!["watcher.sleep.spawn".into()]),
-        ..Default::default()
-    };
+    let mut again = api::params::Subscribe::default();
+    again.since = Some(from);
+    again.topics = Some(vec!["watcher.sleep.spawn".into()]);
     let mut again = soon(arbiter.subscribe(again)).await.unwrap();
     assert_eq!(event(&mut again, "spawn").await, spawn);
     assert_eq!(again.cursor(), spawn.cursor);
@@ -381,10 +441,8 @@ async fn who_reads_too_slowly_is_told_what_it_missed() {
     for _ in 0..5 {
         soon(job.restart()).await.unwrap();
     }
-    let since = api::params::Subscribe {
-        since: Some(from),
-        ..Default::default()
-    };
+    let mut since = api::params::Subscribe::default();
+    since.since = Some(from);
     let mut events = soon(arbiter.subscribe(since)).await.unwrap();
     let first = soon(events.next()).await;
     let Some(Item::Gap(gap)) = first else {
@@ -462,13 +520,113 @@ async fn a_process_tells_of_itself_and_of_its_children() {
     ));
     event(&mut events, "ready").await;
     let process = soon(watcher.processes()).await.unwrap().remove(0);
+    // A child that it starts while it is told to end would be there for the whole grace.
+    let stdout = soon(process.stdout())
+        .await
+        .unwrap()
+        .expect("it is another");
+    let started = BufReader::new(stdout).lines().next_line().await;
+    assert_eq!(started.unwrap().as_deref(), Some("ready"));
     soon(process.stop()).await.unwrap();
     event(&mut events, "reap").await;
     event(&mut events, "ready").await;
     let process = soon(watcher.processes()).await.unwrap().remove(0);
     soon(process.send_signal("KILL")).await.unwrap();
     event(&mut events, "reap").await;
+    event(&mut events, "ready").await;
+    has_children(&soon(watcher.processes()).await.unwrap()[0]).await;
     soon(arbiter.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_reaches_one_of_those_below_a_process_and_nobody_else() {
+    let inner = "sleep 1000 & echo $!; wait; echo ended";
+    let script = format!("sleep 1000 & sh -c '{inner}' & wait");
+    let watcher = Watcher::builder("tree", ["sh", "-c", &script]).stdout("pipe");
+    let arbiter = get_arbiter([watcher.set("stop_children", true)]).unwrap();
+    soon(arbiter.start_in_background()).await.unwrap();
+    let tree = soon(arbiter.get_watcher("tree")).await.unwrap();
+    let process = soon(tree.processes()).await.unwrap().remove(0);
+    let stdout = soon(process.stdout()).await.unwrap().expect("it is ours");
+    let mut lines = BufReader::new(stdout).lines();
+    let grandchild = soon(lines.next_line()).await.unwrap().expect("its pid");
+    let grandchild: u32 = grandchild.parse().unwrap();
+    let children = soon(process.children(false)).await.unwrap();
+    assert_eq!(children.len(), 2, "{children:?}");
+    assert!(!children.contains(&grandchild), "{children:?}");
+    let below = soon(process.children(true)).await.unwrap();
+    assert_eq!(below.len(), 3, "{below:?}");
+    assert_eq!(below.last(), Some(&grandchild), "the nearest come first");
+    assert!(soon(process.is_child(grandchild)).await.unwrap());
+    soon(process.send_signal_child(grandchild, "TERM"))
+        .await
+        .unwrap();
+    let told = soon(lines.next_line()).await.unwrap();
+    assert_eq!(
+        told.as_deref(),
+        Some("ended"),
+        "who waited for it has heard"
+    );
+    // The inner shell has ended by now, or is about to; the other child has heard nothing.
+    let left = soon(process.children(true)).await.unwrap();
+    assert!(!left.contains(&grandchild), "{left:?}");
+    let other = children.iter().find(|pid| left.contains(pid));
+    assert!(facts::runs((*other.expect("it goes on")).into()));
+    assert!(!process.age().is_zero());
+    soon(arbiter.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_end_of_a_process_is_waited_for_with_all_that_it_has_started() {
+    // The child hears nothing of the stop signal, and is there until the grace is over.
+    let script = "trap '' TERM; sleep 1000 & echo ready; trap - TERM; wait";
+    let watcher = Watcher::builder("job", ["sh", "-c", script]).stdout("pipe");
+    let arbiter = get_arbiter([watcher.graceful_timeout(Duration::from_millis(100))]).unwrap();
+    soon(arbiter.start_in_background()).await.unwrap();
+    let job = soon(arbiter.get_watcher("job")).await.unwrap();
+    let process = soon(job.processes()).await.unwrap().remove(0);
+    has_children(&process).await;
+    let child = soon(process.children(false)).await.unwrap()[0];
+    soon(process.stop()).await.unwrap();
+    assert!(!facts::runs(process.pid().into()));
+    assert!(!facts::runs(child.into()), "it has had its grace");
+    soon(arbiter.stop()).await.unwrap();
+}
+
+/// Whoever embeds it gives parts of it to tasks and threads of his own.
+#[test]
+fn what_the_library_is_made_of_may_go_from_thread_to_thread() {
+    fn is_shared<T: Send + Sync + std::fmt::Debug + 'static>() {}
+    fn is_sent<T: Send + std::fmt::Debug + 'static>(value: T) -> T {
+        value
+    }
+    is_shared::<Arbiter>();
+    is_shared::<circusd::arbiter::Handle>();
+    is_shared::<Watcher>();
+    is_shared::<circusd::Process>();
+    is_shared::<circusd::arbiter::WatcherBuilder>();
+    is_shared::<circusd::arbiter::HookContext>();
+    is_shared::<circusd::arbiter::Output>();
+    is_shared::<Error>();
+    is_shared::<circusd::arbiter::Errors>();
+    is_shared::<circusd::client::ClientError>();
+    is_shared::<Events>();
+    let arbiter = is_sent(Arbiter::builder()).build().unwrap();
+    fn is_sent_future<T: Send>(future: T) {
+        drop(future);
+    }
+    is_sent_future(arbiter.start());
+    is_sent_future(arbiter.call::<api::reply::Empty>(api::Method::Quit(Default::default())));
+    is_sent_future(arbiter.events());
+}
+
+/// Waits until a process has started its children and says `ready`: one that it starts while it is
+/// told to end is there for the whole grace.
+async fn has_children(process: &circusd::Process) {
+    let stdout = soon(process.stdout()).await.expect("it lives");
+    let mut lines = BufReader::new(stdout.expect("nobody has it")).lines();
+    let line = soon(lines.next_line()).await.expect("it writes text");
+    assert_eq!(line.as_deref(), Some("ready"));
 }
 
 #[tokio::test]

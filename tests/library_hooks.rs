@@ -178,10 +178,8 @@ async fn a_closure_adds_to_the_figures_of_a_process() {
         .build()
         .unwrap();
     soon(arbiter.start_in_background()).await.unwrap();
-    let stats = params::Stats {
-        extended: Some(true),
-        ..Default::default()
-    };
+    let mut stats = params::Stats::default();
+    stats.extended = Some(true);
     let stats: reply::Stats = soon(arbiter.call(Method::Stats(stats))).await.unwrap();
     let process = &stats.processes[0];
     let extended = process.extended.as_ref().expect("somebody has added to it");
@@ -314,12 +312,64 @@ async fn a_server_that_fails_ends_everything() {
     let error = soon(fails.build().unwrap().start()).await.unwrap_err();
     let source = std::error::Error::source(&error).expect("it says why");
     assert_eq!(source.to_string(), "the port is taken");
-    let panics = with_job().server(|_| async {
-        let number: i32 = "three".parse().expect("a number");
-        Err::<(), _>(number.to_string())
+}
+
+#[tokio::test]
+async fn a_server_that_panics_ends_everything_in_its_words() {
+    let arbiter = with_job().server(|_| async {
+        if true {
+            panic!("no port is free");
+        }
+        Ok::<_, String>(())
     });
-    let error = soon(panics.build().unwrap().start()).await.unwrap_err();
-    assert!(matches!(error, Error::Server(_)), "{error:?}");
+    let arbiter = arbiter.build().unwrap();
+    let error = soon(arbiter.start()).await.unwrap_err();
+    assert!(matches!(&error, Error::Server(_)), "{error:?}");
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    assert_eq!(source.as_deref(), Some("it panicked: no port is free"));
+}
+
+#[tokio::test]
+async fn a_server_that_ends_well_ends_nothing_else() {
+    let ended = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&ended);
+    let arbiter = with_job().server(|_| async move {
+        told.notify_one();
+        Ok::<_, String>(())
+    });
+    let arbiter = arbiter.build().unwrap();
+    soon(arbiter.start_in_background()).await.unwrap();
+    soon(ended.notified()).await;
+    let job = arbiter.get_watcher("job").await.unwrap();
+    soon(job.restart()).await.unwrap();
+    assert_eq!(arbiter.numprocesses().await.unwrap(), 1);
+    soon(arbiter.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_server_that_blocks_does_not_keep_it_from_ending() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let arbiter = with_job().server(|_| async move {
+        // That it is released at the end is all that it waits for.
+        let _ = released.recv();
+        Ok::<_, String>(())
+    });
+    let arbiter = arbiter.build().unwrap();
+    soon(arbiter.start_in_background()).await.unwrap();
+    soon(arbiter.stop()).await.unwrap();
+    drop(release);
+}
+
+#[test]
+fn a_runtime_that_nobody_drives_does_not_keep_it_from_ending() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let (idle, driven) = (runtime(), runtime());
+    let arbiter = with_job().build().unwrap();
+    idle.block_on(soon(arbiter.start_in_background())).unwrap();
+    driven.block_on(soon(arbiter.stop())).unwrap();
 }
 
 #[tokio::test]

@@ -63,10 +63,8 @@ impl Plugin for Probe {
     }
 
     fn hooks(&self) -> Vec<params::RegisterHook> {
-        let hook = params::RegisterHook {
-            hooks: vec!["before_start".into()],
-            ..params::RegisterHook::default()
-        };
+        let mut hook = params::RegisterHook::default();
+        hook.hooks = vec!["before_start".into()];
         (self.does == Does::Refuse)
             .then_some(hook)
             .into_iter()
@@ -101,11 +99,10 @@ impl Plugin for Probe {
     async fn event(&mut self, event: Event, handle: &Handle) -> Outcome {
         if self.does == Does::Call {
             let scale = |watcher: &str| {
-                Method::Scale(params::Scale {
-                    watcher: watcher.into(),
-                    delta: Some(1),
-                    ..params::Scale::default()
-                })
+                let mut scale = params::Scale::default();
+                scale.watcher = watcher.into();
+                scale.delta = Some(1);
+                Method::Scale(scale)
             };
             let refused = handle.call::<reply::Scale>(&scale("nobody")).await;
             self.tell(refused.map_or_else(|e| e.to_string(), |_| "taken".into()));

@@ -78,10 +78,9 @@ fn for_ever(mut connected: impl FnMut(&mut Duration) -> Result<(), Ended>) -> io
 
 /// Logs what comes over one connection.
 fn log_events(log: &mut Log, pause: &mut Duration) -> Result<(), Ended> {
-    let mut events = Client::connect(default_socket())?.subscribe(params::Subscribe {
-        since: log.cursor.clone(),
-        ..params::Subscribe::default()
-    })?;
+    let mut subscribe = params::Subscribe::default();
+    subscribe.since.clone_from(&log.cursor);
+    let mut events = Client::connect(default_socket())?.subscribe(subscribe)?;
     *pause = PAUSE_MIN;
     if log.cursor.is_none() {
         // Where we begin is news only if we did not say it.
@@ -122,27 +121,25 @@ fn stop_if_flapping(event: &Event) -> Result<(), ClientError> {
 /// The same of what is so now: an event of the past may be true no more.
 fn stop_if_it_still_does(watcher: &str) -> Result<(), ClientError> {
     let mut client = Client::connect(default_socket())?;
-    let watchers = Some(watcher.to_owned());
-    let status: reply::Status = client.call(&Method::Status(params::Watchers {
-        watchers: watchers.clone(),
-    }))?;
+    let mut which = params::Watchers::default();
+    which.watchers = Some(watcher.to_owned());
+    let status: reply::Status = client.call(&Method::Status(which))?;
     let reason = status.watchers.into_iter().find_map(|now| now.reason);
     if let Some(reason) = reason.filter(|now| now.cause == ReasonCause::Flapping) {
         tell(&format!("stopping {watcher}: {}", reason.text));
-        client.call::<Value>(&Method::Stop(params::Verb {
-            watchers,
-            wait: Some(false),
-        }))?;
+        let mut stop = params::Verb::default();
+        stop.watchers = Some(watcher.to_owned());
+        stop.wait = Some(false);
+        client.call::<Value>(&Method::Stop(stop))?;
     }
     Ok(())
 }
 
 /// Answers what is asked over one connection.
 fn answer_hooks(directory: &Path, pause: &mut Duration) -> Result<(), Ended> {
-    let register = Method::RegisterHook(params::RegisterHook {
-        hooks: vec!["before_start".to_owned()],
-        ..params::RegisterHook::default()
-    });
+    let mut register = params::RegisterHook::default();
+    register.hooks = vec!["before_start".to_owned()];
+    let register = Method::RegisterHook(register);
     for question in
         Client::connect(default_socket())?.call_more::<reply::RegisterHook>(&register)?
     {
@@ -159,11 +156,9 @@ fn answer(directory: &Path, question: reply::RegisterHook) -> Result<(), ClientE
         return Ok(());
     };
     let hold = directory.join(watcher + ".hold");
-    let answer = params::HookResult {
-        invocation,
-        result: !hold.exists(),
-        ..params::HookResult::default()
-    };
+    let mut answer = params::HookResult::default();
+    answer.invocation = invocation;
+    answer.result = !hold.exists();
     match Client::connect(default_socket())?.call::<Value>(&Method::HookResult(answer)) {
         // As the watcher was stopped meanwhile.
         Err(ClientError::Refused(error)) => tell(&format!("too late: {error}")),

@@ -9,6 +9,7 @@ pub use table::{ACTIONS, DENIED};
 
 /// One kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Action {
     /// Its word in `action`, and at the end of its topic.
     pub name: &'static str,
@@ -24,6 +25,7 @@ pub struct Action {
 
 /// A kind of record in the journal, as its catalog explains it (journalctl(1), `-x`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// `MESSAGE_ID`: 128 bits as 32 hexadecimal digits, never changed.
     pub id: &'static str,
@@ -35,6 +37,7 @@ pub struct Message {
 
 /// What an event is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Of {
     /// A watcher, which it names.
     Watcher,
@@ -44,6 +47,7 @@ pub enum Of {
 
 /// One member of the data of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// Its key.
     pub name: &'static str,

@@ -20,6 +20,7 @@ pub struct Cursor {
 /// A text that is no cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not a cursor")]
+#[non_exhaustive]
 pub struct CursorError {
     /// The text.
     pub text: String,

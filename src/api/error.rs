@@ -44,6 +44,24 @@ pub enum Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
     },
+    /// No living process with that pid is below the process that was named.
+    #[serde(rename = "io.circusd.NoSuchChild")]
+    #[error(
+        "{} of watcher '{watcher}' has no child with pid {child}",
+        process(*wid, *pid)
+    )]
+    NoSuchChild {
+        /// The watcher.
+        watcher: String,
+        /// The place that was named.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        wid: Option<u64>,
+        /// The pid that was named.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// The child that was named.
+        child: u32,
+    },
     /// A key that is unknown or a value it cannot have; nothing was changed.
     #[serde(rename = "io.circusd.InvalidOption")]
     #[error("option '{option}': {reason}{}", suggested(suggestion.as_deref()))]
@@ -184,6 +202,7 @@ pub enum Error {
 /// An error reply with a name, or with parameters, that we do not know: the other end is newer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown error '{name}' with parameters {parameters}")]
+#[non_exhaustive]
 pub struct UnknownError {
     /// The name with its interface.
     pub name: String,
@@ -207,6 +226,7 @@ impl Error {
     }
 
     /// The `error` and the `parameters` of the reply.
+    #[must_use]
     pub fn to_wire(&self) -> (String, Object) {
         let wire = serde_json::to_value(self);
         match wire
@@ -222,6 +242,7 @@ impl Error {
     }
 
     /// What it says, in one sentence for people, without a full stop.
+    #[must_use]
     pub fn sentence(&self) -> String {
         self.to_string()
     }
@@ -281,6 +302,17 @@ mod tests {
             "io.circusd.NoSuchProcess",
             json!({"watcher": "web", "wid": 3}),
             "watcher 'web' has no process 3",
+        );
+        check(
+            &Error::NoSuchChild {
+                watcher: "web".into(),
+                wid: None,
+                pid: Some(11),
+                child: 12,
+            },
+            "io.circusd.NoSuchChild",
+            json!({"watcher": "web", "pid": 11, "child": 12}),
+            "process with pid 11 of watcher 'web' has no child with pid 12",
         );
         check(
             &Error::InvalidOption {

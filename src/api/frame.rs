@@ -38,6 +38,7 @@ pub enum Terminator {
 
 impl Terminator {
     /// The byte itself.
+    #[must_use]
     pub fn byte(self) -> u8 {
         match self {
             Self::Newline => b'\n',
@@ -56,6 +57,7 @@ impl Terminator {
 
 /// What came is not a message.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FrameError {
     /// No end within the limit.
     #[error("longer than {limit} bytes")]
@@ -175,6 +177,7 @@ impl<P: Serialize> Reply<P> {
 
 /// A reply that is not what was asked for.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplyError {
     /// It is one of our errors.
     #[error(transparent)]
@@ -258,6 +261,7 @@ enum State {
 
 impl<M: DeserializeOwned> Frames<M> {
     /// For messages of at most `limit` bytes, the terminator not counted.
+    #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -271,6 +275,7 @@ impl<M: DeserializeOwned> Frames<M> {
     }
 
     /// How much was pushed and not yet taken out, in bytes.
+    #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.buffer.len() - self.start
     }
@@ -291,6 +296,7 @@ impl<M: DeserializeOwned> Frames<M> {
     }
 
     /// How to answer: as the first message ended, by a newline if none has yet.
+    #[must_use]
     pub fn terminator(&self) -> Terminator {
         self.terminator.unwrap_or_default()
     }

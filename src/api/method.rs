@@ -32,6 +32,7 @@ pub enum Streaming {
 
 /// One row of the table: what is known of a method without its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// Its name with the interface, as it is called.
     pub name: &'static str,
@@ -48,6 +49,7 @@ macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident($params:ident), $role:ident, $streaming:ident;)+) => {
         /// A call of `io.circusd`: the method and its parameters.
         #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
         pub enum Method {
             $($(#[$doc])* $name(params::$params),)+
         }
@@ -170,16 +172,19 @@ impl Method {
     }
 
     /// What the table says of it.
+    #[must_use]
     pub fn row(&self) -> &'static Row {
         &METHODS[self.place() as usize]
     }
 
     /// Its name with the interface.
+    #[must_use]
     pub fn name(&self) -> &'static str {
         self.row().name
     }
 
     /// Who may call it.
+    #[must_use]
     pub fn role(&self) -> Role {
         self.row().role
     }
@@ -199,6 +204,7 @@ impl Method {
 
 /// A call of any interface that the daemon has.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Request {
     /// Of `org.varlink.service`; everyone who may connect may call it.
     Service(service::Method),

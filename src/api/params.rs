@@ -3,6 +3,17 @@
 //! A parameter that the IDL marks `?` is an `Option`, left out when `None`; null and absent are
 //! the same. A parameter that the IDL does not have is refused: a misspelt `graceful` must not
 //! silently become an ungraceful reload.
+//!
+//! As the interface may get more of them, they are made with `default()`, and then set:
+//!
+//! ```
+//! use circusd::api::{Method, params};
+//!
+//! let mut scale = params::Scale::default();
+//! scale.watcher = "web".into();
+//! scale.delta = Some(2);
+//! assert_eq!(Method::Scale(scale).name(), "io.circusd.Scale");
+//! ```
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +27,7 @@ pub struct Nothing {}
 /// For `List`, `Status`, `Freeze` and `Thaw`: which watchers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Watchers {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,6 +37,7 @@ pub struct Watchers {
 /// For `Explain`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Explain {
     /// The watcher's name.
     pub watcher: String,
@@ -33,6 +46,7 @@ pub struct Explain {
 /// For `Stats`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Stats {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,11 +57,15 @@ pub struct Stats {
     /// With `more`: a sample as often as this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_usec: Option<u64>,
+    /// Whether to tell what each process below those of the watchers uses; `None` means no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descendants: Option<bool>,
 }
 
 /// For `Get`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Get {
     /// The watcher's name.
     pub watcher: String,
@@ -59,6 +77,7 @@ pub struct Get {
 /// For `GetSettings`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct GetSettings {
     /// The keys wanted; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +87,7 @@ pub struct GetSettings {
 /// For `Start`, `Stop` and `Restart`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Verb {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +100,7 @@ pub struct Verb {
 /// For `Reload`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Reload {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +119,7 @@ pub struct Reload {
 /// For `Scale`: exactly one of `numprocesses` and `delta`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Scale {
     /// The watcher's name.
     pub watcher: String,
@@ -115,6 +137,7 @@ pub struct Scale {
 /// For `Signal`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Signal {
     /// The watcher's name.
     pub watcher: String,
@@ -129,11 +152,15 @@ pub struct Signal {
     /// Which part of each process's tree; `None` means the process alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipients: Option<Recipients>,
+    /// Only this process below the one that `wid` or `pid` names, by pid; without `recipients`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child: Option<u32>,
 }
 
 /// For `Kill`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Kill {
     /// The watcher's name.
     pub watcher: String,
@@ -154,6 +181,7 @@ pub struct Kill {
 /// For `Add`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Add {
     /// The new watcher's name.
     pub watcher: String,
@@ -167,6 +195,7 @@ pub struct Add {
 /// For `Remove`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Remove {
     /// The watcher's name.
     pub watcher: String,
@@ -178,6 +207,7 @@ pub struct Remove {
 /// For `Set`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Set {
     /// The watcher's name.
     pub watcher: String,
@@ -191,6 +221,7 @@ pub struct Set {
 /// For `Subscribe`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Subscribe {
     /// Patterns as in [`topic`](super::topic); `None` is everything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +237,7 @@ pub struct Subscribe {
 /// For `RegisterHook`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RegisterHook {
     /// A name or shell-style pattern; `None` means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,6 +252,7 @@ pub struct RegisterHook {
 /// For `HookResult`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct HookResult {
     /// The invocation that is answered.
     pub invocation: u64,
@@ -236,6 +269,7 @@ pub struct HookResult {
 /// For `Quit`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Quit {
     /// Whether the answer waits until all watchers are stopped; `None` means yes.
     #[serde(skip_serializing_if = "Option::is_none")]

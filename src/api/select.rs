@@ -23,6 +23,7 @@ pub enum Selector {
 
 /// A pattern that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PatternError {
     /// It is not a shell-style pattern.
     #[error("'{pattern}' is not a pattern: {reason}")]
@@ -67,6 +68,7 @@ impl Selector {
     }
 
     /// Whether `name` is selected.
+    #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::All => true,

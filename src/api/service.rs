@@ -17,6 +17,7 @@ pub const IDL: &str = include_str!("org.varlink.service.varlink");
 
 /// A call of `org.varlink.service`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Method {
     /// Who answers here, and with what interfaces.
     GetInfo,
@@ -34,6 +35,7 @@ pub struct GetInterfaceDescription {
 
 /// The answer of `GetInfo`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Info {
     /// Who made the service.
     pub vendor: String,
@@ -49,6 +51,7 @@ pub struct Info {
 
 /// The answer of `GetInterfaceDescription`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Description {
     /// The definition.
     pub description: String,
@@ -75,6 +78,7 @@ impl Method {
 }
 
 /// What this daemon answers to `GetInfo`.
+#[must_use]
 pub fn info() -> Info {
     Info {
         vendor: "The circusd maintainers".to_owned(),

@@ -29,6 +29,7 @@ pub struct Pattern {
 
 /// A pattern of topics that cannot be read, or could never match.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TopicError {
     /// One of its parts is empty.
     #[error("topic pattern '{pattern}' has an empty part")]
@@ -88,6 +89,7 @@ impl Pattern {
     }
 
     /// Whether it matches the topic of `scope` and `action`.
+    #[must_use]
     pub fn matches(&self, scope: Scope<'_>, action: &str) -> bool {
         let scope_matches = match scope {
             Scope::Watcher(watcher) => {
@@ -129,6 +131,7 @@ impl Filter {
     }
 
     /// Whether one of the patterns matches.
+    #[must_use]
     pub fn matches(&self, scope: Scope<'_>, action: &str) -> bool {
         let Some(patterns) = &self.patterns else {
             return true;

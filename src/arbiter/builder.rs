@@ -90,7 +90,8 @@ impl Builder {
     /// Adds a listening socket that watchers can inherit ([`WatcherBuilder::use_sockets`]), with the
     /// settings of `[socket.NAME]` in circusd.toml(5) as a JSON object:
     /// `json!({"host": "127.0.0.1", "port": 0})`, `json!({"path": "/run/web.sock"})`. It is opened
-    /// by the start of the arbiter and closed by its end.
+    /// by the start of the arbiter and closed by its end. A worker in Rust takes it with
+    /// [`super::take_passed`].
     pub fn socket(mut self, name: impl Into<String>, settings: impl Into<Value>) -> Self {
         let (name, settings) = (name.into(), settings.into());
         add(
@@ -253,8 +254,8 @@ impl Builder {
     }
 
     /// Runs a service of the program beside the watchers. All are started together, when the
-    /// watchers have settled, on the runtime in which the arbiter was started, and dropped by
-    /// [`Handle::stop`] before the first watcher stops; when the arbiter ends otherwise (a client calls
+    /// watchers have settled, on the runtime in which the arbiter was started, and dropped, where they
+    /// wait, by [`Handle::stop`] before the first watcher stops; when the arbiter ends otherwise (a client calls
     /// `Quit`, a critical watcher is given up), with it.
     ///
     /// The first that fails or panics stops the arbiter, which then ends with

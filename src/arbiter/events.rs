@@ -25,6 +25,7 @@ const MESSAGE_BYTES_MAX: usize = 1 << 30;
 ///
 /// It is a [`Stream`] as well, whose items are the same, and needs no runtime.
 #[derive(Debug)]
+#[must_use = "nothing is heard but by asking for the next"]
 pub struct Events {
     batches: mpsc::UnboundedReceiver<Vec<u8>>,
     room: Arc<Semaphore>,

@@ -3,11 +3,10 @@
 //! Never on the thread of the loop: whatever a closure does, no worker waits for it.
 
 use std::io;
-use std::thread::JoinHandle as Thread;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::server::{Said, Saying};
 
@@ -15,11 +14,11 @@ use crate::server::{Said, Saying};
 #[derive(Debug, Clone)]
 pub(super) struct Executor(Handle);
 
-/// A runtime of ours, for as long as this lives.
+/// A runtime of ours, for as long as this lives. Its thread then ends by itself: a closure that blocks
+/// it is not waited for.
 #[derive(Debug)]
 pub(super) struct OwnRuntime {
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<Thread<()>>,
+    _end: oneshot::Sender<()>,
 }
 
 impl Executor {
@@ -41,11 +40,8 @@ impl Executor {
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("circusd-hooks".into());
-        let own = OwnRuntime {
-            end: Some(end),
-            thread: Some(thread.spawn(run)?),
-        };
-        Ok((Executor(handle), Some(own)))
+        thread.spawn(run)?;
+        Ok((Executor(handle), Some(OwnRuntime { _end: end })))
     }
 
     /// The same, to go on whoever waits for it.
@@ -70,18 +66,6 @@ impl Executor {
     }
 }
 
-impl Drop for OwnRuntime {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // It has nothing to say.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Something that runs, and is taken back when this is dropped; what blocks goes on to its end.
 #[derive(Debug)]
 pub(super) struct Task<T>(JoinHandle<T>);
@@ -93,14 +77,18 @@ impl<T> Task<T> {
     ///
     /// A sentence: it has panicked, or its runtime has ended.
     pub(super) async fn result(mut self) -> Result<T, String> {
-        let joined = (&mut self.0).await;
-        joined.map_err(|error| match error.try_into_panic() {
-            Ok(panic) => match words(panic.as_ref()) {
-                Some(words) => format!("it panicked: {words}"),
-                None => "it panicked".to_owned(),
-            },
-            Err(_) => "its runtime has ended".to_owned(),
-        })
+        (&mut self.0).await.map_err(unfinished)
+    }
+}
+
+/// Why something has no result.
+pub(super) fn unfinished(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => match words(panic.as_ref()) {
+            Some(words) => format!("it panicked: {words}"),
+            None => "it panicked".to_owned(),
+        },
+        Err(_) => "its runtime has ended".to_owned(),
     }
 }
 

@@ -99,7 +99,8 @@ impl Handle {
 
     /// Stops everything in order, as `Quit` does, and waits until the arbiter has ended: servers
     /// first, then the watchers in the reverse order of their start, each process with its grace;
-    /// what is left after `stop_timeout` (90 s) is killed. Of one that has ended already, or was
+    /// what is left after `stop_timeout` (90 s) is killed. Servers that do not let go, as they block,
+    /// are waited for no longer than five seconds. Of one that has ended already, or was
     /// never started, it is done at once.
     ///
     /// Dropping the future does not take it back. Not to be waited for in a hook or a server,

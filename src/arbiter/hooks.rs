@@ -44,6 +44,7 @@ pub struct DaemonContext {
 
 /// What a hook answers; made of a `bool`, or by one of the functions.
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Answer(Kind);
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +55,6 @@ enum Kind {
 
 impl Answer {
     /// Yes: what was about to happen may happen.
-    #[must_use]
     pub fn yes() -> Self {
         Self(Kind::Yes(None))
     }
@@ -65,7 +65,6 @@ impl Answer {
     }
 
     /// Yes, and for `extended_stats` what is added to the figures of the process.
-    #[must_use]
     pub fn with(data: Object) -> Self {
         Self(Kind::Yes(Some(data)))
     }

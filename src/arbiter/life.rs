@@ -12,7 +12,7 @@ use super::builder::{Builder, Parts, Target};
 use super::error::Error;
 use super::executor::{Executor, OwnRuntime};
 use super::handle::{Handle, Shared, State};
-use super::servers::look_after;
+use super::servers::{end_when_wanted, look_after};
 use crate::core::ExitReason;
 use crate::server::{Closure, Closures, Failure, Message, Plan, run_guest};
 
@@ -28,6 +28,7 @@ use crate::server::{Closure, Closures, Failure, Message, Plan, run_guest};
 /// it waits for that, which takes milliseconds, and five seconds if the kernel cannot end
 /// something. Call [`Handle::stop`] for an end in order.
 #[derive(Debug)]
+#[must_use = "it ends, with all its processes, when it is dropped"]
 pub struct Arbiter {
     handle: Handle,
     shared: Arc<Shared>,
@@ -139,10 +140,11 @@ impl Arbiter {
         };
         self.shared.state.send_replace(State::Running);
         let shared = Arc::clone(&self.shared);
+        let beside = end_when_wanted(Arc::clone(&self.shared), parts.servers.len());
         let thread = std::thread::Builder::new().name("circusd".into());
         let thread = thread.spawn(move || {
             // What it has touched is dropped with it.
-            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run_guest(plan)));
+            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run_guest(plan, beside)));
             let how = match ended {
                 Ok(ended) => outcome(ended, &shared),
                 Err(_) => Err(Error::Panicked),

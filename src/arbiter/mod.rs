@@ -57,8 +57,9 @@
 //!
 //! Hooks and servers run on the tokio runtime in which the arbiter was started; without one, on a
 //! thread for them. They never run on the loop's thread, so nothing they do holds up a worker that
-//! they are not about. Everything else is a message to the loop, in the words of io.circusd(7):
-//! [`Handle::call`] takes any of its methods.
+//! they are not about. A runtime of one thread runs them only while that is in `block_on`: a hook
+//! that is asked meanwhile is one that does not answer. Everything else is a message to the loop, in
+//! the words of io.circusd(7): [`Handle::call`] takes any of its methods.
 //!
 //! # For those who come from Circus
 //!
@@ -117,4 +118,5 @@ pub use watcher::Watcher;
 pub use watcher_builder::WatcherBuilder;
 
 pub use crate::client::Item;
-pub use crate::config::{DaemonHook, HookName as Hook};
+pub use crate::config::{DaemonHook, Diagnostic, Errors, HookName as Hook};
+pub use crate::sys::manager::{Passed, take as take_passed};

@@ -1,16 +1,23 @@
 //! The program's own services beside the workers: started last and together, ended first.
 //!
 //! What they do is not known here. Whoever looks after them also looks after the end: when it goes,
-//! with the runtime that it runs on, the arbiter ends in order.
+//! with the runtime that it runs on, the arbiter ends in order; and it does where that runtime is
+//! held up, which nobody waits for without a limit.
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use signal_hook::consts::SIGTERM;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
+/// How long the end waits for servers to be dropped. They are at their next `.await`; who blocks
+/// instead, or has a runtime that nobody drives, does not keep workers from being stopped.
+const SERVERS_END_MAX: Duration = Duration::from_secs(5);
+
 use super::error::{BoxError, Error};
+use super::executor::unfinished;
 use super::handle::{Handle, Shared, State};
 
 /// A service, on its way or running.
@@ -70,8 +77,22 @@ pub(super) async fn look_after(
     };
     if failed.is_some() {
         *shared.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+        shared.stopping.send_replace(true);
     }
     tasks.shutdown().await;
+}
+
+/// Has the arbiter end in order when somebody wants it, whatever becomes of the services: `number`
+/// of them have their time to end first. For the thread of the loop, whose clock this needs.
+pub(super) async fn end_when_wanted(shared: Arc<Shared>, number: usize) {
+    let mut stopping = shared.stopping.subscribe();
+    // We hold the other end, so it is waited for until it comes true.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    if number > 0 {
+        tokio::time::sleep(SERVERS_END_MAX).await;
+    }
+    // If it has ended, all is done.
+    let _ = shared.orders.send(SIGTERM);
 }
 
 /// Waits until somebody wants the end, or it has come.
@@ -98,6 +119,5 @@ async fn first_failure(tasks: &mut JoinSet<Result<(), BoxError>>) -> Error {
 }
 
 fn told(panicked: JoinError) -> BoxError {
-    // It says what the panic has said.
-    panicked.into()
+    unfinished(panicked).into()
 }

@@ -145,9 +145,11 @@ impl Watcher {
         self.incr(1).await
     }
 
-    /// Ends all its processes, and it starts others. Says who was told; their `reap` events follow.
+    /// Ends all its processes, and it starts others; waits until those that were told are gone, with
+    /// all that they have started. Says who was told.
     ///
-    /// `grace`: the time from the first signal to SIGKILL; `None`: its `graceful_timeout`.
+    /// `grace`: the time from the first signal to SIGKILL for whatever is left, in whole microseconds;
+    /// zero is SIGKILL at once, and `None` its `graceful_timeout`.
     ///
     /// # Errors
     ///

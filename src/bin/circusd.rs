@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     if matches.get_flag("stop-post") {
         return stop_post(sources);
     }
-    server::run(Options { sources }, complain).into()
+    server::run(Options::new(sources), complain).into()
 }
 
 fn stop_post(sources: config::Sources) -> ExitCode {

@@ -23,6 +23,7 @@ const SYSTEM_SOCKET: &str = "/run/circusd/circusd.sock";
 /// where it answers, so that they talk to the daemon that has started them. For root, `/run/circusd/circusd.sock`. For others the first that
 /// exists of `$XDG_RUNTIME_DIR/circusd/circusd.sock` and, where there is no runtime directory,
 /// `/tmp/circusd-<uid>/circusd.sock` in a directory that nobody else can write; else the system's.
+#[must_use]
 pub fn default_socket() -> PathBuf {
     choose(|name| std::env::var_os(name), own_uid(), Path::new("/tmp"))
 }

@@ -188,6 +188,7 @@ impl Client {
 ///
 /// It ends after the last one, or after an error.
 #[derive(Debug)]
+#[must_use = "they come when they are asked for, and dropping them closes the connection"]
 pub struct Replies<'a, T> {
     client: &'a mut Client,
     deadline: Deadline,

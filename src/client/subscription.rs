@@ -25,6 +25,7 @@ pub enum Item {
 /// [`ClientError::TimedOut`]. To come back without losing anything, subscribe anew with
 /// [`Subscription::cursor`] as `since`.
 #[derive(Debug)]
+#[must_use = "nothing is heard but by asking for the next"]
 pub struct Subscription {
     client: Client,
     cursor: String,
@@ -59,11 +60,13 @@ impl Subscription {
     }
 
     /// The place in the log behind what was heard last; at first, where the stream starts.
+    #[must_use]
     pub fn cursor(&self) -> &str {
         &self.cursor
     }
 
     /// The state of all watchers where the stream starts, if `snapshot` was asked for.
+    #[must_use]
     pub fn snapshot(&self) -> Option<&[Watcher]> {
         self.snapshot.as_deref()
     }

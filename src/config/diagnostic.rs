@@ -20,6 +20,7 @@ const BEGINNING_MIN: usize = 3;
 /// `Display` writes `file:line:column: key: reason`, then the offending line with a mark below it,
 /// then the suggestion; each on a line of its own, without a newline at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Diagnostic {
     /// The file, or what else the value came from: `--set`, `CIRCUSD_LOG_LEVEL`, `Set`.
     /// Empty where no source is to blame.
@@ -75,10 +76,11 @@ impl Diagnostic {
     }
 
     /// What makes it the same fault, under whatever name: a value of `[defaults]` is read once
-    /// for itself and once for each watcher.
-    fn identity(&self) -> (String, Option<usize>, Option<usize>, String) {
+    /// for itself and once for each watcher. Without a position only the name says where it is.
+    fn identity(&self) -> (String, Option<usize>, Option<usize>, Option<String>, String) {
         let (file, reason) = (self.file.clone(), self.reason.clone());
-        (file, self.line, self.column, reason)
+        let key = self.key.clone().filter(|_| self.line.is_none());
+        (file, self.line, self.column, key, reason)
     }
 
     fn write_position(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,7 +135,7 @@ impl Errors {
     pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
         assert!(!diagnostics.is_empty(), "errors without an error");
         let mut seen = HashSet::new();
-        diagnostics.retain(|fault| fault.line.is_none() || seen.insert(fault.identity()));
+        diagnostics.retain(|fault| seen.insert(fault.identity()));
         // What is missing, and what does not go together, is found only when all has been read.
         let mut order = HashMap::new();
         for fault in &diagnostics {
@@ -267,5 +269,19 @@ mod tests {
             ..fault.clone()
         };
         assert_eq!(Errors::new(vec![fault, again]).diagnostics().len(), 1);
+    }
+
+    #[test]
+    fn without_a_position_the_same_fault_of_two_settings_is_told_twice() {
+        let fault = |key: &str| Diagnostic {
+            key: Some(key.into()),
+            ..Diagnostic::of("the program", "wrong")
+        };
+        let errors = vec![
+            fault("watcher.a.uid"),
+            fault("watcher.b.uid"),
+            fault("watcher.a.uid"),
+        ];
+        assert_eq!(Errors::new(errors).diagnostics().len(), 2);
     }
 }

@@ -244,6 +244,7 @@ impl Watcher {
     }
 
     /// Its last ends, oldest first; at most eight.
+    #[must_use]
     pub fn exits(&self) -> impl DoubleEndedIterator<Item = &Exit> {
         self.exits.iter()
     }

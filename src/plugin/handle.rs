@@ -38,6 +38,7 @@ struct Shared {
 
 impl Handle {
     /// For a plugin of that name, and a circusd that answers at `socket`; connects to nothing yet.
+    #[must_use]
     pub fn new(name: &str, socket: &Path) -> Self {
         let shared = Shared {
             name: name.to_owned(),
@@ -60,6 +61,7 @@ impl Handle {
     }
 
     /// Where circusd answers.
+    #[must_use]
     pub fn socket(&self) -> &Path {
         &self.shared.socket
     }

@@ -21,6 +21,7 @@ use crate::config::plugins::{BuiltIn, CONFIG_VARIABLE, read_settings};
 /// How `circus-plugin`, and every program made with [`main`], ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum ExitCode {
     /// It was told to end.
     Stopped = 0,

@@ -38,6 +38,7 @@ const STOP_MAX: Duration = Duration::from_secs(8);
 
 /// Why a plugin has ended before it was told to.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PluginError {
     /// circusd cannot be reached at the beginning, or has refused what the plugin cannot do without.
     #[error("circusd does not let it {what}: {source}")]

@@ -89,19 +89,26 @@ pub(crate) struct Plan {
     pub(crate) orders: mpsc::UnboundedReceiver<i32>,
 }
 
-/// Runs the loop to its end. It has the thread meanwhile.
+/// Runs the loop to its end. It has the thread meanwhile, on which `beside`, that does not block, goes
+/// on for as long.
 ///
 /// # Errors
 ///
 /// It could not begin: nothing runs.
-pub(crate) fn run(plan: Plan) -> Result<Ended, Failure> {
+pub(crate) fn run(
+    plan: Plan,
+    beside: impl Future<Output = ()> + 'static,
+) -> Result<Ended, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(because("failed to set up the loop"))?;
     let instance = state::new_instance();
     let private = private_directory(&instance);
-    let ended = LocalSet::new().block_on(&runtime, serve(plan, instance, &private));
+    let tasks = LocalSet::new();
+    // It goes with the others.
+    drop(tasks.spawn_local(beside));
+    let ended = tasks.block_on(&runtime, serve(plan, instance, &private));
     // It was made if a process had something to say, or was given something, and is empty.
     let _ = std::fs::remove_dir(private);
     ended

@@ -16,7 +16,8 @@
 //!                     └── calls.rs, configure.rs: a call becomes a command, or its answer
 //! ```
 //!
-//! `start` makes the daemon from a configuration, `flags` are those of its command line. `homes`
+//! `start` makes the daemon from a configuration, `flags` are those of its command line, and `options`
+//! what it is started and ends with. `homes`
 //! gives each worker a cgroup or what stands in for one, `resources` says what that is held to and
 //! `want` what comes of it, `streams` is the worker's output, `program` all else that it is made from, `recipes` keeps that for as long as core may ask for it, with the `sockets`
 //! that it inherits; `demand` waits for whoever connects to those of a watcher that starts on demand.
@@ -51,6 +52,7 @@ mod journal;
 mod leave;
 mod messages;
 mod notify;
+mod options;
 mod orders;
 mod powers;
 mod probes;
@@ -79,7 +81,9 @@ pub(crate) use hooks::{AskProgram, Asked, Closure, Closures, Said, Saying};
 pub(crate) use start::{Failure, whole};
 pub(crate) use streams::Which;
 
+pub use crate::config::Sources;
 pub use flags::{command, sources};
-pub use start::{ExitCode, Options, run};
+pub use options::{ExitCode, Options};
+pub use start::run;
 pub use state::check as check_state;
 pub use stop_post::stop_post;

@@ -28,6 +28,7 @@ use super::homes::{self, Homes, clear_previous, count_previous};
 use super::hooks::{Closures, Ground, Hooks};
 use super::leave::Leaving;
 use super::notify::Manager;
+use super::options::{ExitCode, Options};
 use super::orders::{Orders, Standing};
 use super::powers;
 use super::program::{self, Surroundings};
@@ -40,7 +41,7 @@ use super::turns::Turns;
 use super::vigil::Vigil;
 use super::workers::{Handed, Workers};
 use super::{access, convert, journal};
-use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Sources, Store};
+use crate::config::{self, Circusd, Errors, Identity, LogTarget, SocketPath, Store};
 use crate::core::ExitReason;
 use crate::sys::manager::{self, Passed};
 use crate::sys::socket::{self, Address, Listening};
@@ -55,45 +56,6 @@ pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// How many clients may wait to be accepted; the kernel has its own upper bound.
 const BACKLOG: i32 = 4096;
-
-/// How the daemon is to run.
-#[derive(Debug)]
-pub struct Options {
-    /// Where the configuration comes from.
-    pub sources: Sources,
-}
-
-/// The exit codes of `circusd`; see sysexits.h(3head) for those above 63.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitCode {
-    /// A clean stop.
-    Stopped = 0,
-    /// Anything else that kept it from running.
-    Failed = 1,
-    /// A critical watcher has given up.
-    Critical = 70,
-    /// The configuration is wrong.
-    Config = 78,
-    /// Stopped at once by a second SIGINT.
-    Interrupted = 130,
-}
-
-impl ExitCode {
-    /// Every one. A wrong command line is told by the parser, and is 2.
-    pub const ALL: [Self; 5] = [
-        Self::Stopped,
-        Self::Failed,
-        Self::Critical,
-        Self::Config,
-        Self::Interrupted,
-    ];
-}
-
-impl From<ExitCode> for std::process::ExitCode {
-    fn from(code: ExitCode) -> Self {
-        Self::from(code as u8)
-    }
-}
 
 /// Runs a daemon in the foreground until it has ended. The process is the daemon's alone: where there
 /// are no cgroups, children that nobody knows are ended with it. What keeps it from running is told to

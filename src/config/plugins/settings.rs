@@ -89,7 +89,8 @@ built_ins! {
     /// Has watchers run the new program when the file of their program has changed.
     CommandReloader(CommandReloaderSettings) = "command_reloader";
     /// Replaces processes of a watcher that use too much, or too little: when there are more than
-    /// max_count samples in a row beyond one and the same limit.
+    /// max_count samples in a row beyond one and the same limit. With process_children it looks at
+    /// those that run below them as well.
     ResourceWatcher(ResourceWatcherSettings) = "resource_watcher";
     /// Asks for a page again and again, and sends to a statsd server how long that took.
     HttpObserver(HttpObserverSettings) = "http_observer";
@@ -207,6 +208,13 @@ section! {
     max_count: u32 = 3, Reload, 0.0 => 1e6;
     /// What is replaced: "process", the one beyond the limit; or "watcher", all of them.
     restart: Replaced = Replaced::Process, Reload;
+    /// Whether the limits also hold for each process that runs below one of a watcher, of 1000 at
+    /// most. One that is beyond a limit gets child_signal, and nobody else does; the one it is below
+    /// stays.
+    process_children: bool = false, Reload;
+    /// The signal for a process below one of a watcher that is beyond a limit. It is sent again when
+    /// there are as many samples more.
+    child_signal: Signal = Signal::TERM, Reload;
     later {}
 }
 

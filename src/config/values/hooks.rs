@@ -15,6 +15,7 @@ use crate::config::variables::Context;
 
 choices! {
     /// A turning point in the life of a watcher; see circusd-hooks(7).
+    #[non_exhaustive]
     pub enum HookName {
         /// Before the watcher starts.
         BeforeStart = "before_start",
