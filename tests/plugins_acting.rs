@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::facts::{pids, wait_for_text};
+use common::facts::{pid_of, pids, wait_for_text};
 use common::{Daemon, Events, Home, skip};
 use serde_json::json;
 
@@ -166,6 +167,48 @@ fn the_whole_watcher_can_be_restarted_instead() {
     events.wait("watcher.web.stop");
     started(&mut events, "web");
     assert!(before.is_disjoint(&pids(&daemon.status("web"))));
+}
+
+/// A worker with a child that does nothing and one that burns CPU, of which there is another as soon
+/// as one has ended; how each has is noted.
+const PARENT: &str = "[watcher.web]\ngraceful_timeout = 0\n\
+     cmd = ['sh', '-c', 'sleep 1000 & \
+     while :; do sh -c \"while :; do :; done\"; echo $? >> $HOME/ended; done']\n";
+
+#[test]
+fn a_child_that_burns_cpu_is_signalled_and_its_parent_stays() {
+    let limits = "max_cpu = 5\nprocess_children = true\n";
+    let daemon = Daemon::start(&resource_watcher(PARENT, limits));
+    let mut events = daemon.subscribe();
+    let worker = pids(&daemon.status("web"));
+    let mut signalled = BTreeSet::new();
+    for _ in 0..2 {
+        let kill = events.wait("watcher.web.kill");
+        let told = [&kill["data"]["signal"], &kill["data"]["by"]];
+        assert_eq!(told, ["SIGTERM", "operator"]);
+        assert!(worker.contains(&pid_of(&kill)), "{kill}");
+        let child = kill["data"]["child_pid"].as_u64();
+        assert!(signalled.insert(child.expect("it is of a child")), "{kill}");
+    }
+    // 128 and SIGTERM.
+    wait_for_text(&daemon.home().path("ended"), "143\n143\n");
+    assert_eq!(pids(&daemon.status("web")), worker);
+    assert_eq!(daemon.status("web")["restarts"], 0);
+}
+
+#[test]
+fn a_child_gets_the_signal_of_the_settings_and_none_where_nobody_looks_at_children() {
+    let blind = resource_watcher(PARENT, "max_cpu = 5\n");
+    let looking = "[plugin.children]\nuse = \"resource_watcher\"\nwatchers = \"web\"\n\
+        loop_rate = \"200ms\"\nmax_count = 5\nmax_cpu = 5\n\
+        process_children = true\nchild_signal = \"KILL\"\n";
+    let daemon = Daemon::start(&format!("{blind}{looking}"));
+    let worker = pids(&daemon.status("web"));
+    // The other has seen as much long before.
+    let ended = wait_for_text(&daemon.home().path("ended"), "\n");
+    // 128 and SIGKILL.
+    assert!(ended.starts_with("137\n"), "{ended}");
+    assert_eq!(pids(&daemon.status("web")), worker);
 }
 
 /// A port that was free a moment ago.

@@ -143,6 +143,26 @@ fn full_stats_tells_what_the_processes_of_a_watcher_use() {
     assert_eq!(gauges.len(), 14, "{gauges:?}");
 }
 
+#[test]
+fn gauges_of_a_watcher_that_has_no_process_any_more_are_zero() {
+    let server = Server::new();
+    let port = server.port();
+    let daemon = Daemon::start(&format!(
+        "[watcher.web]\ncmd = \"sleep 1000\"\n\
+         [plugin.stats]\nuse = \"full_stats\"\nport = {port}\nloop_rate = \"50ms\"\n"
+    ));
+    let last = "circus.app.watcher._stats.web.mem_sum";
+    while gauges(server.until(last))["web.watchers_num"] != 1.0 {}
+    daemon
+        .call("Stop", json!({"watchers": "web"}))
+        .expect("it runs");
+    let told = eventually("it is told", || {
+        let gauges = gauges(server.until(last));
+        (gauges["web.watchers_num"] == 0.0).then_some(gauges)
+    });
+    assert!(told.values().all(|value| *value == 0.0), "{told:?}");
+}
+
 /// The gauges among these lines, by what stands behind `_stats`.
 fn gauges(lines: Vec<(String, f64, String)>) -> BTreeMap<String, f64> {
     let gauges = lines.into_iter().filter(|(_, _, kind)| kind == "g");
@@ -228,20 +248,20 @@ fn redis_observer_tells_how_a_real_redis_is_and_restarts_one_that_does_not_answe
          --dir {root} --requirepass secret\"\nready = {{ file = \"{root}/redis.sock\" }}\n\
          [plugin.redis]\nuse = \"redis_observer\"\nport = {port}\nloop_rate = \"100ms\"\n\
          redis_url = \"unix://{root}/redis.sock\"\ntimeout = \"500ms\"\n\
-         restart_on_timeout = \"redis\"\n"
+         restart_on_timeout = \"redis\"\n[plugin.redis.watcher]\npriority = 1\n"
     ));
-    // It wants a password, which a URL of that kind has not: an answer, and not the one hoped for.
+    // It wants a password, and is ready before it is asked: that is an answer, which a restart would not change.
     let daemon = home.start();
-    let told = server.until("circus.redis_observer.watcher.redis_restarted");
-    assert!(
-        told.iter().any(|(name, ..)| name.ends_with(".redis_error")),
-        "{told:?}"
-    );
-    drop(daemon);
+    for _ in 0..2 {
+        let told = server.until("circus.redis_observer.watcher.redis_error");
+        let restarted = told.iter().find(|(name, ..)| name.ends_with("restarted"));
+        assert_eq!(restarted, None);
+    }
+    assert_eq!(daemon.status("redis")["last_exit"], json!(null));
 
     let text = std::fs::read_to_string(home.path("etc/circusd.toml")).expect("it was written");
-    home.configure(&text.replace(" --requirepass secret", ""));
-    let daemon = home.start();
+    home.configure(&text.replace("unix://", "unix://:secret@"));
+    daemon.call("ReloadConfig", json!({})).expect("it is right");
     let lines = server.until("circus.redis_observer.watcher.keyspace_hits");
     let of = |name: &str| {
         let name = format!("circus.redis_observer.watcher.{name}");

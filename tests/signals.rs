@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::facts::{in_each_mode, line_of, number_of, pid_of, pids};
-use common::{Connection, Daemon, eventually};
+use common::{CallError, Connection, Daemon, eventually};
 use serde_json::{Value, json};
 
 /// A worker with a child; each notes every SIGUSR1 in a file of its own.
@@ -94,6 +94,131 @@ fn the_process_alone_its_children_alone_or_all() {
         );
         line_of(&of_child);
         line_of(&of_main);
+    });
+}
+
+/// Sends SIGUSR1 to one child.
+fn signal_child(daemon: &Daemon, mut params: Value) -> Result<BTreeSet<u64>, CallError> {
+    params["signal"] = json!("USR1");
+    daemon.call("Signal", params).map(|reply| reached(&reply))
+}
+
+#[test]
+fn one_child_alone() {
+    in_each_mode(FAMILY, |daemon| {
+        let (main, child) = start(daemon);
+        let home = daemon.home();
+        let mut events = daemon.subscribe();
+
+        let (pid, of_child) = (main.to_string(), child.to_string());
+        let words = ["--pid", &pid, "--child", &of_child];
+        assert_eq!(signal(daemon, &words), [child].into());
+        line_of(&home.path("child.1.told"));
+        assert!(!told(&home.path("main.1.told")));
+        let kill = events.wait("watcher.web.kill");
+        assert_eq!(pid_of(&kill), main);
+        assert_eq!(kill["data"]["child_pid"], child);
+
+        let by_wid = json!({"watcher": "web", "wid": 1, "child": child});
+        assert_eq!(
+            signal_child(daemon, by_wid).expect("it runs"),
+            [child].into()
+        );
+        assert_eq!(pids(&daemon.status("web")), [main].into());
+    });
+}
+
+#[test]
+fn who_is_no_child_of_that_process_is_an_error_and_gets_nothing() {
+    let config = format!(
+        "{FAMILY}[watcher.other]\ncmd = \"sh -c 'sleep 1000 & wait'\"\ngraceful_timeout = 0\n"
+    );
+    in_each_mode(&config, |daemon| {
+        let (main, child) = start(daemon);
+        let other = *pids(&daemon.status("other")).first().expect("it runs");
+        let others = eventually("the other has a child", || child_of(other));
+        let itself = u64::from(daemon.pid());
+        for stranger in [main, other, others, itself, 0, 1, u64::from(u32::MAX)] {
+            let params = json!({"watcher": "web", "pid": main, "child": stranger});
+            let refused = signal_child(daemon, params).expect_err("it is nobody's child");
+            assert_eq!(refused.error, "io.circusd.NoSuchChild", "{stranger}");
+            let named = json!({"watcher": "web", "pid": main, "child": stranger});
+            assert_eq!(refused.parameters, named);
+        }
+        // SIGUSR1 would have ended them.
+        assert!([other, others].into_iter().all(common::facts::runs));
+
+        let of_nobody = json!({"watcher": "web", "pid": other, "child": child});
+        let refused = signal_child(daemon, of_nobody).expect_err("it is not the watcher's");
+        assert_eq!(refused.error, "io.circusd.NoSuchProcess");
+        for (wrong, parameter) in [
+            (json!({"watcher": "web", "child": child}), "child"),
+            (
+                json!({"watcher": "web", "wid": 1, "child": child, "recipients": "all"}),
+                "recipients",
+            ),
+        ] {
+            let refused = signal_child(daemon, wrong).expect_err("that makes no sense");
+            assert_eq!(refused.error, "org.varlink.service.InvalidParameter");
+            assert_eq!(refused.parameters["parameter"], parameter);
+        }
+
+        let output = daemon.ctl(&["signal", "web", "usr1", "--wid=1", "--child=1"]);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+    });
+}
+
+#[test]
+fn a_child_that_has_ended_is_none_even_where_nobody_has_waited_for_it() {
+    let config = "[watcher.web]\ncmd = \"sh -c 'sleep 1000 & exec sleep 1000'\"\n";
+    in_each_mode(config, |daemon| {
+        let main = *pids(&daemon.status("web")).first().expect("it runs");
+        // By then it is no shell any more, which might wait for its child.
+        let comm = format!("/proc/{main}/comm");
+        common::facts::wait_for_text(Path::new(&comm), "sleep");
+        let child = child_of(main).expect("it has a child");
+        let mut params = json!({"watcher": "web", "wid": 1, "child": child, "signal": "KILL"});
+        daemon.call("Signal", params.clone()).expect("it runs");
+        eventually("it has ended", || {
+            (!common::facts::runs(child)).then_some(())
+        });
+        assert_eq!(child_of(main), Some(child), "it was waited for");
+        params["signal"] = json!("CONT");
+        let refused = daemon.call("Signal", params).expect_err("it is dead");
+        assert_eq!(refused.error, "io.circusd.NoSuchChild");
+        let stats = json!({"watchers": "web", "descendants": true});
+        let sample = daemon.call("Stats", stats).expect("everybody may look");
+        assert_eq!(sample["processes"][0]["descendants"], json!([]));
+    });
+}
+
+/// A child of a process.
+fn child_of(pid: u64) -> Option<u64> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children.ok()?.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn what_runs_below_a_process_is_told_if_somebody_asks() {
+    in_each_mode(FAMILY, |daemon| {
+        let (main, child) = start(daemon);
+        let stats = |params: Value| {
+            let reply = daemon.call("Stats", params).expect("everybody may look");
+            reply["processes"][0].clone()
+        };
+        assert!(stats(json!({})).get("descendants").is_none());
+        let sample = stats(json!({"watchers": "web", "descendants": true}));
+        let below = sample["descendants"].as_array().expect("a list");
+        let found = below.iter().find(|of| of["pid"] == child);
+        let found = found.unwrap_or_else(|| panic!("no {child}: {sample}"));
+        assert_eq!(found["ppid"], main, "{sample}");
+        assert!(found["memory_rss"].as_u64() > Some(0), "{sample}");
+        assert!(below.iter().all(|of| of["pid"] != main), "{sample}");
+
+        let table = daemon.ctl(&["stats", "web", "--children"]);
+        let table = String::from_utf8(table.stdout).expect("text");
+        let row = table.lines().find(|line| line.contains("child"));
+        assert!(row.is_some_and(|row| row.starts_with("web")), "{table}");
     });
 }
 

@@ -1142,7 +1142,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__signal)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --wid --pid --children --recursive --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --wid --pid --children --recursive --child --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1179,6 +1179,13 @@ _circusctl() {
                     return 0
                     ;;
                 --pid)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --child)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -1230,7 +1237,7 @@ _circusctl() {
             return 0
             ;;
         circusctl__subcmd__stats)
-            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --extended --interval --help"
+            opts="$(_circusctl_watchers) -h --socket --json --timeout --host --extended --children --interval --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -90,6 +90,7 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l host -d 'H
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l interval -d 'Take a sample this often until interrupted' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l extended -d 'Ask the hook extended_stats of each watcher for more'
+complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -l children -d 'With what runs below each process'
 complete -c circusctl -n "__fish_circusctl_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l socket -d 'The socket of the daemon; a name @x is abstract' -r -F
 complete -c circusctl -n "__fish_circusctl_using_subcommand dstats" -l timeout -d 'Give up after this time, with exit code 4' -r
@@ -194,6 +195,7 @@ complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l timeout -
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l host -d 'Have circusctl of another machine do it, by way of ssh(1)' -r -f -a "(__fish_print_hostnames)"
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l wid -d 'Only the process at this place of the watcher' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l pid -d 'Only the process with this process id' -r -f
+complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l child -d 'To this process below the one of --pid or --wid, by process id, and to nobody else' -r -f
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l json -d 'Print each reply, or the error, as one line of JSON'
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l children -d 'To the children of the processes, not to the processes themselves'
 complete -c circusctl -n "__fish_circusctl_using_subcommand signal" -l recursive -d 'To the processes and everything below them'

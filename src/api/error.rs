@@ -44,6 +44,24 @@ pub enum Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
     },
+    /// No living process with that pid is below the process that was named.
+    #[serde(rename = "io.circusd.NoSuchChild")]
+    #[error(
+        "{} of watcher '{watcher}' has no child with pid {child}",
+        process(*wid, *pid)
+    )]
+    NoSuchChild {
+        /// The watcher.
+        watcher: String,
+        /// The place that was named.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        wid: Option<u64>,
+        /// The pid that was named.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// The child that was named.
+        child: u32,
+    },
     /// A key that is unknown or a value it cannot have; nothing was changed.
     #[serde(rename = "io.circusd.InvalidOption")]
     #[error("option '{option}': {reason}{}", suggested(suggestion.as_deref()))]
@@ -284,6 +302,17 @@ mod tests {
             "io.circusd.NoSuchProcess",
             json!({"watcher": "web", "wid": 3}),
             "watcher 'web' has no process 3",
+        );
+        check(
+            &Error::NoSuchChild {
+                watcher: "web".into(),
+                wid: None,
+                pid: Some(11),
+                child: 12,
+            },
+            "io.circusd.NoSuchChild",
+            json!({"watcher": "web", "pid": 11, "child": 12}),
+            "process with pid 11 of watcher 'web' has no child with pid 12",
         );
         check(
             &Error::InvalidOption {

@@ -145,6 +145,7 @@ fn every_type_has_its_counterpart() {
         ("Progress", check_struct::<types::Progress>),
         ("Change", check_struct::<types::Change>),
         ("ProcessStats", check_struct::<types::ProcessStats>),
+        ("DescendantStats", check_struct::<types::DescendantStats>),
         ("SupervisorStats", check_struct::<types::SupervisorStats>),
         ("Setting", check_struct::<types::Setting>),
         ("Socket", check_struct::<types::Socket>),

@@ -57,6 +57,9 @@ pub struct Stats {
     /// With `more`: a sample as often as this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_usec: Option<u64>,
+    /// Whether to tell what each process below those of the watchers uses; `None` means no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descendants: Option<bool>,
 }
 
 /// For `Get`.
@@ -149,6 +152,9 @@ pub struct Signal {
     /// Which part of each process's tree; `None` means the process alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipients: Option<Recipients>,
+    /// Only this process below the one that `wid` or `pid` names, by pid; without `recipients`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child: Option<u32>,
 }
 
 /// For `Kill`.

@@ -225,6 +225,25 @@ pub struct Change {
     pub kept: Vec<u32>,
 }
 
+/// What one process below one of a watcher uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DescendantStats {
+    /// Its pid.
+    pub pid: u32,
+    /// Its parent: the process of the watcher, or another below that.
+    pub ppid: u32,
+    /// How long it has lived, to a hundredth of a second.
+    pub age_usec: u64,
+    /// Processor time used so far, to a hundredth of a second.
+    pub cpu_usec: u64,
+    /// As [`ProcessStats::cpu_percent`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+    /// Resident memory, in bytes.
+    pub memory_rss: u64,
+}
+
 /// What one process uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -265,6 +284,11 @@ pub struct ProcessStats {
     /// Bytes written to storage; `None` without accounting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_write_bytes: Option<u64>,
+    /// Who runs below it, where that was asked for: 1000 at most.
+    ///
+    /// Without a cgroup, those among them that have lost their parent are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descendants: Option<Vec<DescendantStats>>,
     /// What the `extended_stats` hook added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extended: Option<Object>,

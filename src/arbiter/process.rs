@@ -19,7 +19,6 @@ use crate::api::types::{self, ProcessState, ProcessStats};
 use crate::api::{Method, params, reply};
 use crate::config::Signal;
 use crate::server::{Message, Which};
-use crate::sys::pidfd::Pidfd;
 use crate::sys::{process, tree};
 
 /// A process of a watcher, as it was when [`super::Watcher::processes`] found it.
@@ -161,9 +160,7 @@ impl Process {
     ///
     /// Those of all methods; [`Error::NoSignal`].
     pub async fn send_signal(&self, signal: &str) -> Result<(), Error> {
-        self.send(signal, types::Recipients::Process)
-            .await
-            .map(drop)
+        self.send(self.signal(signal)).await.map(drop)
     }
 
     /// Ends it: the stop signal of its watcher, after its grace SIGKILL for everything that it has
@@ -196,7 +193,7 @@ impl Process {
         let pid = Pid::from_raw(self.raw_pid());
         let found = match recursive {
             true => {
-                let below = tree::descendants(pid);
+                let below = tree::descendants(pid, usize::MAX);
                 below.map(|below| below.into_iter().map(|process| process.pid).collect())
             }
             false => process::children(pid),
@@ -220,26 +217,18 @@ impl Process {
         Ok(self.children(true).await?.contains(&pid))
     }
 
-    /// Sends a signal to one process somewhere below it.
+    /// Sends a signal to one process somewhere below it. The hooks of its watcher are asked as for
+    /// any signal, and `before_signal` may keep it.
     ///
     /// # Errors
     ///
-    /// Those of [`Process::children`]; [`Error::NoChild`], [`Error::NoSignal`]; [`Error::System`]
-    /// if we may not signal it.
+    /// Those of [`Process::send_signal`]; [`Error::NoChild`].
     pub async fn send_signal_child(&self, child: u32, signal: &str) -> Result<(), Error> {
-        let number = number(signal)?;
-        let no_child = || Error::NoChild {
-            pid: self.pid(),
-            child,
+        let params = params::Signal {
+            child: Some(child),
+            ..self.signal(signal)
         };
-        let pid = i32::try_from(child).map_err(|_| no_child())?;
-        // Opened first and found again afterwards: so the number is still the same process's.
-        let pidfd = Pidfd::open(Pid::from_raw(pid)).map_err(|_| no_child())?;
-        if !self.is_child(child).await? {
-            return Err(no_child());
-        }
-        let sent = pidfd.signal(number);
-        sent.map_err(Error::system("failed to send a signal to a child"))
+        self.send(params).await.map(drop)
     }
 
     /// Sends a signal to everything below it, but not to itself. Says who got it.
@@ -248,19 +237,30 @@ impl Process {
     ///
     /// Those of [`Process::send_signal`].
     pub async fn send_signal_children(&self, signal: &str) -> Result<Vec<u32>, Error> {
-        self.send(signal, types::Recipients::Children).await
+        let params = params::Signal {
+            recipients: Some(types::Recipients::Children),
+            ..self.signal(signal)
+        };
+        self.send(params).await
     }
 
-    async fn send(&self, signal: &str, recipients: types::Recipients) -> Result<Vec<u32>, Error> {
-        number(signal)?;
-        self.must_live().await?;
-        let params = params::Signal {
+    /// What sends a signal to it alone.
+    fn signal(&self, signal: &str) -> params::Signal {
+        params::Signal {
             watcher: self.watcher.clone(),
             signal: signal.to_owned(),
             pid: Some(self.pid()),
-            recipients: Some(recipients),
             ..Default::default()
-        };
+        }
+    }
+
+    async fn send(&self, params: params::Signal) -> Result<Vec<u32>, Error> {
+        if Signal::parse(&params.signal).is_none() {
+            return Err(Error::NoSignal {
+                signal: params.signal,
+            });
+        }
+        self.must_live().await?;
         self.told(self.arbiter.call(Method::Signal(params)).await)
     }
 
@@ -271,6 +271,12 @@ impl Process {
             Err(Error::Refused(
                 crate::api::Error::NoSuchProcess { .. } | crate::api::Error::NoSuchWatcher { .. },
             )) => Err(self.gone()),
+            Err(Error::Refused(crate::api::Error::NoSuchChild { child, .. })) => {
+                Err(Error::NoChild {
+                    pid: self.pid(),
+                    child,
+                })
+            }
             Err(error) => Err(error),
         }
     }
@@ -297,13 +303,6 @@ impl Process {
     fn raw_pid(&self) -> i32 {
         i32::try_from(self.found.pid).expect("a pid is what the kernel calls one")
     }
-}
-
-fn number(signal: &str) -> Result<i32, Error> {
-    let parsed = Signal::parse(signal).map(Signal::number);
-    parsed.ok_or_else(|| Error::NoSignal {
-        signal: signal.to_owned(),
-    })
 }
 
 /// What a process writes, as it writes it: [`AsyncRead`] on the runtime in which it was taken.

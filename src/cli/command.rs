@@ -241,6 +241,9 @@ pub enum WrongUsage {
     /// A new watcher without a program.
     #[error("the new watcher '{0}' has no program: write it behind --, or as cmd=COMMAND")]
     NoProgram(String),
+    /// A child without the process that it is one of.
+    #[error("--child needs the process that it is below: --pid or --wid")]
+    ChildOfWhom,
     /// In the shell, which is on one machine.
     #[error("--host is no flag of a line of the shell: write 'circusctl --host' in another")]
     Host,

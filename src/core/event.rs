@@ -30,10 +30,11 @@ pub enum EventKind {
     Ready { pid: i32, wid: u32, after: Duration },
     /// It has ended and was waited for.
     Reap { pid: i32, wid: u32, exit: Exit },
-    /// A signal was sent to it.
+    /// A signal was sent to it, or to this one of its descendants alone.
     Kill {
         pid: i32,
         wid: u32,
+        child: Option<i32>,
         signal: i32,
         by: By,
     },

@@ -263,6 +263,8 @@ pub enum Recipients {
     Children,
     /// The whole tree.
     Tree,
+    /// The one of its descendants that has this pid, if one has.
+    Child(i32),
 }
 
 /// Why a process could not be started.

@@ -145,8 +145,12 @@ impl Watcher {
         }
     }
 
-    /// The processes that are meant.
-    pub(super) fn who(&self, who: Who) -> Result<Vec<WorkerId>, Refusal> {
+    /// The processes that are meant: those that run.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoSuchProcess`] if one is named, and there is none.
+    pub fn who(&self, who: Who) -> Result<Vec<WorkerId>, Refusal> {
         let found = self.select(|worker: &Worker| {
             worker.runs()
                 && match who {

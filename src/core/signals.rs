@@ -144,10 +144,15 @@ impl Watcher {
             && !pids.is_empty()
         {
             let (signal, by) = (run.signal, run.by);
+            let child = match run.recipients {
+                Recipients::Child(child) => Some(child),
+                Recipients::Process | Recipients::Children | Recipients::Tree => None,
+            };
             self.emit(
                 EventKind::Kill {
                     pid,
                     wid,
+                    child,
                     signal,
                     by,
                 },

@@ -8,5 +8,6 @@ mod dependencies;
 mod found;
 mod frozen;
 mod script;
+mod signals;
 mod succession;
 mod vitals;

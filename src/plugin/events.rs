@@ -16,7 +16,7 @@ use crate::api::{Error, Method, params, reply};
 use crate::client::ClientError;
 
 use super::connection::{Connection, refused};
-use super::run::Input;
+use super::run::{Heard, Input};
 
 /// The pause before circusd is looked for again; each further one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -96,20 +96,13 @@ impl Events {
     pub(super) async fn follow(mut self, inputs: mpsc::Sender<Input>) {
         loop {
             let heard = match self.connection.receive().await {
-                Ok(reply) => reply.result().map_err(refused),
+                Ok(reply) => reply.result::<reply::Subscribe>().map_err(refused),
                 Err(error) => Err(error),
             };
             let input = match heard {
-                Ok(reply::Subscribe {
-                    cursor, event, gap, ..
-                }) => {
-                    self.cursor = cursor;
-                    match (event, gap) {
-                        (Some(event), _) => Input::Event(event),
-                        (None, Some(gap)) => Input::Gap(gap),
-                        // A newer daemon may say what we do not know; its cursor counts all the same.
-                        (None, None) => continue,
-                    }
+                Ok(reply) => {
+                    self.cursor.clone_from(&reply.cursor);
+                    input(reply)
                 }
                 Err(error) => match self.come_back(error).await {
                     Ok(()) => continue,
@@ -180,17 +173,30 @@ impl Rest {
             let reply: reply::Subscribe = reply.result().ok()?;
             let at: Cursor = reply.cursor.parse().ok()?;
             self.is_over = at.seq >= self.last.seq;
-            if let Some(gap) = reply.gap {
-                return Some(Input::Gap(gap));
-            }
-            let Some(event) = reply.event else { continue };
-            let scope = event.watcher.as_deref();
-            let scope = scope.map_or(Scope::Circusd, Scope::Watcher);
-            if self.filter.matches(scope, &event.action) {
-                return Some(Input::Event(event));
+            let is_for_it = reply.event.as_ref().is_none_or(|event| {
+                let scope = event.watcher.as_deref();
+                let scope = scope.map_or(Scope::Circusd, Scope::Watcher);
+                self.filter.matches(scope, &event.action)
+            });
+            if is_for_it {
+                return Some(input(reply));
             }
         }
         None
+    }
+}
+
+/// What a reply is to the plugin. A newer daemon may say what we do not know; its cursor counts all the
+/// same.
+fn input(reply: reply::Subscribe) -> Input {
+    let what = match (reply.event, reply.gap) {
+        (Some(event), _) => Heard::Event(event),
+        (None, Some(gap)) => Heard::Gap(gap),
+        (None, None) => Heard::Nothing,
+    };
+    Input::Heard {
+        cursor: reply.cursor,
+        what,
     }
 }
 

@@ -61,7 +61,7 @@ pub enum Answer {
 ///  ── READY=1 is said, where somebody wants to know (ready = "notify") ──
 /// event, gap, tick, hook      one at a time, in the order in which they came
 ///  ── SIGTERM or SIGINT: what has happened until then is still given to it; or an error ──
-/// pre_stop      always, if post_start was reached
+/// pre_stop      always, if post_start was reached, whatever came of it
 ///  ── servers are dropped ──
 /// stop          always, if init was reached
 /// ```
@@ -136,12 +136,12 @@ pub trait Plugin {
     fn event(&mut self, event: Event, handle: &Handle) -> impl Future<Output = Outcome>;
 
     /// Something has happened that cannot be told any more: the plugin was too slow, or its cursor
-    /// too old.
+    /// too old. Whether any of it was among its topics nobody knows. `cursor` is the place behind it.
     ///
     /// # Errors
     ///
     /// The plugin ends.
-    fn gap(&mut self, gap: Gap, handle: &Handle) -> impl Future<Output = Outcome> {
+    fn gap(&mut self, gap: Gap, _cursor: &str, handle: &Handle) -> impl Future<Output = Outcome> {
         handle.log(&format!(
             "the events {} to {} were missed",
             gap.first, gap.last
@@ -149,7 +149,8 @@ pub trait Plugin {
         future::ready(Ok(()))
     }
 
-    /// The interval has passed. It is measured from the end of the tick before, if that took longer.
+    /// The interval has passed. It is measured from the end of the tick before, if that took longer,
+    /// so that in between there is time for everything else.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! A plugin as a program: settings in, exit code out.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -134,10 +134,13 @@ pub(super) fn live<P: Plugin>(plugin: P, socket: &Path) -> ExitCode {
         .enable_all()
         .build();
     let lived = runtime.map(|runtime| {
-        runtime.block_on(async {
+        let lived = runtime.block_on(async {
             let mut signals = Signals::new([SIGTERM, SIGINT])?;
             Ok::<_, io::Error>(run(plugin, socket, signal(&mut signals)).await)
-        })
+        });
+        // A name that is still being looked up is not waited for.
+        runtime.shutdown_background();
+        lived
     });
     match lived {
         Ok(Ok(Ok(()))) => ExitCode::Stopped,
@@ -227,7 +230,11 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
+/// Says something on standard error, as whichever program this is.
 pub(super) fn complain(text: &str) {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_name);
+    let name = name.map_or("circus-plugin".into(), OsStr::to_string_lossy);
     // There is nobody left to tell that telling failed.
-    let _ = writeln!(io::stderr(), "circus-plugin: {text}");
+    let _ = writeln!(io::stderr(), "{name}: {text}");
 }

@@ -32,9 +32,9 @@ const INPUTS_MAX: usize = 16;
 /// How long what is going on may go on when the plugin is told to end.
 const TURN_MAX: Duration = Duration::from_secs(5);
 
-/// How long `pre_stop` and `stop` may take, each. With [`TURN_MAX`] that is less than the usual
-/// grace, 30 s.
-const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long `pre_stop` and `stop` may take, each. With twice [`TURN_MAX`], as what is left to be heard
+/// has its time, too, that is less than the usual grace, 30 s.
+const STOP_MAX: Duration = Duration::from_secs(8);
 
 /// Why a plugin has ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +61,18 @@ pub enum PluginError {
 /// What is to be given to the plugin.
 #[derive(Debug)]
 pub(super) enum Input {
-    Event(Event),
-    Gap(Gap),
+    Heard { cursor: String, what: Heard },
     Asked { invocation: u64, asked: Asked },
     Failed(ClientError),
+}
+
+/// What circusd has told about.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Event(Event),
+    Gap(Gap),
+    /// Nothing that is to be heard has happened up to here.
+    Nothing,
 }
 
 /// Lets a plugin live, with the circusd that answers at `socket`, until `end` is there or something
@@ -96,6 +104,7 @@ async fn live<P: Plugin>(
         tasks: JoinSet::new(),
         servers: JoinSet::new(),
         cursor: String::new(),
+        has_begun: false,
         handle,
     };
     let lived = life.start(&mut plugin, end.as_mut()).await;
@@ -105,12 +114,14 @@ async fn live<P: Plugin>(
             if lived.is_ok() {
                 life.hear_the_rest(&mut plugin).await;
             }
-            life.finish("pre_stop", plugin.pre_stop(&life.handle)).await;
             lived
         }
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
+    if life.has_begun {
+        life.finish("pre_stop", plugin.pre_stop(&life.handle)).await;
+    }
     // Those who hand in have nobody to hand in to any more.
     life.servers.shutdown().await;
     life.tasks.shutdown().await;
@@ -124,6 +135,8 @@ struct Life {
     servers: JoinSet<Outcome>,
     /// Behind the last event that the plugin was given.
     cursor: String,
+    /// `post_start` was reached, whatever came of it.
+    has_begun: bool,
     handle: Handle,
 }
 
@@ -149,6 +162,7 @@ impl Life {
                 self.tasks.spawn_local(registration.follow(sender.clone()));
             }
             self.tasks.spawn_local(events.follow(sender));
+            self.has_begun = true;
             plugin.post_start(&handle).await.map_err(of("post_start"))?;
             for server in plugin.servers(&handle) {
                 self.servers.spawn_local(server);
@@ -182,9 +196,10 @@ impl Life {
                 _ = ticks.tick(), if interval.is_some() => Turn::Tick,
                 Some(input) = inputs.recv() => Turn::Input(input),
             };
-            if let Turn::Input(Input::Event(event)) = &turn {
-                event.cursor.clone_into(&mut self.cursor);
+            if let Turn::Input(Input::Heard { cursor, .. }) = &turn {
+                cursor.clone_into(&mut self.cursor);
             }
+            let (is_tick, start) = (matches!(turn, Turn::Tick), Instant::now());
             let handle = self.handle.clone();
             let mut doing = pin!(give(plugin, turn, &handle));
             let done = tokio::select! {
@@ -200,6 +215,10 @@ impl Life {
                 }
             };
             done?;
+            if is_tick && start.elapsed() >= period {
+                // Else the next one were due already, and nothing would ever be heard.
+                ticks.reset();
+            }
         }
     }
 
@@ -261,8 +280,11 @@ async fn give<P: Plugin>(plugin: &mut P, turn: Turn, handle: &Handle) -> Result<
     match turn {
         Turn::Tick => plugin.tick(handle).await.map_err(of("tick")),
         Turn::Server(ended) => ended.map_err(of("a server")),
-        Turn::Input(Input::Event(event)) => plugin.event(event, handle).await.map_err(of("event")),
-        Turn::Input(Input::Gap(gap)) => plugin.gap(gap, handle).await.map_err(of("gap")),
+        Turn::Input(Input::Heard { cursor, what }) => match what {
+            Heard::Event(event) => plugin.event(event, handle).await.map_err(of("event")),
+            Heard::Gap(gap) => plugin.gap(gap, &cursor, handle).await.map_err(of("gap")),
+            Heard::Nothing => Ok(()),
+        },
         Turn::Input(Input::Failed(error)) => Err(by("go on")(error)),
         Turn::Input(Input::Asked { invocation, asked }) => {
             let result = result(invocation, plugin.hook(asked, handle).await);

@@ -9,6 +9,7 @@ use super::connection::{Answer, Ask, since};
 use super::driver::{Driver, Waiting};
 use super::hooks::Wanted;
 use super::orders::Standing;
+use super::stats::Depth;
 use super::{access, convert, explain, journal};
 use crate::api::frame::{Reply, encode};
 use crate::api::method::Method;
@@ -275,10 +276,12 @@ impl Driver {
             watcher: Name::from(params.watcher.as_str()),
             who: who(params.wid, params.pid)?,
             signal: signal_number(&params.signal)?,
-            recipients: match params.recipients {
-                None | Some(types::Recipients::Process) => Recipients::Process,
-                Some(types::Recipients::Children) => Recipients::Children,
-                Some(types::Recipients::All) => Recipients::Tree,
+            recipients: match (params.recipients, params.child) {
+                (None | Some(types::Recipients::Process), None) => Recipients::Process,
+                (Some(types::Recipients::Children), None) => Recipients::Children,
+                (Some(types::Recipients::All), None) => Recipients::Tree,
+                (None, Some(child)) => self.child(params, child)?,
+                (Some(_), Some(_)) => return Err(Error::invalid_parameter("recipients")),
             },
         };
         Ok(Outcome::Ask {
@@ -286,6 +289,30 @@ impl Driver {
             wait: true,
             instead: None,
         })
+    }
+
+    /// The child that is meant. That it is one is found out before any hook is asked, and once more
+    /// when the signal is sent.
+    fn child(&self, params: &params::Signal, child: u32) -> Result<Recipients, Error> {
+        let who = who(params.wid, params.pid)?;
+        if who == Who::All {
+            return Err(Error::invalid_parameter("child"));
+        }
+        // 0 is nobody's, and so is one that is too large.
+        let pid = i32::try_from(child).unwrap_or(0);
+        let watcher = self.core.watcher(&Name::from(params.watcher.as_str()));
+        match watcher.map(|watcher| watcher.who(who)) {
+            Some(Ok(above)) if !above.iter().any(|id| self.workers.is_below(*id, pid)) => {
+                Err(Error::NoSuchChild {
+                    watcher: params.watcher.clone(),
+                    wid: params.wid,
+                    pid: params.pid,
+                    child,
+                })
+            }
+            // That there is no such watcher or process is core's to say.
+            Some(_) | None => Ok(Recipients::Child(pid)),
+        }
     }
 
     fn kill(&self, params: &params::Kill) -> Result<Outcome, Error> {
@@ -366,7 +393,11 @@ impl Driver {
         };
         let names = self.names(params.watchers.as_deref())?;
         let pause = pause.filter(|_| ask.progress.is_some());
-        let processes = self.samples(&names, &mut ask.samples.borrow_mut());
+        let depth = match params.descendants {
+            Some(true) => Depth::Descendants,
+            Some(false) | None => Depth::Workers,
+        };
+        let processes = self.samples(&names, depth, &mut ask.samples.borrow_mut());
         let wanted = match params.extended {
             Some(true) => self.extended_stats(&processes),
             Some(false) | None => Vec::new(),

@@ -75,6 +75,12 @@ impl Clock {
     }
 }
 
+/// How long ago a process was started, to a hundredth of a second; with the time for which the
+/// machine has slept since.
+pub(super) fn age_usec(process: &Process) -> u64 {
+    kernel_usec(ClockId::CLOCK_BOOTTIME).saturating_sub(process.started_usec())
+}
+
 /// What a clock of the kernel shows, in microseconds.
 fn kernel_usec(clock: ClockId) -> u64 {
     let time = clock.now().unwrap_or(TimeSpec::new(0, 0));

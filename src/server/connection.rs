@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::descriptors::Budget;
-use super::events::SharedLog;
+use super::events::{Reader, SharedLog};
 use super::gate::{Gate, Watched};
 use super::hooks::{OwnHooks, Registration};
 use super::stats::Samples;
@@ -278,7 +278,8 @@ impl Connection {
                 Some(Answer::Last(answer)) => return Ok(Some(answer)),
                 Some(Answer::Subscribed(first, filter, after)) => {
                     self.stream.write_all(&first).await?;
-                    self.listen(&filter, after, terminator).await?;
+                    self.listen(&filter, Reader::behind(after), terminator)
+                        .await?;
                     return Ok(None);
                 }
                 Some(Answer::Registered(first, registration)) => {
@@ -354,7 +355,7 @@ impl Connection {
     async fn listen(
         &mut self,
         filter: &Filter,
-        mut position: u64,
+        mut reader: Reader,
         terminator: Terminator,
     ) -> io::Result<()> {
         let log = Rc::clone(&self.shared.log);
@@ -362,7 +363,7 @@ impl Connection {
         loop {
             // Anew each time, so that one who listens to silence holds no buffer.
             let mut batch = Vec::new();
-            position = log.with(|log| log.collect(position, filter, terminator, &mut batch));
+            reader = log.with(|log| log.collect(reader, filter, terminator, &mut batch));
             if batch.is_empty() {
                 tokio::select! {
                     // News first: the last events come before the end.

@@ -73,6 +73,25 @@ struct EventReply<'a> {
     event: &'a RawValue,
 }
 
+/// Where a subscriber is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reader {
+    /// The number up to which everything was either sent or not for him.
+    position: u64,
+    /// The number up to which he knows that.
+    told: u64,
+}
+
+impl Reader {
+    /// One who knows everything up to this number.
+    pub(super) fn behind(position: u64) -> Reader {
+        Reader {
+            position,
+            told: position,
+        }
+    }
+}
+
 /// Where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Start {
@@ -219,26 +238,28 @@ impl EventLog {
         }
     }
 
-    /// Appends to `out` what comes behind `after`, a gap first if some of it is gone, until about
-    /// [`BATCH_BYTES`] are together. Says up to which number it went.
+    /// Appends to `out` what comes behind where the reader is, a gap first if some of it is gone, until
+    /// about [`BATCH_BYTES`] are together. Says where he is then.
+    ///
+    /// One who has long been told nothing is told where he is: else he would come back with a cursor
+    /// that is gone from the log, and be told of a gap where he has missed nothing.
     pub(super) fn collect(
         &self,
-        after: u64,
+        mut reader: Reader,
         filter: &Filter,
         terminator: Terminator,
         out: &mut Vec<u8>,
-    ) -> u64 {
-        let mut position = after;
-        if position + 1 < self.first() {
-            out.extend(self.gap(position + 1, self.first() - 1, terminator));
-            position = self.first() - 1;
+    ) -> Reader {
+        if reader.position + 1 < self.first() {
+            out.extend(self.gap(reader.position + 1, self.first() - 1, terminator));
+            reader = Reader::behind(self.first() - 1);
         }
-        let skip = usize::try_from(position + 1 - self.first()).unwrap_or(usize::MAX);
+        let skip = usize::try_from(reader.position + 1 - self.first()).unwrap_or(usize::MAX);
         for entry in self.entries.iter().skip(skip) {
             if out.len() >= BATCH_BYTES {
                 break;
             }
-            position += 1;
+            reader.position += 1;
             let scope = match &entry.watcher {
                 Some(name) => Scope::Watcher(name.as_str()),
                 None => Scope::Circusd,
@@ -246,18 +267,34 @@ impl EventLog {
             if filter.matches(scope, entry.action) {
                 out.extend_from_slice(&entry.message);
                 out.push(terminator.byte());
+                reader.told = reader.position;
             }
         }
-        position
+        if reader.position - reader.told >= self.untold_max() {
+            out.extend(self.reply(reader.position, None, terminator));
+            reader.told = reader.position;
+        }
+        reader
+    }
+
+    /// How many events may pass that are not for a reader before he is told so: a part of what is kept
+    /// that leaves him the rest to come back in.
+    fn untold_max(&self) -> u64 {
+        (self.capacity as u64 / 4).max(1)
     }
 
     /// The reply that tells of missing events.
     pub(super) fn gap(&self, first: u64, last: u64, terminator: Terminator) -> Vec<u8> {
+        self.reply(last, Some(types::Gap { first, last }), terminator)
+    }
+
+    /// A reply without an event, which leads behind this number.
+    fn reply(&self, seq: u64, gap: Option<types::Gap>, terminator: Terminator) -> Vec<u8> {
         let reply = reply::Subscribe {
-            cursor: self.cursor(last),
+            cursor: self.cursor(seq),
             watchers: None,
             event: None,
-            gap: Some(types::Gap { first, last }),
+            gap,
         };
         frame::encode(&Reply::continued(reply), terminator)
     }
@@ -287,19 +324,21 @@ mod tests {
     fn heard(log: &SharedLog, after: u64, topics: Option<&[String]>) -> (Vec<String>, u64) {
         let filter = Filter::parameter(topics).unwrap();
         let mut out = Vec::new();
-        let at = log.with(|log| log.collect(after, &filter, Terminator::default(), &mut out));
+        let start = Reader::behind(after);
+        let at = log.with(|log| log.collect(start, &filter, Terminator::default(), &mut out));
         let text = String::from_utf8(out).unwrap();
         let cursors = text.lines().map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             let parameters = &value["parameters"];
-            let kind = if parameters["gap"].is_object() {
-                "gap"
-            } else {
-                "event"
+            let is = |key: &str| parameters[key].is_object();
+            let kind = match (is("gap"), is("event")) {
+                (true, _) => "gap",
+                (_, true) => "event",
+                _ => "nothing",
             };
             format!("{kind} {}", parameters["cursor"].as_str().unwrap())
         });
-        (cursors.collect(), at)
+        (cursors.collect(), at.position)
     }
 
     #[test]
@@ -325,8 +364,26 @@ mod tests {
 
     #[test]
     fn what_does_not_match_is_passed_over() {
-        let log = log(10, 3);
+        let log = log(16, 3);
         assert_eq!(heard(&log, 0, Some(&["*.reap".into()])), (vec![], 3));
+    }
+
+    #[test]
+    fn one_for_whom_nothing_was_knows_how_far_that_goes() {
+        let topics = &["*.reap".to_owned()];
+        let log = log(16, 40);
+        let far = vec!["nothing here:40".to_owned()];
+        assert_eq!(heard(&log, 30, Some(topics)), (far, 40));
+        assert_eq!(heard(&log, 37, Some(topics)), (vec![], 40));
+        // What is passed over counts from what he was told last, not from when he last asked.
+        let filter = Filter::parameter(Some(topics)).unwrap();
+        let mut out = Vec::new();
+        let reader = Reader {
+            position: 39,
+            told: 36,
+        };
+        log.with(|log| log.collect(reader, &filter, Terminator::default(), &mut out));
+        assert!(!out.is_empty());
     }
 
     #[test]
@@ -375,10 +432,11 @@ mod tests {
         let log = log(10_000, 10_000);
         let mut out = Vec::new();
         let filter = Filter::parameter(None).unwrap();
-        let at = log.with(|log| log.collect(0, &filter, Terminator::default(), &mut out));
+        let start = Reader::behind(0);
+        let at = log.with(|log| log.collect(start, &filter, Terminator::default(), &mut out));
         assert!(
-            out.len() < BATCH_BYTES + 1024 && at < 10_000,
-            "{} bytes, to {at}",
+            out.len() < BATCH_BYTES + 1024 && at.position < 10_000,
+            "{} bytes, to {at:?}",
             out.len()
         );
     }

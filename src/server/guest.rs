@@ -17,7 +17,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::connection::{Answer, Ask, Listening, Shared};
 use super::driver::Ended;
-use super::events::SharedLog;
+use super::events::{Reader, SharedLog};
 use super::hooks::Closures;
 use super::notify::Manager;
 use super::orders::{Orders, Standing};
@@ -280,7 +280,7 @@ impl Desk {
                         Ok(Answer::Subscribed(message, filter, after)) => {
                             let (begins, gap) = split_first(message);
                             if first.send(begins).is_ok() && events.send(gap).is_ok() {
-                                follow(&log, &filter, after, &events, &room).await;
+                                follow(&log, &filter, Reader::behind(after), &events, &room).await;
                             }
                         }
                         Ok(Answer::Last(refusal)) => {
@@ -339,7 +339,7 @@ fn split_first(mut messages: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
 async fn follow(
     log: &Rc<SharedLog>,
     filter: &Filter,
-    mut position: u64,
+    mut reader: Reader,
     events: &mpsc::UnboundedSender<Vec<u8>>,
     room: &Semaphore,
 ) {
@@ -357,8 +357,7 @@ async fn follow(
         }
         let mut batch = Vec::new();
         loop {
-            position =
-                log.with(|log| log.collect(position, filter, Terminator::default(), &mut batch));
+            reader = log.with(|log| log.collect(reader, filter, Terminator::default(), &mut batch));
             if !batch.is_empty() {
                 break;
             }

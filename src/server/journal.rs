@@ -294,12 +294,14 @@ fn sentence(event: &Event, told: &types::Event) -> String {
         EventKind::Kill {
             pid,
             wid,
+            child,
             signal,
             by,
         } => {
-            let signal = convert::signal_name(*signal);
+            let child = child.map_or(String::new(), |child| format!("pid {child} below "));
             format!(
-                "sent {signal} to process {wid} (pid {pid}): {}",
+                "sent {} to {child}process {wid} (pid {pid}): {}",
+                convert::signal_name(*signal),
                 by.as_str()
             )
         }

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use nix::unistd::Pid;
 
-use super::clock::micros;
+use super::clock::{age_usec, micros};
 use super::driver::Driver;
 use super::leave;
-use crate::api::types::{ProcessStats, SupervisorStats};
+use crate::api::types::{DescendantStats, ProcessStats, SupervisorStats};
 use crate::core::{Name, ProcessState, Time, Worker};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::journal::connected_to_journal;
@@ -42,9 +42,23 @@ impl Samples {
     }
 }
 
+/// How far a sample goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// The processes of the watchers.
+    Workers,
+    /// These, and all that run below them.
+    Descendants,
+}
+
 impl Driver {
     /// A sample of each process of these watchers. One that ends meanwhile is left out.
-    pub(super) fn samples(&self, names: &[Name], last: &mut Samples) -> Vec<ProcessStats> {
+    pub(super) fn samples(
+        &self,
+        names: &[Name],
+        depth: Depth,
+        last: &mut Samples,
+    ) -> Vec<ProcessStats> {
         let now = self.clock.now();
         let mut pids = HashSet::new();
         let mut found = Vec::new();
@@ -53,11 +67,42 @@ impl Driver {
                 let Some(pid) = worker.pid() else { continue };
                 pids.insert(pid);
                 let name = watcher.spec().name.as_str();
-                found.extend(self.sample(name, worker, pid, now, last));
+                let sample = self.sample(name, worker, pid, now, last);
+                found.extend(sample.map(|sample| match depth {
+                    Depth::Workers => sample,
+                    Depth::Descendants => ProcessStats {
+                        descendants: Some(self.descendants(worker, last, &mut pids)),
+                        ..sample
+                    },
+                }));
             }
         }
         last.keep(&pids);
         found
+    }
+
+    /// What those below a worker use; none where they cannot be looked for.
+    fn descendants(
+        &self,
+        worker: &Worker,
+        last: &mut Samples,
+        pids: &mut HashSet<i32>,
+    ) -> Vec<DescendantStats> {
+        let below = self.workers.below(worker.id()).unwrap_or_default();
+        let sample = |process: Process| {
+            let pid = process.pid.as_raw();
+            let cpu_usec = stats::ticks_to_usec(process.cpu_ticks);
+            pids.insert(pid);
+            Some(DescendantStats {
+                pid: u32::try_from(pid).ok()?,
+                ppid: u32::try_from(process.ppid.as_raw()).ok()?,
+                age_usec: age_usec(&process),
+                cpu_usec,
+                cpu_percent: last.percent(pid, cpu_usec),
+                memory_rss: stats::rss_bytes(&process),
+            })
+        };
+        below.into_iter().filter_map(sample).collect()
     }
 
     fn sample(
@@ -93,6 +138,7 @@ impl Driver {
             children: process.children as u64,
             io_read_bytes: process.io.map(|io| io.read_bytes),
             io_write_bytes: process.io.map(|io| io.write_bytes),
+            descendants: None,
             extended: None,
         })
     }

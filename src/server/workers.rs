@@ -5,6 +5,7 @@
 //! are emptying, are in one epoll set.
 
 mod adopted;
+mod below;
 mod handed;
 mod told;
 
@@ -629,18 +630,6 @@ impl Running {
     /// The process whose group the worker was born in.
     fn leader(&self) -> Option<&Pidfd> {
         self.leader.as_ref().or(self.pidfd.as_ref())
-    }
-
-    fn signal(&self, signals: Signals, recipients: Recipients) -> io::Result<Vec<i32>> {
-        match recipients {
-            Recipients::Process => match self.pidfd.as_ref().map(|pidfd| signals.send(pidfd)) {
-                Some(Ok(())) => Ok(vec![self.pid.as_raw()]),
-                Some(Err(error)) if error.raw_os_error() != Some(nix::libc::ESRCH) => Err(error),
-                _ => Ok(Vec::new()),
-            },
-            Recipients::Children => self.home.signal(signals, Some(self.pid)),
-            Recipients::Tree => self.home.signal(signals, None),
-        }
     }
 }
 

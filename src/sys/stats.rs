@@ -68,12 +68,20 @@ pub fn process(pid: Pid) -> io::Result<ProcessStats> {
         ppid: process.ppid,
         start_ticks: process.start_ticks,
         cpu_usec: ticks_to_usec(process.cpu_ticks),
-        rss_bytes: process.rss_pages * system(SysconfVar::PAGE_SIZE),
+        rss_bytes: rss_bytes(&process),
         threads: process.threads,
         children: process::children(pid).map_or(0, |children| children.len()),
         fds: fds(pid),
         io: io_of(pid),
     })
+}
+
+/// The resident memory of a process that was read before.
+#[must_use]
+pub fn rss_bytes(process: &Process) -> u64 {
+    process
+        .rss_pages
+        .saturating_mul(system(SysconfVar::PAGE_SIZE))
 }
 
 /// Clock ticks of /proc as microseconds.

@@ -136,10 +136,15 @@ pub const ACTIONS: &[Action] = &[
     ),
     watcher(
         "kill",
-        "A signal was sent to a process.",
+        "A signal was sent to a process, or to one below it.",
         &[
             PID,
             WID,
+            member(
+                "child_pid",
+                "?int",
+                "the one below it that got the signal, where it was for that one alone",
+            ),
             member("signum", "int", "the number of the signal"),
             member("signal", "string", "its name, such as `SIGTERM`"),
             member(
@@ -153,8 +158,8 @@ pub const ACTIONS: &[Action] = &[
         message(
             "23569d305ee54718a492be8e82389732",
             "A signal was sent to process @CIRCUS_WID@ of watcher @CIRCUS_WATCHER@",
-            "circusd has sent it to the pid @CIRCUS_PID@ on somebody's account, which the \
-             message names.",
+            "circusd has sent it to the pid @CIRCUS_PID@, or to what runs below that, on \
+             somebody's account, which the message names.",
         ),
     ),
     watcher(

@@ -170,6 +170,10 @@ pub(super) static COMMANDS: [Command; 10] = [
                 line: "signal web TERM --pid 4711 --children",
                 says: "the children of one process",
             },
+            Example {
+                line: "signal web TERM --pid 4711 --child 4712",
+                says: "one of its children",
+            },
         ],
         args: &[
             ONE_WATCHER,
@@ -188,6 +192,14 @@ pub(super) static COMMANDS: [Command; 10] = [
                 )
             },
             switch("recursive", "To the processes and everything below them"),
+            Arg {
+                conflicts: &["children", "recursive"],
+                ..value(
+                    "child",
+                    Kind::Id,
+                    "To this process below the one of --pid or --wid, by process id, and to nobody else",
+                )
+            },
         ],
         work: Work::Ask {
             methods: &["Signal"],
@@ -305,13 +317,19 @@ fn signal(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
         (false, true) => Some("all"),
         (false, false) => None,
     };
+    let (wid, pid) = (number(matches, "wid"), number(matches, "pid"));
+    let child = number(matches, "child");
+    if child.is_some() && wid.or(pid).is_none() {
+        return Err(WrongUsage::ChildOfWhom);
+    }
     Ok(vec![
         Call::new("Signal")
             .with_some("watcher", text(matches, "name"))
             .with_some("signal", text(matches, "signal"))
-            .with_some("wid", number(matches, "wid"))
-            .with_some("pid", number(matches, "pid"))
-            .with_some("recipients", recipients),
+            .with_some("wid", wid)
+            .with_some("pid", pid)
+            .with_some("recipients", recipients)
+            .with_some("child", child),
     ])
 }
 

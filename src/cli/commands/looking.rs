@@ -121,7 +121,8 @@ pub(super) static COMMANDS: [Command; 15] = [
         details: "CPU% is measured between two samples, 100 being one CPU, so it is known from \
             the second sample on; CPU is the time used since the start. MEMORY is the resident \
             set of the process, TREE that of everything in its cgroup, where memory is accounted. \
-            The command ends after one sample unless it is given an interval. With --extended the \
+            The command ends after one sample unless it is given an interval. With --children those \
+            that run below a process follow it, with child for their state. With --extended the \
             hook extended_stats of a watcher is asked about each of its processes, and what it \
             knows stands on lines of their own below the process; see circusd-hooks(7).",
         examples: &[
@@ -134,6 +135,10 @@ pub(super) static COMMANDS: [Command; 15] = [
                 says: "all processes, every two seconds",
             },
             Example {
+                line: "stats --children web",
+                says: "with the children of its processes, and theirs",
+            },
+            Example {
                 line: "stats --extended web",
                 says: "with what the hook extended_stats of web knows of its processes",
             },
@@ -141,6 +146,7 @@ pub(super) static COMMANDS: [Command; 15] = [
         args: &[
             MAYBE_WATCHER,
             EXTENDED,
+            switch("children", "With what runs below each process"),
             value(
                 "interval",
                 Kind::Seconds,
@@ -467,7 +473,8 @@ fn stats(matches: &ArgMatches) -> Result<Vec<Call>, WrongUsage> {
     let call = Call::new("Stats")
         .with_some("watchers", text(matches, "name"))
         .with_some("extended", matches.get_flag("extended").then_some(true))
-        .with_some("interval_usec", interval);
+        .with_some("interval_usec", interval)
+        .with_some("descendants", matches.get_flag("children").then_some(true));
     Ok(vec![match interval {
         None => call,
         Some(_) => call.answered(Replies::Stream),

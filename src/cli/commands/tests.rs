@@ -248,6 +248,16 @@ fn a_signal_goes_to_the_process_its_children_or_all() {
     check("signal w usr1 --recursive", "Signal", sent("all"));
     check_refused("signal w usr1 --children --recursive");
     check_refused("signal w usr1 --wid 1 --pid 2");
+    check(
+        "signal w usr1 --pid 7 --child 8",
+        "Signal",
+        json!({"watcher": "w", "signal": "usr1", "pid": 7, "child": 8}),
+    );
+    check_refused("signal w usr1 --pid 7 --child 8 --children");
+    assert_eq!(
+        calls("signal w usr1 --child 8"),
+        Err(WrongUsage::ChildOfWhom)
+    );
 }
 
 #[test]

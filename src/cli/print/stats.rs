@@ -1,11 +1,13 @@
 //! What processes and the daemon use.
 
+use std::iter;
+
 use serde_json::Error;
 
 use super::columns::columns;
 use super::{View, read, words};
 use crate::api::reply;
-use crate::api::types::{Object, ProcessStats};
+use crate::api::types::{DescendantStats, Object, ProcessStats};
 use crate::cli::command::Parameters;
 
 const HEADER: [&str; 13] = [
@@ -16,17 +18,18 @@ const HEADER: [&str; 13] = [
 /// One sample, a process on each line.
 pub fn stats(reply: &Parameters, view: &View<'_>) -> Result<String, Error> {
     let processes = read::<reply::Stats>(reply)?.processes;
-    let rows = processes.iter().map(row).collect();
+    let rows = processes.iter().flat_map(rows).collect();
     let right: Vec<_> = HEADER
         .into_iter()
         .filter(|name| !["WATCHER", "STATE"].contains(name))
         .collect();
     let mut lines = columns(&HEADER, &right, rows).into_iter();
     let mut text: String = lines.by_ref().take(1).map(|line| line + "\n").collect();
-    for (line, process) in lines.zip(&processes) {
-        text.push_str(&line);
-        text.push('\n');
+    for process in &processes {
+        text.extend(lines.by_ref().take(1).map(|line| line + "\n"));
         text.extend(process.extended.iter().map(extended));
+        let below = lines.by_ref().take(below(process).len());
+        text.extend(below.map(|line| line + "\n"));
     }
     if view.given("interval") {
         text.push('\n');
@@ -40,15 +43,50 @@ fn extended(figures: &Object) -> String {
     format!("   {}\n", super::printable(&figures))
 }
 
+/// Those below it that are shown.
+fn below(process: &ProcessStats) -> &[DescendantStats] {
+    process.descendants.as_deref().unwrap_or_default()
+}
+
+/// The row of a process and those of whoever is below it.
+fn rows(process: &ProcessStats) -> Vec<Vec<String>> {
+    let below = below(process).iter();
+    let below = below.map(|child| row_of_child(process, child));
+    iter::once(row(process)).chain(below).collect()
+}
+
+/// Beside the first columns there is nothing that is asked about each of them.
+fn row_of_child(of: &ProcessStats, child: &DescendantStats) -> Vec<String> {
+    let mut row = vec![
+        of.watcher.clone(),
+        of.wid.to_string(),
+        child.pid.to_string(),
+        "child".to_owned(),
+        words::duration(child.age_usec),
+        or_dash(child.cpu_percent.map(percent)),
+        words::duration(child.cpu_usec),
+        words::size(child.memory_rss),
+    ];
+    row.resize(HEADER.len(), or_dash(None));
+    row
+}
+
+fn or_dash(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "-".to_owned())
+}
+
+fn percent(of_one_cpu: f64) -> String {
+    format!("{of_one_cpu:.1}")
+}
+
 fn row(process: &ProcessStats) -> Vec<String> {
-    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     vec![
         process.watcher.clone(),
         process.wid.to_string(),
         process.pid.to_string(),
         process.state.clone(),
         words::duration(process.age_usec),
-        or_dash(process.cpu_percent.map(|percent| format!("{percent:.1}"))),
+        or_dash(process.cpu_percent.map(percent)),
         words::duration(process.cpu_usec),
         words::size(process.memory_rss),
         or_dash(process.memory_current.map(words::size)),

@@ -301,6 +301,33 @@ web        2  4712  running  1 s     -  0 ms    1.0K     -      1    -     -    
 }
 
 #[test]
+fn what_runs_below_a_process_follows_it() {
+    let process = |wid: u64, more: Value| {
+        json!({
+            "watcher": "web", "wid": wid, "pid": 4710 + wid, "state": "running",
+            "age_usec": SECOND, "cpu_usec": 0, "memory_rss": 1024, "tasks": 1, "children": 1,
+            "extended": {"requests": 7}, "descendants": more,
+        })
+    };
+    let child = json!({
+        "pid": 4800, "ppid": 4711, "age_usec": SECOND, "cpu_usec": 500_000, "cpu_percent": 49.96,
+        "memory_rss": 2048,
+    });
+    check(
+        "stats --children --extended",
+        json!({"processes": [process(1, json!([child])), process(2, json!([]))]}),
+        "\
+WATCHER  WID   PID  STATE    AGE  CPU%     CPU  MEMORY  TREE  TASKS  FDS  READ  WRITTEN
+web        1  4711  running  1 s     -    0 ms    1.0K     -      1    -     -        -
+    requests=7
+web        1  4800  child    1 s  50.0  500 ms    2.0K     -      -    -     -        -
+web        2  4712  running  1 s     -    0 ms    1.0K     -      1    -     -        -
+    requests=7
+",
+    );
+}
+
+#[test]
 fn a_reply_of_another_form_is_an_error() {
     assert!(print("status", None, &json!({"watchers": [{"name": 1}]})).is_err());
     assert!(print("list", None, &json!({})).is_err());

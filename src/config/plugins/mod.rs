@@ -5,6 +5,7 @@
 //! that everything that is known of watchers holds for it. What a built-in plugin does with its
 //! settings is not known here.
 
+mod patterns;
 mod read;
 mod settings;
 pub(crate) mod settle;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value as Json};
 use super::table::section;
 use super::values::{Command, Words};
 
+pub use patterns::{Heartbeat, NamePattern, Topics};
 pub use read::read_settings;
 pub use settings::{
     BuiltIn, BuiltInSettings, CommandReloaderSettings, FlappingSettings, FullStatsSettings,

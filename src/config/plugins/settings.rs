@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+use super::patterns::{Heartbeat, NamePattern, Topics};
 use super::values::{Form, Loopback, MemoryBound, RedisUrl, RegularExpression, Renewal, Replaced};
 use crate::config::kind::Read;
 use crate::config::node::Table;
@@ -88,7 +89,8 @@ built_ins! {
     /// Has watchers run the new program when the file of their program has changed.
     CommandReloader(CommandReloaderSettings) = "command_reloader";
     /// Replaces processes of a watcher that use too much, or too little: when there are more than
-    /// max_count samples in a row beyond one and the same limit.
+    /// max_count samples in a row beyond one and the same limit. With process_children it looks at
+    /// those that run below them as well.
     ResourceWatcher(ResourceWatcherSettings) = "resource_watcher";
     /// Asks for a page again and again, and sends to a statsd server how long that took.
     HttpObserver(HttpObserverSettings) = "http_observer";
@@ -102,6 +104,27 @@ built_ins! {
     Metrics(MetricsSettings) = "metrics";
 }
 
+/// A section of a plugin that tells a statsd server: the keys about that server, and its own.
+macro_rules! statsd_section {
+    ($(#[$doc:meta])+ pub struct $Name:ident, application $application:literal; $($own:tt)*) => {
+        section! {
+            $(#[$doc])+
+            pub struct $Name for Plugin, given cx;
+            also {}
+            $($own)*
+            /// The statsd server, by name or address.
+            host: String = "localhost".into(), Reload;
+            /// Its UDP port.
+            port: u16 = 8125, Reload, 1.0 => 65535.0;
+            /// APP in the names of what is sent.
+            application_name: String = $application.into(), Reload;
+            /// The part of what could be sent that is sent, chosen at random; the server is told.
+            sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
+            later {}
+        }
+    };
+}
+
 section! {
     /// `use = "logger"`, read and checked.
     pub struct LoggerSettings for Plugin, given cx;
@@ -112,7 +135,7 @@ section! {
     /// How: "json", an Event of io.circusd(7) per line; or "text": the time, the topic and the data.
     format: Form = Form::Json, Reload;
     /// Which events, as Subscribe of io.circusd(7) has it: "watcher.web.*", "*.spawn", "circusd.*".
-    topics: Vec<String> = vec!["*".into()], Reload;
+    topics: Topics = Topics(vec!["*".into()]), Reload;
     /// Turn the file over before it is longer than this; 0: never.
     max_bytes: Bytes = Bytes(0), Reload;
     /// How many files that were turned over are kept, as FILENAME.1, FILENAME.2 and so on.
@@ -137,44 +160,24 @@ section! {
     later {}
 }
 
-section! {
+statsd_section! {
     /// `use = "statsd"`, read and checked.
-    pub struct StatsdSettings for Plugin, given cx;
-    also {}
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "app".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
-    later {}
+    pub struct StatsdSettings, application "app";
 }
 
-section! {
+statsd_section! {
     /// `use = "full_stats"`, read and checked.
-    pub struct FullStatsSettings for Plugin, given cx;
-    also {}
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "app".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
+    pub struct FullStatsSettings, application "app";
     /// How often the gauges are sent.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
-    later {}
 }
 
 section! {
     /// `use = "command_reloader"`, read and checked.
     pub struct CommandReloaderSettings for Plugin, given cx;
     also {}
-    /// Which watchers, by name or shell-style pattern.
-    watchers: String = "*".into(), Reload;
+    /// Which watchers, by name or shell-style pattern; plugins only where it begins with plugin:.
+    watchers: NamePattern = NamePattern::of("*"), Reload;
     /// How: "restart", or "reload", which replaces the processes as reload of the watcher says.
     action: Renewal = Renewal::Restart, Reload;
     /// How long a file must have been left alone; a copy that is still being written is no program.
@@ -186,9 +189,9 @@ section! {
     /// `use = "resource_watcher"`, read and checked.
     pub struct ResourceWatcherSettings for Plugin, given cx;
     also {}
-    /// Whose processes, by name or shell-style pattern. Circus calls it watcher, which here are the
-    /// options of the plugin's own.
-    watchers: String = String::new() => "required", Reload;
+    /// Whose processes, by name or shell-style pattern; plugins only where it begins with plugin:.
+    /// Circus calls it watcher, which here are the options of the plugin's own.
+    watchers: NamePattern = NamePattern::of("") => "required", Reload;
     /// How often a sample is taken; CPU time is measured between two of them.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
     /// The most CPU time, per cent of one CPU; 0: any.
@@ -205,13 +208,19 @@ section! {
     max_count: u32 = 3, Reload, 0.0 => 1e6;
     /// What is replaced: "process", the one beyond the limit; or "watcher", all of them.
     restart: Replaced = Replaced::Process, Reload;
+    /// Whether the limits also hold for each process that runs below one of a watcher, of 1000 at
+    /// most. One that is beyond a limit gets child_signal, and nobody else does; the one it is below
+    /// stays.
+    process_children: bool = false, Reload;
+    /// The signal for a process below one of a watcher that is beyond a limit. It is sent again when
+    /// there are as many samples more.
+    child_signal: Signal = Signal::TERM, Reload;
     later {}
 }
 
-section! {
+statsd_section! {
     /// `use = "http_observer"`, read and checked.
-    pub struct HttpObserverSettings for Plugin, given cx;
-    also {}
+    pub struct HttpObserverSettings, application "http_observer";
     /// The page. Any status from 200 to 399 is good. Names are not looked up, but for localhost.
     check_url: HttpUrl = HttpUrl::from_text("http://localhost/").expect("it is a URL"), Reload;
     /// How long the answer may take.
@@ -220,39 +229,21 @@ section! {
     restart_on_error: Option<String> = None => "none", Reload;
     /// How often it is asked for.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "http_observer".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
-    later {}
 }
 
-section! {
+statsd_section! {
     /// `use = "redis_observer"`, read and checked.
-    pub struct RedisObserverSettings for Plugin, given cx;
-    also {}
+    pub struct RedisObserverSettings, application "redis_observer";
     /// The Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE, of which HOST alone must be there, or
-    /// unix:///PATH.
+    /// unix://USER:PASSWORD@/PATH, of which /PATH alone must be.
     redis_url: RedisUrl = RedisUrl::parse("redis://localhost:6379/0").expect("it is a URL"), Reload;
     /// How long an answer may take.
     timeout: Duration = Duration::from_secs(5), Reload, 0.001 => 3600.0;
-    /// The watcher that is restarted when there is no answer.
+    /// The watcher that is restarted when there is no answer. An error is one, such as that of a wrong
+    /// password.
     restart_on_timeout: Option<String> = None => "none", Reload;
     /// How often it is asked.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
-    /// The statsd server, by name or address.
-    host: String = "localhost".into(), Reload;
-    /// Its UDP port.
-    port: u16 = 8125, Reload, 1.0 => 65535.0;
-    /// APP in the names of what is sent.
-    application_name: String = "redis_observer".into(), Reload;
-    /// The part of what could be sent that is sent, chosen at random; the server is told.
-    sample_rate: f64 = 1.0, Reload, 0.0 => 1.0;
-    later {}
 }
 
 section! {
@@ -263,12 +254,14 @@ section! {
     ip: Loopback = Loopback::V4, Reload;
     /// The UDP port.
     port: u16 = 1664, Reload, 1.0 => 65535.0;
-    /// The watchers whose processes must send them: those whose whole name this matches.
+    /// The watchers whose processes must send them: those whose whole name this matches; plugins
+    /// only where it begins with plugin:.
     watchers_regex: RegularExpression = RegularExpression::of(".*"), Reload;
     /// What a heartbeat is, with the group pid. When it came counts, not what time it tells; and it
     /// counts only from a socket that is held by that process, or by one that this has started.
-    msg_regex: RegularExpression =
-        RegularExpression::of("^(?P<pid>[0-9]+);(?P<timestamp>[0-9.]+)$"), Reload;
+    msg_regex: Heartbeat = Heartbeat(RegularExpression::of(
+        "^(?P<pid>[0-9]+);(?P<timestamp>[0-9.]+)$"
+    )), Reload;
     /// How often it is looked who was silent.
     loop_rate: Duration = Duration::from_secs(60), Reload, 0.01 => 86400.0;
     /// How many times loop_rate a process may be silent before it is replaced.

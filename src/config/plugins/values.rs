@@ -168,7 +168,8 @@ impl Kind for RegularExpression {
     }
 }
 
-/// Where a Redis is: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or `unix:///PATH`.
+/// Where a Redis is: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or
+/// `unix://[[USER]:PASSWORD@]/PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     written: String,
@@ -197,11 +198,7 @@ impl RedisUrl {
             password: None,
             database: 0,
         };
-        if let Some(path) = written.strip_prefix("unix://") {
-            url.server = Err(path.into());
-            return path.starts_with('/').then_some(url);
-        }
-        let rest = written.strip_prefix("redis://")?;
+        let (scheme, rest) = written.split_once("://")?;
         let (login, rest) = match rest.rsplit_once('@') {
             Some((login, rest)) => (Some(login), rest),
             None => (None, rest),
@@ -211,6 +208,14 @@ impl RedisUrl {
         {
             url.user = Some(user.to_owned()).filter(|user| !user.is_empty());
             url.password = Some(password.to_owned());
+        }
+        match scheme {
+            "unix" => {
+                url.server = Err(rest.into());
+                return rest.starts_with('/').then_some(url);
+            }
+            "redis" => {}
+            _ => return None,
         }
         let (address, database) = rest.split_once('/').unwrap_or((rest, ""));
         if !database.is_empty() {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Machine, errors_of};
 use crate::config::node::{Node, Origin, Place, Source};
-use crate::config::plugins::{BuiltIn, BuiltInSettings, read_settings};
+use crate::config::plugins::{BuiltIn, BuiltInSettings, RedisUrl, read_settings};
 use crate::config::variables::{Context, Filling};
 use crate::config::{Change, Store, Watcher};
 
@@ -171,6 +171,25 @@ fn what_is_wrong_with_a_plugin_is_told_where_it_stands() {
             "3:18: plugin.w.watchers_regex: '(' is no regular expression: found open group without closing ')'",
         ],
     );
+    check(
+        "[plugin.w]\nuse = \"watchdog\"\nmsg_regex = \"^([0-9]+)$\"\n",
+        &["3:13: plugin.w.msg_regex: has no group (?P<pid>…), so it is nobody's"],
+    );
+    check(
+        "[plugin.w]\nuse = \"resource_watcher\"\nwatchers = \"web[\"\n",
+        &["3:12: plugin.w.watchers: 'web[' is no pattern: invalid range pattern"],
+    );
+    check(
+        "[plugin.l]\nuse = \"logger\"\nfilename = \"/l\"\ntopics = [\"*.spawn\", \"web.spawn\", \"watcher..x\"]\n",
+        &[
+            "4:22: plugin.l.topics: 'web.spawn' is no topic: those begin with 'watcher.' or 'circusd.'",
+            "4:35: plugin.l.topics: 'watcher..x' is empty, or has an empty part",
+        ],
+    );
+    check(
+        "[plugin.l]\nuse = \"logger\"\nfilename = \"/l\"\ntopics = []\n",
+        &["4:10: plugin.l.topics: without a topic nothing is heard"],
+    );
 }
 
 #[test]
@@ -293,7 +312,7 @@ fn flags_of_a_plugin_are_read_as_toml_or_as_a_string() {
     };
     assert_eq!(logger.filename, std::path::Path::new("/srv/log"));
     assert_eq!(
-        (logger.max_bytes.0, logger.topics),
+        (logger.max_bytes.0, logger.topics.0),
         (1024, vec!["*.spawn".to_owned()])
     );
     let errors = read(&["filname=log", "max_bytes=much", "topics"]).unwrap_err();
@@ -303,4 +322,43 @@ fn flags_of_a_plugin_are_read_as_toml_or_as_a_string() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(told.len(), 4, "{told:#?}");
+}
+
+#[test]
+fn the_url_of_a_redis_says_where_it_is_and_what_it_is_told() {
+    let parse = |text: &str| {
+        RedisUrl::parse(text).map(|url| {
+            let login = [url.user, url.password].map(Option::unwrap_or_default);
+            (url.server, login.join(":"), url.database)
+        })
+    };
+    let tcp = |host: &str, port| Ok((host.to_owned(), port));
+    let unix = |path: &str| Err(path.into());
+    for (text, server, login, database) in [
+        ("redis://localhost", tcp("localhost", 6379), ":", 0),
+        ("redis://h:1/3", tcp("h", 1), ":", 3),
+        ("redis://:p@ss@[::1]:2", tcp("::1", 2), ":p@ss", 0),
+        ("redis://u:p@[::1]/", tcp("::1", 6379), "u:p", 0),
+        ("unix:///run/r.sock", unix("/run/r.sock"), ":", 0),
+        ("unix://:p@/run/r.sock", unix("/run/r.sock"), ":p", 0),
+    ] {
+        assert_eq!(
+            parse(text),
+            Some((server, login.to_owned(), database)),
+            "{text}"
+        );
+    }
+    for wrong in [
+        "",
+        "localhost:6379",
+        "rediss://h",
+        "redis://",
+        "redis://h:0",
+        "redis://h:x",
+        "redis://h/x",
+        "unix://run",
+        "unix://p@run",
+    ] {
+        assert_eq!(parse(wrong), None, "{wrong}");
+    }
 }

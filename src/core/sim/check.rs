@@ -75,6 +75,15 @@ pub(super) struct Checker {
     pace: pace::Pace,
 }
 
+/// A signal that reached somebody, and is to be told.
+#[derive(Debug, PartialEq, Eq)]
+struct KillDue {
+    pid: i32,
+    wid: u32,
+    child: Option<i32>,
+    signal: i32,
+}
+
 /// What belongs to one call of the supervisor.
 #[derive(Debug, Default)]
 struct Step {
@@ -83,8 +92,8 @@ struct Step {
     ended: BTreeSet<WorkerId>,
     /// Spawns that a hook refused, each of which may be told as a failed one.
     refused_spawns: u32,
-    /// Pid, place and signal of what reached somebody.
-    kills_due: Vec<(i32, u32, i32)>,
+    /// What reached somebody.
+    kills_due: Vec<KillDue>,
     /// What ended without being told to and left something behind.
     leftovers: BTreeSet<WorkerId>,
     /// Watchers that are gone and whose going is not told yet.
@@ -263,8 +272,11 @@ impl Checker {
                 revision,
             } => self.spawns(*worker, watcher, *wid, *revision),
             Action::Signal {
-                worker, id, signal, ..
-            } => self.signals(*worker, *id, *signal),
+                worker,
+                id,
+                signal,
+                recipients,
+            } => self.signals(*worker, *id, *signal, *recipients),
             Action::KillTree { worker, id } => self.kills_tree(*worker, *id),
             Action::Abandon { worker } => self.abandons(*worker),
             Action::Forget { worker } => self.forgets(*worker),

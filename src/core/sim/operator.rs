@@ -325,13 +325,24 @@ fn scale(dice: &mut Dice) -> Scale {
 fn who(dice: &mut Dice) -> Who {
     match dice.number(0, 3) {
         0 | 1 => Who::Wid(dice.number(0, 4)),
-        2 => Who::Pid(1000 + i32::try_from(dice.number(1, 20)).unwrap_or(0)),
+        2 => Who::Pid(some_pid(dice)),
         _ => Who::All,
     }
 }
 
+/// One that some process, or one of its descendants, may have.
+fn some_pid(dice: &mut Dice) -> i32 {
+    1000 + i32::try_from(dice.number(1, 20)).unwrap_or(0)
+}
+
 fn signal(dice: &mut Dice) -> Command {
-    let recipients = dice.pick(&[Recipients::Process, Recipients::Children, Recipients::Tree]);
+    let child = Recipients::Child(some_pid(dice));
+    let recipients = dice.pick(&[
+        Recipients::Process,
+        Recipients::Children,
+        Recipients::Tree,
+        child,
+    ]);
     Command::Signal {
         watcher: name(dice),
         who: who(dice),

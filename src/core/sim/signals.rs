@@ -34,6 +34,8 @@ impl Kernel {
                 Recipients::Process => (true, false),
                 Recipients::Children => (false, true),
                 Recipients::Tree => (true, true),
+                // Each has at most one.
+                Recipients::Child(pid) => (false, process.descendants.contains(&pid)),
             };
             let fatal = FATAL.contains(&signal);
             let because = if signal == 9 {

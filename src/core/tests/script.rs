@@ -295,6 +295,11 @@ impl Player {
                 signal: self.signal.unwrap(),
                 pids: vec![1],
             },
+            ["missed", w] => Input::Signalled {
+                worker: worker(w),
+                signal: self.signal.unwrap(),
+                pids: Vec::new(),
+            },
             ["emptied", w] => Input::Emptied { worker: worker(w) },
             [h, answer] if h.starts_with('h') => Input::HookFinished {
                 hook: self.hooks[h[1..].parse::<usize>().unwrap() - 1],
@@ -341,6 +346,12 @@ impl Player {
                 who: Who::All,
                 signal: 10,
                 recipients: Recipients::Process,
+            },
+            ["usr1", name, "child", pid] => Command::Signal {
+                watcher: Name::from(*name),
+                who: Who::Wid(1),
+                signal: 10,
+                recipients: Recipients::Child(pid.parse().unwrap()),
             },
             ["kill", name, grace] => Command::Kill {
                 watcher: Name::from(*name),
@@ -394,10 +405,17 @@ impl Player {
                 format!("spawn {} {watcher}/{wid}", self.name(*worker))
             }
             Action::Signal {
-                worker, id, signal, ..
+                worker,
+                id,
+                signal,
+                recipients,
             } => {
                 self.signal = Some(*id);
-                format!("signal {} {signal}", self.name(*worker))
+                let child = match recipients {
+                    Recipients::Child(pid) => format!(" child {pid}"),
+                    Recipients::Process | Recipients::Children | Recipients::Tree => String::new(),
+                };
+                format!("signal {}{child} {signal}", self.name(*worker))
             }
             Action::KillTree { worker, .. } => format!("kill {}", self.name(*worker)),
             Action::Abandon { worker } => format!("abandon {}", self.name(*worker)),
@@ -489,7 +507,12 @@ fn event_text(event: &Event) -> Option<String> {
                 .map_or(String::new(), |forced| format!(" {forced:?}"));
             format!("reap {wid}{unexpected}{forced}")
         }
-        EventKind::Kill { wid, signal, .. } => format!("kill {wid} {signal}"),
+        EventKind::Kill {
+            wid, child, signal, ..
+        } => {
+            let child = child.map_or(String::new(), |pid| format!(" child {pid}"));
+            format!("kill {wid}{child} {signal}")
+        }
         EventKind::SpawnFailed { wid, .. } => format!("spawn_failed {wid}"),
         EventKind::Start { .. } => "start".into(),
         EventKind::Stop { .. } => "stop".into(),

@@ -15,12 +15,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::is_stopped;
 use super::programs::{Mark, directories_of, mark_of, program_of};
-use crate::api::types::Event;
+use super::{is_meant, is_stopped};
+use crate::api::types::{Event, Gap};
 use crate::api::{Method, params, reply};
 use crate::client::ClientError;
-use crate::config::plugins::{CommandReloaderSettings, Renewal, plugin_of};
+use crate::config::plugins::{CommandReloaderSettings, Renewal};
 use crate::plugin::{Handle, Outcome, Plugin, Server};
 
 /// What may mean that another program is at a path, in the directories that lead there.
@@ -70,9 +70,16 @@ impl Plugin for CommandReloader {
     }
 
     async fn event(&mut self, event: Event, _handle: &Handle) -> Outcome {
-        if event.watcher.is_some_and(|name| plugin_of(&name).is_none()) {
+        let pattern = self.settings.watchers.as_str();
+        if event.watcher.is_some_and(|name| is_meant(pattern, &name)) {
             self.look_again.notify_one();
         }
+        Ok(())
+    }
+
+    async fn gap(&mut self, _gap: Gap, _cursor: &str, _handle: &Handle) -> Outcome {
+        // Whatever it was, what is now is all that counts.
+        self.look_again.notify_one();
         Ok(())
     }
 }
@@ -152,12 +159,12 @@ impl Reloader {
 
     /// Finds the program of each watcher. One that was started since is taken to run what is there.
     async fn look_at_watchers(&mut self) -> Result<(), ClientError> {
-        let watchers = Some(self.settings.watchers.clone());
+        let watchers = Some(self.settings.watchers.as_str().to_owned());
         let status = Method::Status(params::Watchers { watchers });
         let status: reply::Status = self.handle.call(&status).await?;
         let mut programs = BTreeMap::new();
         for watcher in status.watchers {
-            if plugin_of(&watcher.name).is_some() {
+            if !is_meant(self.settings.watchers.as_str(), &watcher.name) {
                 continue;
             }
             let keys = ["cmd", "args", "working_dir", "env"].map(ToOwned::to_owned);

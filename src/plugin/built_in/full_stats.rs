@@ -1,7 +1,7 @@
 //! `full_stats`: what the processes of each watcher use, as gauges at a statsd server; and what
 //! `statsd` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::sampler::{Sample, Sampler};
@@ -17,6 +17,8 @@ pub(super) struct FullStats {
     statsd: Statsd,
     sampler: Sampler,
     loop_rate: Duration,
+    /// The watchers whose gauges are not at zero.
+    told: BTreeSet<String>,
 }
 
 impl FullStats {
@@ -25,6 +27,7 @@ impl FullStats {
             statsd: Statsd::new(&of.host, of.port, &of.application_name, of.sample_rate),
             sampler: Sampler::default(),
             loop_rate: of.loop_rate,
+            told: BTreeSet::new(),
         }
     }
 
@@ -88,8 +91,15 @@ impl Plugin for FullStats {
                 .or_default()
                 .push(sample);
         }
-        for (watcher, samples) in &by_watcher {
-            self.tell(watcher, samples, handle).await;
+        for watcher in std::mem::take(&mut self.told) {
+            // Without a process any more: a gauge stays at what it was told last.
+            by_watcher.entry(watcher).or_default();
+        }
+        for (watcher, samples) in by_watcher {
+            self.tell(&watcher, &samples, handle).await;
+            if !samples.is_empty() {
+                self.told.insert(watcher);
+            }
         }
         Ok(())
     }

@@ -5,9 +5,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use crate::api::cursor::Cursor;
@@ -67,7 +68,8 @@ impl Logger {
             self.turn_over()?;
         }
         // At once, so that a reader, or who comes after us, does not find half of it.
-        self.file()?.write_all(line.as_bytes())
+        let written = self.file()?.write_all(line.as_bytes());
+        written.map_err(|error| named(error, self.path()))
     }
 
     /// Moves every file one number up; the last one goes.
@@ -100,7 +102,7 @@ impl Plugin for Logger {
     }
 
     fn topics(&self) -> Option<Vec<String>> {
-        Some(self.settings.topics.clone())
+        Some(self.settings.topics.0.clone())
     }
 
     fn since(&self) -> Option<String> {
@@ -126,13 +128,13 @@ impl Plugin for Logger {
         Ok(self.write(line)?)
     }
 
-    async fn gap(&mut self, gap: Gap, handle: &Handle) -> Outcome {
+    async fn gap(&mut self, gap: Gap, cursor: &str, handle: &Handle) -> Outcome {
         handle.log(&format!(
             "the events {} to {} were missed and are not in the file",
             gap.first, gap.last
         ));
         let line = match self.settings.format {
-            Form::Json => serde_json::json!({"gap": gap}).to_string(),
+            Form::Json => serde_json::json!({"cursor": cursor, "gap": gap}).to_string(),
             Form::Text => format!("gap from {} to {}", gap.first, gap.last),
         };
         Ok(self.write(line)?)
@@ -143,14 +145,25 @@ impl Plugin for Logger {
 fn open(path: &Path) -> io::Result<File> {
     let mut options = directly();
     options.append(true).create(true).mode(MODE);
-    options.open(path).map_err(|error| named(error, path))
+    let opened = options.open(path).and_then(only_a_file);
+    opened.map_err(|error| named(error, path))
 }
 
-/// A way to open files, but not through a symbolic link, which others could turn elsewhere.
+/// A way to open files, but not through a symbolic link, which others could turn elsewhere; and
+/// without waiting for the other end of what turns out to be a pipe.
 fn directly() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits());
+    options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
     options
+}
+
+/// What is neither a file nor a device cannot hold lines.
+fn only_a_file(file: File) -> io::Result<File> {
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() || kind.is_char_device() {
+        true => Ok(file),
+        false => Err(io::Error::other("is no file")),
+    }
 }
 
 fn named(error: io::Error, path: &Path) -> io::Error {
@@ -167,8 +180,13 @@ fn backup(path: &Path, number: u32) -> PathBuf {
 fn tail(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let mut file = match directly().read(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-        opened => opened.map_err(|error| named(error, path))?,
+        opened => opened
+            .and_then(only_a_file)
+            .map_err(|error| named(error, path))?,
     };
+    if !file.metadata()?.is_file() {
+        return Ok((Vec::new(), 0));
+    }
     let start = file.metadata()?.len().saturating_sub(LINE_BYTES_MAX);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
@@ -188,7 +206,7 @@ fn mend(path: &Path) -> io::Result<()> {
     directly().write(true).open(path)?.set_len(end)
 }
 
-/// The cursor of the last event in the file.
+/// The cursor of the last line in the file, be it an event or a gap.
 fn last_cursor(path: &Path) -> io::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Line {
@@ -213,6 +231,8 @@ fn time(usec: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::topic::Filter;
+    use crate::config::plugins::{BuiltIn, read_settings};
 
     #[test]
     fn half_a_line_is_taken_off_and_the_last_whole_one_is_gone_on_from() {
@@ -230,9 +250,9 @@ mod tests {
         check(&(line(1) + &line(2)), &(line(1) + &line(2)), Some("i:2"));
         check(&(line(1) + "{\"cursor\":\"i:2"), &line(1), Some("i:1"));
         check(
-            &(line(1) + "{\"gap\":{}}\n"),
-            &(line(1) + "{\"gap\":{}}\n"),
-            Some("i:1"),
+            &(line(1) + "{\"cursor\":\"i:9\",\"gap\":{}}\n"),
+            &(line(1) + "{\"cursor\":\"i:9\",\"gap\":{}}\n"),
+            Some("i:9"),
         );
         check(
             "{\"cursor\":\"nonsense\"}\n",
@@ -240,6 +260,44 @@ mod tests {
             None,
         );
         assert_eq!(last_cursor(&directory.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn topics_are_refused_as_circusd_would_refuse_them() {
+        let long = "a".repeat(513);
+        let (long_name, pattern) = (format!("watcher.{long}.x"), "watcher.[a-c]*.r?ap");
+        let topics = [
+            "*",
+            "",
+            ".",
+            "*.spawn",
+            "watcher",
+            "watcher.*",
+            "watcher.web.eu.reap",
+            "circusd.*",
+            "circusd.web.x",
+            "w*.reap",
+            "web.reap",
+            "watcher..reap",
+            "watcher.web.",
+            "*.a.*",
+            "watcher.we[.x",
+            "watcher.a***.x",
+            "[",
+            "***",
+            "watcher.[].x",
+            "watcher.]",
+            pattern,
+            &long,
+            &long_name,
+        ];
+        for topic in topics {
+            let given = serde_json::json!({"filename": "/l", "topics": [topic]});
+            let given = given.as_object().expect("an object");
+            let read = read_settings(BuiltIn::Logger, given, &[], "/".as_ref());
+            let known = Filter::parameter(Some(&[topic.to_owned()]));
+            assert_eq!(read.is_ok(), known.is_ok(), "{topic}: {read:?}");
+        }
     }
 
     #[test]
@@ -253,6 +311,23 @@ mod tests {
         std::os::unix::fs::symlink(&others, &link).unwrap();
         assert!(mend(&link).is_err() && open(&link).is_err());
         assert_eq!(fs::read_to_string(&others).unwrap(), "no line");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [directory.path(), &pipe] {
+            let error = tail(path).expect_err("it is no file");
+            assert_eq!(
+                error.to_string(),
+                format!("'{}': is no file", path.display())
+            );
+            assert!(open(path).is_err());
+        }
+        assert_eq!(tail("/dev/null".as_ref()).unwrap().0, b"");
+        assert!(open("/dev/null".as_ref()).is_ok());
     }
 
     #[test]

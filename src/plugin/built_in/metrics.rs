@@ -5,9 +5,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as Blocking;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::exposition::{Exposition, Format, Kind};
-use super::http;
+use super::{cannot_listen, http};
 use crate::api::types::{Event, ProcessStats, SupervisorStats, Watcher};
 use crate::api::{Method, params, reply};
 use crate::client::ClientError;
@@ -38,6 +41,8 @@ type Counts = Rc<RefCell<BTreeMap<(Option<String>, String), u64>>>;
 pub(super) struct Metrics {
     settings: MetricsSettings,
     listener: Option<Listener>,
+    /// The socket that is ours to remove.
+    bound: Option<PathBuf>,
     counts: Counts,
 }
 
@@ -52,6 +57,7 @@ impl Metrics {
         Self {
             settings,
             listener: None,
+            bound: None,
             counts: Rc::default(),
         }
     }
@@ -65,12 +71,15 @@ impl Plugin for Metrics {
     async fn init(&mut self) -> Outcome {
         self.listener = Some(match &self.settings.path {
             Some(path) => {
-                remove_if_left(path)?;
-                Listener::Unix(UnixListener::bind(path)?)
+                let listener = remove_if_left(path).and_then(|()| UnixListener::bind(path));
+                let listener = listener.map_err(cannot_listen(path.display()))?;
+                self.bound = Some(path.clone());
+                Listener::Unix(listener)
             }
             None => {
-                let address = (self.settings.host.0, self.settings.port);
-                Listener::Tcp(TcpListener::bind(address).await?)
+                let address = SocketAddr::new(self.settings.host.0, self.settings.port);
+                let listener = TcpListener::bind(address).await;
+                Listener::Tcp(listener.map_err(cannot_listen(address))?)
             }
         });
         Ok(())
@@ -99,19 +108,22 @@ impl Plugin for Metrics {
     }
 
     async fn stop(&mut self) -> Outcome {
-        match &self.settings.path {
-            Some(path) => Ok(std::fs::remove_file(path)?),
+        match self.bound.take() {
+            Some(path) => Ok(fs::remove_file(path)?),
             None => Ok(()),
         }
     }
 }
 
 /// Removes a socket on which nobody listens any more: a plugin that was killed has left it.
-fn remove_if_left(path: &PathBuf) -> io::Result<()> {
+///
+/// A connection to what is no socket is refused, too (connect(2)), so that is looked at first.
+fn remove_if_left(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+        return Ok(());
+    }
     match Blocking::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // Whatever else it is, bind(2) will say so.
         _ => Ok(()),
     }

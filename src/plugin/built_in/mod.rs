@@ -20,6 +20,8 @@ mod statsd;
 mod statsd_client;
 mod watchdog;
 
+use std::fmt::Display;
+use std::io;
 use std::path::Path;
 
 use super::ExitCode;
@@ -28,7 +30,7 @@ use super::program::{complain, live as let_live};
 use crate::api::types::WatcherState;
 use crate::api::{Method, params, reply};
 use crate::client::ClientError;
-use crate::config::plugins::BuiltInSettings as Settings;
+use crate::config::plugins::{BuiltInSettings as Settings, PREFIX, plugin_of};
 
 /// Lets the plugin with these settings live.
 pub(super) fn live(settings: Settings, socket: &Path) -> ExitCode {
@@ -56,6 +58,17 @@ pub(super) fn live(settings: Settings, socket: &Path) -> ExitCode {
 /// The topics of a plugin that looks by the clock: what happens it need not know.
 fn no_events() -> Option<Vec<String>> {
     Some(vec!["circusd.stopping".to_owned()])
+}
+
+/// Whether a pattern that matches this watcher is meant for it: plugins are no service of anybody's,
+/// and by `*` nobody means them; least of all the one that acts on it.
+fn is_meant(pattern: &str, watcher: &str) -> bool {
+    plugin_of(watcher).is_none() || pattern.starts_with(PREFIX)
+}
+
+/// Says where it was that nothing could be bound to: the kernel tells only why.
+fn cannot_listen(place: impl Display) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot listen on {place}: {error}"))
 }
 
 /// Whether somebody has stopped this watcher: then it is not for a plugin to start.

@@ -63,9 +63,14 @@ impl RedisObserver {
         }
     }
 
-    async fn failed(&mut self, why: &str, handle: &Handle) {
+    /// An answer that is an error; a restart would not mend a wrong password.
+    async fn refused(&mut self, why: &str, handle: &Handle) {
         handle.log(&format!("redis: {why}"));
         self.statsd.increment("redis_error", handle).await;
+    }
+
+    async fn silent(&mut self, why: &str, handle: &Handle) {
+        self.refused(why, handle).await;
         if let Some(watcher) = &self.settings.restart_on_timeout
             && restart_aloud(watcher, handle).await
         {
@@ -99,9 +104,12 @@ impl Plugin for RedisObserver {
                     self.statsd.gauge(name, value, handle).await;
                 }
             }
-            Ok(Err(error)) => self.failed(&error.to_string(), handle).await,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                self.refused(&error.to_string(), handle).await;
+            }
+            Ok(Err(error)) => self.silent(&error.to_string(), handle).await,
             Err(_) => {
-                self.failed(&format!("no answer within {limit:?}"), handle)
+                self.silent(&format!("no answer within {limit:?}"), handle)
                     .await
             }
         }
@@ -118,6 +126,11 @@ fn figures(text: &str) -> impl Iterator<Item = (&str, f64)> {
     })
 }
 
+/// What INFO answers.
+///
+/// # Errors
+///
+/// `InvalidData` where something answers, but not that; any other where nothing does.
 async fn info(url: &RedisUrl) -> io::Result<String> {
     match &url.server {
         Ok((host, port)) => {

@@ -1,10 +1,11 @@
-//! `resource_watcher`: processes that use too much, or too little, for too long are replaced.
+//! `resource_watcher`: processes that use too much, or too little, for too long are replaced; those
+//! that run below them get a signal, if they are looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::no_events;
 use super::sampler::{Sample, Sampler};
+use super::{is_meant, no_events};
 use crate::api::types::Event;
 use crate::api::{Method, params, reply};
 use crate::config::plugins::{MemoryBound, Replaced, ResourceWatcherSettings};
@@ -23,10 +24,46 @@ pub(super) struct ResourceWatcher {
 
 impl ResourceWatcher {
     pub(super) fn new(settings: ResourceWatcherSettings) -> Self {
+        let sampler = match settings.process_children {
+            true => Sampler::of_children_too(),
+            false => Sampler::default(),
+        };
         Self {
             settings,
-            sampler: Sampler::default(),
+            sampler,
             counts: Counts::default(),
+        }
+    }
+
+    /// Sends a child its signal; the process that it is below stays.
+    async fn signal(&self, of: &Sample, why: &str, handle: &Handle) {
+        let Sample {
+            watcher,
+            wid,
+            worker,
+            pid,
+            ..
+        } = of;
+        handle.log(&format!(
+            "{watcher}: pid {pid} below process {wid} (pid {worker}) {why}"
+        ));
+        let signal = Method::Signal(params::Signal {
+            watcher: watcher.clone(),
+            signal: self.settings.child_signal.number().to_string(),
+            pid: Some(*worker),
+            child: Some(*pid),
+            ..params::Signal::default()
+        });
+        if let Err(error) = handle.call::<reply::Pids>(&signal).await {
+            handle.log(&format!("{watcher}: pid {pid} was not signalled: {error}"));
+        }
+    }
+
+    /// Whether one is gone when another is replaced.
+    fn goes_with(&self, one: &Sample, replaced: &Sample) -> bool {
+        match self.settings.restart {
+            Replaced::Process => one.worker == replaced.worker,
+            Replaced::Watcher => one.watcher == replaced.watcher,
         }
     }
 
@@ -85,24 +122,29 @@ impl Plugin for ResourceWatcher {
                 return Ok(());
             }
         };
+        let is_meant = |of: &Sample| is_meant(self.settings.watchers.as_str(), &of.watcher);
+        let samples: Vec<Sample> = samples.into_iter().filter(is_meant).collect();
         self.counts.retain(&samples);
-        let mut restarted = Vec::new();
+        let mut replaced: Vec<&Sample> = Vec::new();
         for sample in &samples {
             let Some(why) = self.counts.take_in(sample, &self.settings) else {
                 continue;
             };
-            // All of it is replaced already.
-            if restarted.contains(&sample.watcher) {
+            if replaced.iter().any(|of| self.goes_with(sample, of)) {
                 continue;
             }
-            if self.settings.restart == Replaced::Watcher {
-                restarted.push(sample.watcher.clone());
+            if sample.is_of_child() {
+                self.signal(sample, &why, handle).await;
+            } else {
+                self.replace(sample, &why, handle).await;
+                replaced.push(sample);
             }
-            self.replace(sample, &why, handle).await;
         }
-        restarted
-            .iter()
-            .for_each(|watcher| self.counts.forget(watcher, &samples));
+        for of in &samples {
+            if replaced.iter().any(|other| self.goes_with(of, other)) {
+                self.counts.forget(of.pid);
+            }
+        }
         Ok(())
     }
 }
@@ -114,6 +156,9 @@ struct Counts(BTreeMap<u32, [u32; CRITERIA]>);
 impl Counts {
     /// Takes in one more sample; why its process is to be replaced, if it is.
     fn take_in(&mut self, of: &Sample, settings: &ResourceWatcherSettings) -> Option<String> {
+        if of.is_first {
+            self.forget(of.pid);
+        }
         let counts = self.0.entry(of.pid).or_default();
         let mut found = None;
         for (count, beyond) in counts.iter_mut().zip(beyond(of, settings)) {
@@ -121,7 +166,7 @@ impl Counts {
                 Some(what) => {
                     *count += 1;
                     if *count > settings.max_count {
-                        found = Some(format!("{what}, for the {count}th time in a row"));
+                        found = Some(format!("{what}, {count} samples in a row"));
                     }
                 }
                 None => *count = 0,
@@ -135,14 +180,12 @@ impl Counts {
 
     /// Forgets the processes that are no more.
     fn retain(&mut self, samples: &[Sample]) {
-        self.0
-            .retain(|pid, _| samples.iter().any(|of| of.pid == *pid));
+        let pids: BTreeSet<u32> = samples.iter().map(|of| of.pid).collect();
+        self.0.retain(|pid, _| pids.contains(pid));
     }
 
-    fn forget(&mut self, watcher: &str, samples: &[Sample]) {
-        for of in samples.iter().filter(|of| of.watcher == watcher) {
-            self.0.remove(&of.pid);
-        }
+    fn forget(&mut self, pid: u32) {
+        self.0.remove(&pid);
     }
 }
 
@@ -193,7 +236,9 @@ mod tests {
         Sample {
             watcher: "web".into(),
             wid: 1,
+            worker: 7,
             pid: 7,
+            is_first: false,
             cpu,
             memory,
             memory_percent: memory as f64 / 10.0,
@@ -260,5 +305,41 @@ mod tests {
         );
         // 80 % of a CPU and 80 % of the memory.
         check(now(json!({})), &[(80.0, 800), (70.0, 790)], "!.");
+    }
+
+    #[test]
+    fn another_process_with_the_same_pid_begins_anew() {
+        let settings = settings(json!({"max_count": 1}));
+        let mut counts = Counts::default();
+        let mut is_too_many = |is_first| {
+            let sample = Sample {
+                is_first,
+                ..sample(91.0, 1)
+            };
+            counts.take_in(&sample, &settings).is_some()
+        };
+        let told = [true, true, false, false].map(&mut is_too_many);
+        assert_eq!(told, [false, false, true, false]);
+    }
+
+    #[test]
+    fn who_is_replaced_takes_its_children_with_it() {
+        let of = |watcher: &str, worker, pid| Sample {
+            watcher: watcher.into(),
+            worker,
+            pid,
+            ..sample(0.0, 0)
+        };
+        let (replaced, child) = (of("web", 7, 7), of("web", 7, 70));
+        let (other, elsewhere) = (of("web", 8, 80), of("api", 9, 90));
+        for (restart, expected) in [
+            ("process", [true, true, false, false]),
+            ("watcher", [true, true, true, false]),
+        ] {
+            let plugin = ResourceWatcher::new(settings(json!({"restart": restart})));
+            let goes =
+                [&replaced, &child, &other, &elsewhere].map(|one| plugin.goes_with(one, &replaced));
+            assert_eq!(goes, expected, "{restart}");
+        }
     }
 }

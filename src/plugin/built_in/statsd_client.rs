@@ -1,11 +1,13 @@
 //! Lines for a statsd server, one datagram each.
 //!
-//! Nothing is waited for and nothing comes back: a server that is not there loses what it would have
-//! been told, and no more.
+//! Nothing comes back, and what is waited for is the name of the server alone, not long and not often:
+//! a server that is not there loses what it would have been told, and no more.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout};
 
 use crate::plugin::Handle;
 
@@ -19,9 +21,16 @@ pub(super) struct Statsd {
     sample_rate: f64,
     /// None until something is to be sent, or where that has failed.
     socket: Option<UdpSocket>,
-    /// Whether it was told that sending fails.
-    has_failed: bool,
+    /// Since it was told that sending fails: when the server is looked for again.
+    again: Option<Instant>,
 }
+
+/// How long it may take to find the server.
+const LOOK_UP_MAX: Duration = Duration::from_secs(1);
+
+/// How long nothing is sent after that has failed. Each attempt holds up the events; without a pause
+/// between them a plugin whose name server is away would fall behind.
+const PAUSE: Duration = Duration::from_secs(10);
 
 impl Statsd {
     pub(super) fn new(host: &str, port: u16, application: &str, sample_rate: f64) -> Self {
@@ -31,7 +40,7 @@ impl Statsd {
             prefix: format!("circus.{}.watcher", word(application)),
             sample_rate,
             socket: None,
-            has_failed: false,
+            again: None,
         }
     }
 
@@ -62,11 +71,15 @@ impl Statsd {
             false => String::new(),
         };
         let line = format!("{}.{}:{value}{rate}", self.prefix, word(name));
+        if self.again.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
         match self.try_send(line.as_bytes()).await {
-            Ok(()) => self.has_failed = false,
+            Ok(()) => self.again = None,
             Err(error) => {
                 self.socket = None;
-                if !std::mem::replace(&mut self.has_failed, true) {
+                let again = Instant::now() + PAUSE;
+                if self.again.replace(again).is_none() {
                     let (host, port) = (&self.host, self.port);
                     handle.log(&format!("cannot tell statsd at {host}:{port}: {error}"));
                 }
@@ -78,7 +91,16 @@ impl Statsd {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             // The name is looked up again after a failure: the server may have moved.
-            none => none.insert(connect(&self.host, self.port).await?),
+            none => {
+                let connected = timeout(LOOK_UP_MAX, connect(&self.host, self.port)).await;
+                let late = |_| {
+                    Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "its name was not found in time",
+                    ))
+                };
+                none.insert(connected.unwrap_or_else(late)?)
+            }
         };
         match socket.send(line).await {
             // What the datagram before has met: nobody listens, now or yet.

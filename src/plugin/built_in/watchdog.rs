@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::peers::speaks_for;
+use super::{cannot_listen, is_meant};
 use crate::api::types::{Event, ProcessState};
 use crate::api::{Method, params, reply};
 use crate::client::ClientError;
@@ -69,6 +71,7 @@ impl Watchdog {
     fn is_one(&self, watcher: &str) -> bool {
         let watchers = self.watchers.as_ref();
         watchers.is_some_and(|watchers| watchers.is_match(watcher))
+            && is_meant(self.settings.watchers_regex.0.as_str(), watcher)
     }
 
     /// Sees who runs. One that is frozen, or not ready, cannot speak, and is as good as heard.
@@ -127,8 +130,9 @@ impl Plugin for Watchdog {
 
     async fn init(&mut self) -> Outcome {
         self.watchers = Some(whole(&self.settings.watchers_regex)?);
-        let address = (self.settings.ip.0, self.settings.port);
-        self.socket = Some(UdpSocket::bind(address).await?);
+        let address = SocketAddr::new(self.settings.ip.0, self.settings.port);
+        let socket = UdpSocket::bind(address).await;
+        self.socket = Some(socket.map_err(cannot_listen(address))?);
         Ok(())
     }
 
@@ -140,7 +144,7 @@ impl Plugin for Watchdog {
         let Some(socket) = self.socket.take() else {
             return Vec::new();
         };
-        let (watched, form) = (Rc::clone(&self.watched), self.settings.msg_regex.clone());
+        let (watched, form) = (Rc::clone(&self.watched), self.settings.msg_regex.0.clone());
         let handle = handle.clone();
         vec![Box::pin(listen(socket, watched, form, handle))]
     }

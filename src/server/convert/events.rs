@@ -67,18 +67,22 @@ pub(super) fn event_data(kind: &EventKind, clock: &Clock) -> (&'static str, serd
         EventKind::Kill {
             pid,
             wid,
+            child,
             signal,
             by,
-        } => (
-            "kill",
-            json!({
+        } => {
+            let mut data = json!({
                 "process_pid": pid,
                 "wid": wid,
                 "signum": signal,
                 "signal": signal_name(*signal),
                 "by": by.as_str(),
-            }),
-        ),
+            });
+            if let Some(child) = child {
+                data["child_pid"] = json!(child);
+            }
+            ("kill", data)
+        }
         EventKind::SpawnFailed { wid, failure } => (
             "spawn_failed",
             json!({

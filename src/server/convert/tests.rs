@@ -59,8 +59,16 @@ fn samples() -> Vec<EventKind> {
         EventKind::Kill {
             pid,
             wid,
+            child: None,
             signal: 15,
             by: By::Stop,
+        },
+        EventKind::Kill {
+            pid,
+            wid,
+            child: Some(pid + 1),
+            signal: 15,
+            by: By::Operator,
         },
         EventKind::SpawnFailed { wid, failure },
         EventKind::Start {

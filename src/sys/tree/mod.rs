@@ -9,7 +9,7 @@ mod kill;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
@@ -52,24 +52,27 @@ pub fn children() -> io::Result<Vec<Pid>> {
     process::children(Pid::this())
 }
 
-/// All descendants of a process, nearest first; none if it has ended.
+/// The descendants of a process, nearest first, `max` of them at most; none if it has ended.
 ///
 /// # Errors
 ///
 /// Those of reading `/proc`; that a process ends meanwhile is none.
-pub fn descendants(pid: Pid) -> io::Result<Vec<Process>> {
+pub fn descendants(pid: Pid, max: usize) -> io::Result<Vec<Process>> {
     let mut found: Vec<Process> = Vec::new();
     let mut seen = HashSet::from([pid]);
-    let mut next = vec![pid];
-    while let Some(parent) = next.pop() {
+    let mut next = VecDeque::from([pid]);
+    while let Some(parent) = next.pop_front() {
         let children = match process::children(parent) {
             Ok(children) => children,
             Err(error) if process::is_gone(&error) => continue,
             Err(error) => return Err(error),
         };
         for child in children.into_iter().filter(|child| seen.insert(*child)) {
+            if found.len() >= max {
+                return Ok(found);
+            }
             found.extend(Process::read(child));
-            next.push(child);
+            next.push_back(child);
         }
     }
     Ok(found)

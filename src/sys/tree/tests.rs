@@ -61,12 +61,13 @@ fn kill(origin: &Origin) -> Killed {
 fn children_and_grandchildren_end_with_their_origin() {
     let text = "(sleep 1000 & echo; exec sleep 1000) & echo; exec sleep 1000";
     let (child, origin, pipe) = start(text, "family", 2);
-    let below: Vec<Pid> = descendants(child.pid)
-        .unwrap()
-        .iter()
-        .map(|process| process.pid)
-        .collect();
-    assert_eq!(below.len(), 2);
+    let below = |max| -> Vec<Pid> {
+        let found = descendants(child.pid, max).unwrap();
+        found.iter().map(|process| process.pid).collect()
+    };
+    let (nearest, below) = (below(1), below(usize::MAX));
+    assert_eq!((below.len(), nearest.as_slice()), (2, &below[..1]));
+    assert_eq!(Process::read(below[0]).unwrap().ppid, child.pid);
     let members: Vec<Pid> = members(&origin)
         .unwrap()
         .iter()

@@ -1,7 +1,9 @@
 //! What is written down about watchers, workers and requests.
 
 use crate::core::sim::kernel::SLOWEST;
-use crate::core::{Hook, Name, ReloadMode, Request, Revision, Time, WatcherSpec, WorkerId};
+use crate::core::{
+    Hook, Name, Recipients, ReloadMode, Request, Revision, Time, WatcherSpec, WorkerId,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -118,6 +120,7 @@ pub(super) struct Asked {
 pub(super) struct Sent {
     pub(super) worker: WorkerId,
     pub(super) signal: i32,
+    pub(super) recipients: Recipients,
 }
 
 impl Watch {

@@ -1,6 +1,6 @@
 //! Events: numbered without gaps, each fact told once, in its order, at its time.
 
-use super::{Checker, Verdict, ensure};
+use super::{Checker, KillDue, Verdict, ensure};
 use crate::core::{By, Event, EventKind, Exit, Hook, Name, Readiness, Shutdown, WorkerId};
 
 impl Checker {
@@ -51,6 +51,7 @@ impl Checker {
             EventKind::Kill {
                 pid,
                 wid,
+                child,
                 signal,
                 by,
             } => {
@@ -58,7 +59,12 @@ impl Checker {
                 if let Some(late) = late.filter(|_| *by == By::StartTimeout) {
                     self.tells_too_late(late)?;
                 }
-                return self.tells_kill(*pid, *wid, *signal);
+                return self.tells_kill(&KillDue {
+                    pid: *pid,
+                    wid: *wid,
+                    child: *child,
+                    signal: *signal,
+                });
             }
             EventKind::Unfit {
                 pid, wid, fault, ..
@@ -235,16 +241,12 @@ impl Checker {
         }
     }
 
-    fn tells_kill(&mut self, pid: i32, wid: u32, signal: i32) -> Verdict {
-        let due = self
-            .step
-            .kills_due
-            .iter()
-            .position(|due| *due == (pid, wid, signal));
+    fn tells_kill(&mut self, told: &KillDue) -> Verdict {
+        let due = self.step.kills_due.iter().position(|due| due == told);
         ensure!(
             due.is_some(),
             "a kill event for each signal that reached somebody",
-            "signal {signal} to {pid} at place {wid}, due {:?}",
+            "{told:?}, due {:?}",
             self.step.kills_due
         );
         due.map(|due| self.step.kills_due.remove(due));

@@ -1,8 +1,8 @@
 //! The life of workers after their birth: none is forgotten, nothing is asked of the dead.
 
 use super::books::{Sent, Wanted};
-use super::{Checker, Verdict, ensure};
-use crate::core::{Hook, Name, SignalId, WorkerId};
+use super::{Checker, KillDue, Verdict, ensure};
+use crate::core::{Hook, Name, Recipients, SignalId, WorkerId};
 
 impl Checker {
     pub(super) fn ready_heard(&mut self, id: WorkerId) {
@@ -35,8 +35,14 @@ impl Checker {
         }
     }
 
-    pub(super) fn signals(&mut self, id: WorkerId, signal_id: SignalId, signal: i32) -> Verdict {
-        self.sends(id, signal_id, signal)?;
+    pub(super) fn signals(
+        &mut self,
+        id: WorkerId,
+        signal_id: SignalId,
+        signal: i32,
+        recipients: Recipients,
+    ) -> Verdict {
+        self.sends(id, signal_id, signal, recipients)?;
         let worker = &self.workers[&id];
         let guarded = worker.steady_hooks.contains(&Hook::BeforeSignal) && signal != 9;
         let Some(watch) = self.watchers.get_mut(&worker.watcher) else {
@@ -62,10 +68,16 @@ impl Checker {
     pub(super) fn kills_tree(&mut self, id: WorkerId, signal_id: SignalId) -> Verdict {
         self.step.leftovers.remove(&id);
         self.no_longer_spared(id)?;
-        self.sends(id, signal_id, 9)
+        self.sends(id, signal_id, 9, Recipients::Tree)
     }
 
-    fn sends(&mut self, id: WorkerId, signal_id: SignalId, signal: i32) -> Verdict {
+    fn sends(
+        &mut self,
+        id: WorkerId,
+        signal_id: SignalId,
+        signal: i32,
+        recipients: Recipients,
+    ) -> Verdict {
         ensure!(
             self.used_signals.insert(signal_id),
             "signal ids are new",
@@ -84,7 +96,12 @@ impl Checker {
             "the dead are not signalled",
             "{signal} to {id:?}: {worker:?}"
         );
-        self.signals.insert(signal_id, Sent { worker: id, signal });
+        let sent = Sent {
+            worker: id,
+            signal,
+            recipients,
+        };
+        self.signals.insert(signal_id, sent);
         self.farewell(id, signal);
         Ok(())
     }
@@ -99,8 +116,15 @@ impl Checker {
                 "the kernel answers for the one it was asked about"
             );
             worker.reached.insert(sent.signal);
-            let main = worker.pid.unwrap_or_default();
-            self.step.kills_due.push((main, worker.wid, sent.signal));
+            self.step.kills_due.push(KillDue {
+                pid: worker.pid.unwrap_or_default(),
+                wid: worker.wid,
+                child: match sent.recipients {
+                    Recipients::Child(pid) => Some(pid),
+                    Recipients::Process | Recipients::Children | Recipients::Tree => None,
+                },
+                signal: sent.signal,
+            });
         }
     }
 
@@ -118,7 +142,7 @@ impl Checker {
         worker.abandoned = true;
         // What was heard of it in the same moment is told of no more.
         let (wid, pid) = (worker.wid, worker.pid.unwrap_or_default());
-        (self.step.kills_due).retain(|due| (due.0, due.1) != (pid, wid));
+        (self.step.kills_due).retain(|due| (due.pid, due.wid) != (pid, wid));
         Ok(())
     }
 
