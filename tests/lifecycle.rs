@@ -374,6 +374,28 @@ fn when_a_critical_watcher_has_given_up_all_stop_and_the_code_is_70() {
 }
 
 #[test]
+fn a_critical_process_that_comes_to_a_good_end_ends_nothing_else() {
+    let mut daemon = Daemon::start(
+        "
+        [watcher.vital]
+        cmd = 'true'
+        critical = true
+        respawn = false
+        [watcher.web]
+        cmd = 'sleep 1000'
+        graceful_timeout = 0",
+    );
+    let vital = daemon.wait_until("vital", |status| status["state"] == "stopped");
+    assert_eq!(vital["last_exit"]["status"], 0, "{vital}");
+    let pid = pids(&daemon.status("web"));
+    daemon
+        .call("Restart", json!({"watchers": "web"}))
+        .expect("it goes on");
+    assert_ne!(pids(&daemon.status("web")), pid);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
 fn the_daemon_knows_since_when_it_runs() {
     let before = SystemTime::now();
     let daemon = Daemon::start("");

@@ -215,3 +215,15 @@ fn a_setting_has_its_effect_on_what_is_started() {
         "{cursor} {instance}"
     );
 }
+
+#[test]
+fn a_pidfile_names_the_daemon_while_it_runs() {
+    let home = Home::new("");
+    let file = home.path("circusd.pid");
+    home.configure(&format!("[circusd]\npidfile = '{}'\n", file.display()));
+    let mut daemon = home.start();
+    let told = fs::read_to_string(&file).expect("it is there when the daemon is ready");
+    assert_eq!(told, format!("{}\n", daemon.pid()));
+    daemon.stop();
+    assert!(!file.exists(), "a daemon that has ended has no pid");
+}

@@ -10,7 +10,7 @@ use super::Client;
 use super::connection::Deadline;
 use super::error::ClientError;
 
-/// One thing that a subscriber hears.
+/// One thing that a subscriber hears; there is no third, so who handles both has missed nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// Something happened.

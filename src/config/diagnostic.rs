@@ -131,8 +131,7 @@ impl Errors {
     /// # Panics
     ///
     /// If `diagnostics` is empty: an error that is none would be refused without a reason.
-    #[must_use]
-    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
         assert!(!diagnostics.is_empty(), "errors without an error");
         let mut seen = HashSet::new();
         diagnostics.retain(|fault| seen.insert(fault.identity()));

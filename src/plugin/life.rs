@@ -37,6 +37,7 @@ pub struct Asked {
 
 /// The answer to a hook.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Answer {
     /// Go on.
     Yes,
