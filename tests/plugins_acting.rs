@@ -114,8 +114,10 @@ fn a_program_that_was_replaced_while_circusd_was_away_is_run_when_it_is_back() {
     let root = home.root().display();
     home.configure(&format!(
         "[watcher.web]\ncmd = \"{root}/server\"\n\
-         [plugin.reload]\nuse = \"command_reloader\"\nloop_rate = \"50ms\"\n"
+         [plugin.reload]\nuse = \"command_reloader\"\nloop_rate = \"50ms\"\n\
+         [plugin.reload.watcher]\npriority = 1\n"
     ));
+    // The plugin starts last, and has no reason to look twice.
     let mut daemon = home.start();
     common::eventually("it has looked", || {
         let pid = pids(&daemon.status("plugin:reload")).first().copied()?;

@@ -28,7 +28,10 @@ fn metrics_never_removes_what_is_not_its_own_socket() {
     let _daemon = home.start();
     // Said when it has done everything else.
     wait_logged(&home, &format!("cannot listen on {root}/numbers"));
-    wait_logged(&home, &format!("cannot listen on {root}/precious"));
+    wait_logged(
+        &home,
+        &format!("plugin:wrong: init has failed: cannot listen on {root}/precious"),
+    );
     UnixStream::connect(home.path("numbers")).expect("the first one still answers");
     let precious = fs::read_to_string(home.path("precious"));
     assert_eq!(precious.expect("it is there"), "data");

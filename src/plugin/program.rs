@@ -1,6 +1,6 @@
 //! A plugin as a program: settings in, exit code out.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -16,7 +16,7 @@ use super::settings::settings;
 use super::{built_in, flags};
 use crate::client::default_socket;
 use crate::config::Row;
-use crate::config::plugins::{BuiltIn, CONFIG_VARIABLE, read_settings};
+use crate::config::plugins::{BuiltIn, CONFIG_VARIABLE, NAME_VARIABLE, PREFIX, read_settings};
 
 /// How `circus-plugin`, and every program made with [`main`], ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,11 +230,21 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Says something on standard error, as whichever program this is.
+/// Says something on standard error, as the watcher that circusd runs it as, or else as whichever
+/// program this is.
 pub(super) fn complain(text: &str) {
-    let program = std::env::args_os().next().map(PathBuf::from);
-    let name = program.as_deref().and_then(Path::file_name);
-    let name = name.map_or("circus-plugin".into(), OsStr::to_string_lossy);
+    let name = match std::env::var(NAME_VARIABLE) {
+        Ok(name) if !name.is_empty() => format!("{PREFIX}{name}"),
+        _ => program_name(),
+    };
     // There is nobody left to tell that telling failed.
     let _ = writeln!(io::stderr(), "{name}: {text}");
+}
+
+fn program_name() -> String {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_name);
+    name.map_or("circus-plugin".into(), |name| {
+        name.to_string_lossy().into_owned()
+    })
 }

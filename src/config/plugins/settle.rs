@@ -87,6 +87,12 @@ impl Settling<'_> {
                 if let Ok(Some(built_in)) = Option::<BuiltIn>::read(&node, self.checker.cx) {
                     return self.built_in(built_in, &node);
                 }
+                let is_a_program = |text: &String| text.contains(['.', '/']);
+                if matches!(&node.value, Value::String(text) if is_a_program(text)) {
+                    let problem = Problem::new(&node, "a program of your own goes into cmd");
+                    self.checker
+                        .problem(&format!("{}.use", self.title), problem);
+                }
             }
             (None, Some(cmd)) => return self.program(cmd),
             (Some(_), Some(cmd)) => {

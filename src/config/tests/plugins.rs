@@ -118,6 +118,11 @@ fn what_is_wrong_with_a_plugin_is_told_where_it_stands() {
            'metrics', found 'statds'",
         ],
     );
+    let told = errors_of("[plugin.p]\nuse = \"mine.Plugin\"\n");
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("2:7: plugin.p.use: a program of your own goes into cmd")
+    );
     check(
         "[plugin.p]\nuse = \"statsd\"\ncmd = \"true\"\n",
         &["3:7: plugin.p.cmd: has no effect with use"],

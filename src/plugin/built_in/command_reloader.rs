@@ -106,7 +106,7 @@ impl AsRawFd for Waited {
 }
 
 /// What a watcher runs, and whether that is still what it was.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Program {
     path: std::path::PathBuf,
     /// As it was when the watcher was started.
@@ -176,19 +176,22 @@ impl Reloader {
                 watcher: watcher.name.clone(),
                 keys: Some(keys.into()),
             };
-            // It may have gone meanwhile.
-            let Ok(reply::Get { options }) = self.handle.call(&Method::Get(get)).await else {
-                continue;
+            let options = match self.handle.call(&Method::Get(get)).await {
+                Ok(reply::Get { options }) => options,
+                // It has gone meanwhile.
+                Err(ClientError::Refused(_)) => continue,
+                // Then so has circusd: what was known of all of them stays known.
+                Err(error) => return Err(error),
             };
             let Some(path) = program_of(&options) else {
                 continue;
             };
             let started = watcher.processes.iter().map(|process| process.started_usec);
             let started_usec = started.max().unwrap_or_default();
-            let known = self.programs.remove(&watcher.name);
+            let known = self.programs.get(&watcher.name);
             let known =
                 known.filter(|known| known.path == path && known.started_usec == started_usec);
-            let program = known.unwrap_or_else(|| Program {
+            let program = known.cloned().unwrap_or_else(|| Program {
                 mark: mark_of(&path),
                 path,
                 started_usec,
