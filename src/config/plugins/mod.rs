@@ -9,6 +9,7 @@ mod patterns;
 mod read;
 mod settings;
 pub(crate) mod settle;
+mod urls;
 mod values;
 
 use serde_json::{Map, Value as Json};
@@ -23,7 +24,8 @@ pub use settings::{
     HttpObserverSettings, LoggerSettings, MetricsSettings, RedisObserverSettings,
     ResourceWatcherSettings, StatsdSettings, WatchdogSettings,
 };
-pub use values::{Form, Loopback, MemoryBound, RedisUrl, RegularExpression, Renewal, Replaced};
+pub use urls::{PageServer, PageUrl, RedisUrl};
+pub use values::{Form, Loopback, MemoryBound, RegularExpression, Renewal, Replaced};
 
 /// The watcher of a plugin is called by this and the plugin's name.
 pub const PREFIX: &str = "plugin:";

@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::patterns::{Heartbeat, NamePattern, Topics};
-use super::values::{Form, Loopback, MemoryBound, RedisUrl, RegularExpression, Renewal, Replaced};
+use super::urls::{PageUrl, RedisUrl};
+use super::values::{Form, Loopback, MemoryBound, RegularExpression, Renewal, Replaced};
 use crate::config::kind::Read;
 use crate::config::node::Table;
 use crate::config::shapes::choices;
 use crate::config::table::{Row, Settings, section};
-use crate::config::values::{Bytes, FromText, HttpUrl, Retries, Signal};
+use crate::config::values::{Bytes, Retries, Signal};
 use crate::config::variables::Context;
 
 /// Writes, from one list, the names, the ways to their rows, and the settings of any of them.
@@ -221,9 +222,9 @@ section! {
 statsd_section! {
     /// `use = "http_observer"`, read and checked.
     pub struct HttpObserverSettings, application "http_observer";
-    /// The page, as http://ADDRESS:PORT/PATH or http://unix:SOCKET:/PATH. Any status from 200 to 399 is
-    /// good. Names are not looked up, but for localhost, and https is not spoken.
-    check_url: HttpUrl = HttpUrl::from_text("http://localhost/").expect("it is a URL"), Reload;
+    /// The page, as http://HOST:PORT/PATH or http://unix:SOCKET:/PATH. Any status from 200 to 399 is
+    /// good. A name is looked up each time. https is not spoken.
+    check_url: PageUrl = PageUrl::of("http://localhost/"), Reload;
     /// How long the answer may take.
     timeout: Duration = Duration::from_secs(10), Reload, 0.001 => 3600.0;
     /// The watcher that is restarted when there is no answer, or a bad one.

@@ -117,7 +117,7 @@ pub struct HttpUrl {
 }
 
 /// The port of `http` (RFC 9110, section 4.2.1).
-const HTTP_PORT: u16 = 80;
+pub(crate) const HTTP_PORT: u16 = 80;
 
 impl HttpUrl {
     /// What goes behind `Host:` (RFC 9110, section 7.2).
@@ -129,36 +129,53 @@ impl HttpUrl {
     }
 }
 
+/// Whom a URL means, before a host is looked at.
+pub(crate) enum Authority<'a> {
+    Host(&'a str),
+    Unix(SocketPath),
+}
+
+/// The parts of a URL: whom to ask, and for what.
+pub(crate) fn parts(written: &str) -> Result<(Authority<'_>, String), String> {
+    let rest = match written.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some((scheme, _)) => return Err(format!("'{scheme}' is not available, only http")),
+        None => return Err(format!("expected {URL}, found '{written}'")),
+    };
+    let (authority, path) = match rest.strip_prefix("unix:") {
+        Some(rest) => {
+            let (socket, path) = rest
+                .split_once(":/")
+                .ok_or("behind http://unix: come a socket, ':' and a path")?;
+            let socket = SocketPath::from_text(socket)?;
+            (Authority::Unix(socket), format!("/{path}"))
+        }
+        None => {
+            let (host, path) = match rest.find(['/', '?']) {
+                Some(at) => rest.split_at(at),
+                None => (rest, ""),
+            };
+            let slash = if path.starts_with('/') { "" } else { "/" };
+            (Authority::Host(host), format!("{slash}{path}"))
+        }
+    };
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('#') {
+        return Err("a path has neither spaces nor '#', and only ASCII characters".into());
+    }
+    Ok((authority, path))
+}
+
 impl FromText for HttpUrl {
     fn from_text(written: &str) -> Result<Self, String> {
-        let rest = match written.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some((scheme, _)) => return Err(format!("'{scheme}' is not available, only http")),
-            None => return Err(format!("expected {URL}, found '{written}'")),
-        };
-        let (server, path) = match rest.strip_prefix("unix:") {
-            Some(rest) => {
-                let (socket, path) = rest
-                    .split_once(":/")
-                    .ok_or("behind http://unix: come a socket, ':' and a path")?;
-                let socket = SocketPath::from_text(socket)?;
-                (HttpServer::Unix(socket), format!("/{path}"))
-            }
-            None => {
-                let (host, path) = match rest.find(['/', '?']) {
-                    Some(at) => rest.split_at(at),
-                    None => (rest, ""),
-                };
-                let address = TcpAddress::parse(host, Some(HTTP_PORT)).ok_or_else(|| {
+        let (authority, path) = parts(written)?;
+        let server = match authority {
+            Authority::Unix(socket) => HttpServer::Unix(socket),
+            Authority::Host(host) => {
+                HttpServer::Tcp(TcpAddress::parse(host, Some(HTTP_PORT)).ok_or_else(|| {
                     format!("'{host}' is no IP address or localhost, and names are not looked up")
-                })?;
-                let slash = if path.starts_with('/') { "" } else { "/" };
-                (HttpServer::Tcp(address), format!("{slash}{path}"))
+                })?)
             }
         };
-        if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('#') {
-            return Err("a path has neither spaces nor '#', and only ASCII characters".into());
-        }
         Ok(Self {
             written: written.to_owned(),
             server,

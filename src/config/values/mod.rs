@@ -3,7 +3,7 @@
 //! Each knows only how it is written; none knows which setting uses it, or asks the system
 //! whether a user or a directory exists.
 
-mod address;
+pub(crate) mod address;
 mod amounts;
 mod command;
 mod credential;

@@ -8,7 +8,8 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::{HttpServer, HttpUrl, SocketPath};
+use crate::config::SocketPath;
+use crate::config::plugins::{PageServer, PageUrl};
 
 /// A status line, or a request with its headers, that is longer is none of ours.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -18,24 +19,23 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// # Errors
 ///
 /// Nobody is there, or what they say is not HTTP.
-pub(super) async fn get(url: &HttpUrl) -> io::Result<u16> {
+pub(super) async fn get(url: &PageUrl) -> io::Result<u16> {
     match &url.server {
-        HttpServer::Tcp(address) => {
-            let stream = TcpStream::connect(&address.addresses[..]).await?;
+        PageServer::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
             ask(stream, url).await
         }
-        HttpServer::Unix(path) => {
+        PageServer::Unix(path) => {
             let stream = UnixStream::connect(address(path)).await?;
             ask(stream, url).await
         }
     }
 }
 
-async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, url: &HttpUrl) -> io::Result<u16> {
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, url: &PageUrl) -> io::Result<u16> {
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: circus-plugin\r\nConnection: close\r\n\r\n",
-        url.path,
-        url.host()
+        url.path, url.host
     );
     stream.write_all(request.as_bytes()).await?;
     let head = until(&mut stream, b"\r\n").await?;
