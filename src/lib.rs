@@ -73,7 +73,9 @@
 //!   [`Builder::hook`](arbiter::Builder::hook);
 //! * what happens is told as it happens: [`Handle::events`](arbiter::Handle::events);
 //! * sockets that outlive the workers behind them: [`Builder::socket`](arbiter::Builder::socket);
-//! * services of your own beside the workers: [`Builder::server`](arbiter::Builder::server).
+//! * services of your own beside the workers: [`Builder::server`](arbiter::Builder::server);
+//! * programs that hear of it all and act on it, in any language and with [`plugin`] in Rust:
+//!   [`Builder::plugin`](arbiter::Builder::plugin).
 //!
 //! [`arbiter`] tells the rest, and has a table for those who come from Circus. In `examples/` are
 //! `three_lines`, `web_pool` (a web server with its pool), `hook_closure` and `follow_events`.

@@ -107,6 +107,30 @@ fn a_watcher_can_be_reloaded_instead() {
     assert!(before.is_disjoint(&after), "{reload}");
 }
 
+#[test]
+fn a_program_that_was_replaced_while_circusd_was_away_is_run_when_it_is_back() {
+    let home = Home::new("");
+    install(&home.path("server"), &format!("{PROGRAM}1"));
+    let root = home.root().display();
+    home.configure(&format!(
+        "[watcher.web]\ncmd = \"{root}/server\"\n\
+         [plugin.reload]\nuse = \"command_reloader\"\nloop_rate = \"50ms\"\n"
+    ));
+    let mut daemon = home.start();
+    common::eventually("it has looked", || {
+        let pid = pids(&daemon.status("plugin:reload")).first().copied()?;
+        watches(pid).then_some(())
+    });
+    let before = pids(&daemon.status("web"));
+    daemon.kill();
+    install(&home.path("server"), &format!("{PROGRAM}2"));
+    wait_for_text(&home.path("circusd.log"), "has changed: cannot reach");
+    let daemon = home.start();
+    daemon.wait_until("web", |status| {
+        status["state"] == "active" && pids(status).is_disjoint(&before)
+    });
+}
+
 /// The plugin that looks after `web`, with these limits.
 fn resource_watcher(watcher: &str, limits: &str) -> String {
     format!(

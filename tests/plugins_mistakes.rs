@@ -50,29 +50,35 @@ fn a_port_in_use_is_named() {
     );
 }
 
-#[test]
-fn nobody_acts_on_plugins_who_says_all_watchers() {
-    let home = Home::new(
+/// A plugin that replaces every process that it is meant to look at, and no plugin.
+fn check_spares_plugins(plugin: &str, told: &str) {
+    let home = Home::new(&format!(
         "[watcher.web]\ncmd = \"sleep 1000\"\n[plugin.own]\ncmd = \"sleep 1000\"\n\
-         [plugin.dog]\nuse = \"watchdog\"\nport = 0\nloop_rate = \"50ms\"\nmax_count = 1\n\
-         [plugin.resources]\nuse = \"resource_watcher\"\nwatchers = \"*\"\nmin_mem = \"1T\"\n\
-         max_count = 1\nloop_rate = \"50ms\"\n",
-    );
-    let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-    let port = free.local_addr().expect("it is bound").port();
-    drop(free);
-    let text = fs::read_to_string(home.path("etc/circusd.toml")).expect("it was written");
-    home.configure(&text.replace("port = 0", &format!("port = {port}")));
+         [plugin.acting]\nloop_rate = \"50ms\"\nmax_count = 1\n{plugin}"
+    ));
     let daemon = home.start();
-    // Each of them acts on the one that it is for.
-    wait_logged(&home, "watchdog: web: pid");
-    wait_logged(&home, "resource_watcher: web: process 1");
     let mut events = daemon.subscribe();
+    wait_logged(&home, told);
     for _ in 0..3 {
         events.wait("watcher.web.ready");
     }
-    for name in ["own", "dog", "resources"] {
+    for name in ["own", "acting"] {
         let status = daemon.status(&format!("plugin:{name}"));
         assert_eq!(status["last_exit"], serde_json::Value::Null, "{status}");
     }
+}
+
+#[test]
+fn a_watchdog_of_all_watchers_spares_plugins() {
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let port = free.local_addr().expect("it is bound").port();
+    drop(free);
+    let plugin = format!("use = \"watchdog\"\nport = {port}\n");
+    check_spares_plugins(&plugin, "watchdog: web: pid");
+}
+
+#[test]
+fn a_resource_watcher_of_all_watchers_spares_plugins() {
+    let plugin = "use = \"resource_watcher\"\nwatchers = \"*\"\nmin_mem = \"1T\"\n";
+    check_spares_plugins(plugin, "resource_watcher: web: process 1");
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use common::facts::pids;
+use common::facts::{http_worker, pids, port_of};
 use common::{DEADLINE, Daemon, Home, eventually, skip, tool};
 use serde_json::json;
 
@@ -216,6 +216,35 @@ fn http_observer_tells_how_long_a_page_takes_and_restarts_who_does_not_serve_it(
 }
 
 #[test]
+fn http_observer_restarts_a_server_that_takes_requests_and_does_not_answer() {
+    let server = Server::new();
+    let served = format!(
+        "[socket.page]\nhost = \"127.0.0.1\"\nport = 0\n\
+         [watcher.web]\ncmd = [\"{}\", \"--listen-fds\"]\nuse_sockets = [\"page\"]\n",
+        http_worker().display()
+    );
+    let home = Home::new(&served);
+    let daemon = home.start();
+    home.configure(&format!(
+        "{served}[plugin.page]\nuse = \"http_observer\"\nport = {}\nloop_rate = \"100ms\"\n\
+         check_url = \"http://localhost:{}/\"\ntimeout = \"2s\"\nrestart_on_error = \"web\"\n",
+        server.port(),
+        port_of(&daemon, "page")
+    ));
+    daemon.call("ReloadConfig", json!({})).expect("it is right");
+    server.until("circus.http_observer.watcher.http_stats.request_time");
+    let before = *pids(&daemon.status("web")).first().expect("it runs");
+    let mut events = daemon.subscribe();
+    let stop = json!({"watcher": "web", "signal": "SIGSTOP"});
+    daemon.call("Signal", stop).expect("it runs");
+    server.until("circus.http_observer.watcher.http_stats.error.599");
+    let kill = events.wait_where("watcher.web.kill", |data| data["signal"] != "SIGSTOP");
+    assert_eq!(kill["data"]["process_pid"], before);
+    events.wait("watcher.web.start");
+    server.until("circus.http_observer.watcher.http_stats.request_time");
+}
+
+#[test]
 fn http_observer_does_not_start_what_somebody_has_stopped() {
     let server = Server::new();
     let (port, page) = (server.port(), http_server(&["500 Broken"]));
@@ -280,9 +309,6 @@ fn redis_observer_tells_how_a_real_redis_is_and_restarts_one_that_does_not_answe
     server.until("circus.redis_observer.watcher.redis_error");
     let kill = events.wait_where("watcher.redis.kill", |data| data["signal"] != "SIGSTOP");
     assert_eq!(kill["data"]["process_pid"], before);
-    // It could not end by itself.
-    let resume = json!({"watcher": "redis", "signal": "SIGCONT"});
-    daemon.call("Signal", resume).expect("it is there");
     events.wait("watcher.redis.start");
 }
 

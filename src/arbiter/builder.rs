@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Arbiter;
 use super::error::BoxError;
 use super::handle::Handle;
-use super::hooks::{self, Answer, DaemonContext, HookContext, Unbound};
+use super::hooks::{self, Answer, DaemonContext, HookContext, Unbound, of_daemon, of_watcher};
 use super::servers::{Server, server};
 use super::watcher_builder::{WatcherBuilder, put};
 use crate::api::select::Selector;
@@ -190,7 +190,11 @@ impl Builder {
         A: Into<Answer>,
         E: Into<BoxError>,
     {
-        self.answer(watchers, hook, hooks::hook(hook, closure))
+        self.answer(
+            watchers,
+            hook,
+            hooks::asynchronous(of_watcher(hook), closure),
+        )
     }
 
     /// The same for a closure that may block; it has a thread for blocking work meanwhile. One that
@@ -205,7 +209,7 @@ impl Builder {
         A: Into<Answer>,
         E: Into<BoxError>,
     {
-        self.answer(watchers, hook, hooks::hook_blocking(hook, closure))
+        self.answer(watchers, hook, hooks::blocking(of_watcher(hook), closure))
     }
 
     fn answer(mut self, watchers: &str, hook: HookName, closure: Unbound) -> Self {
@@ -234,7 +238,8 @@ impl Builder {
         E: Into<BoxError>,
     {
         let target = Target::Daemon(hook);
-        self.closures.push((target, hooks::on(hook, closure)));
+        self.closures
+            .push((target, hooks::asynchronous(of_daemon(hook), closure)));
         self
     }
 
@@ -248,7 +253,7 @@ impl Builder {
         A: Into<Answer>,
         E: Into<BoxError>,
     {
-        let closure = hooks::on_blocking(hook, closure);
+        let closure = hooks::blocking(of_daemon(hook), closure);
         self.closures.push((Target::Daemon(hook), closure));
         self
     }

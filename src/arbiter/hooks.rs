@@ -95,12 +95,12 @@ fn said<A: Into<Answer>, E: Into<BoxError>>(returned: Result<A, E>) -> Said {
 }
 
 /// How a question to the program becomes what a closure is told.
-type MakeContext<C> = dyn Fn(&Arc<Shared>, Asked) -> C + Send + Sync;
+pub(super) type MakeContext<C> = dyn Fn(&Arc<Shared>, Asked) -> C + Send + Sync;
 
 /// A closure that was registered before there is an arbiter whose questions it could answer.
 pub(super) type Unbound = Box<dyn FnOnce(Arc<Shared>) -> AskProgram + Send>;
 
-fn of_watcher(hook: HookName) -> Arc<MakeContext<HookContext>> {
+pub(super) fn of_watcher(hook: HookName) -> Arc<MakeContext<HookContext>> {
     Arc::new(move |shared, asked| {
         let arbiter = Handle::new(Arc::clone(shared));
         HookContext {
@@ -112,7 +112,7 @@ fn of_watcher(hook: HookName) -> Arc<MakeContext<HookContext>> {
     })
 }
 
-fn of_daemon(hook: DaemonHook) -> Arc<MakeContext<DaemonContext>> {
+pub(super) fn of_daemon(hook: DaemonHook) -> Arc<MakeContext<DaemonContext>> {
     Arc::new(move |shared, asked| DaemonContext {
         arbiter: Handle::new(Arc::clone(shared)),
         hook,
@@ -121,7 +121,7 @@ fn of_daemon(hook: DaemonHook) -> Arc<MakeContext<DaemonContext>> {
 }
 
 /// How long a blocking closure goes on after nobody waits for it any more is its own affair.
-fn blocking<C: Send + 'static, A, E>(
+pub(super) fn blocking<C: Send + 'static, A, E>(
     make: Arc<MakeContext<C>>,
     closure: impl Fn(C) -> Result<A, E> + Send + Sync + 'static,
 ) -> Unbound
@@ -143,7 +143,7 @@ where
     })
 }
 
-fn asynchronous<C: Send + 'static, F, A, E>(
+pub(super) fn asynchronous<C: Send + 'static, F, A, E>(
     make: Arc<MakeContext<C>>,
     closure: impl Fn(C) -> F + Send + Sync + 'static,
 ) -> Unbound
@@ -169,50 +169,4 @@ where
 
 fn not_started() -> crate::server::Saying {
     Box::pin(async { Said::Failed("the arbiter has no runtime for it".into()) })
-}
-
-pub(super) fn hook<F, A, E>(
-    hook: HookName,
-    closure: impl Fn(HookContext) -> F + Send + Sync + 'static,
-) -> Unbound
-where
-    F: Future<Output = Result<A, E>> + Send + 'static,
-    A: Into<Answer>,
-    E: Into<BoxError>,
-{
-    asynchronous(of_watcher(hook), closure)
-}
-
-pub(super) fn hook_blocking<A, E>(
-    hook: HookName,
-    closure: impl Fn(HookContext) -> Result<A, E> + Send + Sync + 'static,
-) -> Unbound
-where
-    A: Into<Answer>,
-    E: Into<BoxError>,
-{
-    blocking(of_watcher(hook), closure)
-}
-
-pub(super) fn on<F, A, E>(
-    hook: DaemonHook,
-    closure: impl Fn(DaemonContext) -> F + Send + Sync + 'static,
-) -> Unbound
-where
-    F: Future<Output = Result<A, E>> + Send + 'static,
-    A: Into<Answer>,
-    E: Into<BoxError>,
-{
-    asynchronous(of_daemon(hook), closure)
-}
-
-pub(super) fn on_blocking<A, E>(
-    hook: DaemonHook,
-    closure: impl Fn(DaemonContext) -> Result<A, E> + Send + Sync + 'static,
-) -> Unbound
-where
-    A: Into<Answer>,
-    E: Into<BoxError>,
-{
-    blocking(of_daemon(hook), closure)
 }

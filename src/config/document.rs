@@ -338,7 +338,8 @@ impl Checker<'_> {
                 return;
             }
             let known: Vec<_> = section.keys().collect();
-            return self.unknown(&entry.key_at, &name, "unknown key", &known);
+            let reason = plugins::unknown_option(prefix, &entry.key);
+            return self.unknown(&entry.key_at, &name, reason, &known);
         };
         if !row.available() {
             return self.fault(&entry.key_at, &name, "not available in this version");

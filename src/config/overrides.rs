@@ -376,10 +376,11 @@ pub(crate) fn check_key(watcher: &str, option: &str, at: &Place) -> Option<Diagn
     if key.starts_with(USER_PREFIX) || known.is_some_and(|row| row.available()) {
         return None;
     }
-    let name = Some(format!("{}.{option}", plugins::title_of(watcher)));
+    let title = plugins::title_of(watcher);
+    let name = Some(format!("{title}.{option}"));
     Some(match known {
         Some(_) => Diagnostic::at(at, name, "not available in this version"),
-        None => Diagnostic::at(at, name, "unknown key")
+        None => Diagnostic::at(at, name, plugins::unknown_option(&title, key))
             .suggesting(nearest(key, Section::Watcher.keys())),
     })
 }

@@ -183,9 +183,10 @@ impl Store {
     }
 
     fn option(&self, watcher: &str, table: &Table, option: &str) -> Result<Json, Errors> {
+        let title = plugins::title_of(watcher);
         let fault = |reason: &str| {
             let mut fault = Diagnostic::of("", reason);
-            fault.key = Some(format!("{}.{option}", plugins::title_of(watcher)));
+            fault.key = Some(format!("{title}.{option}"));
             let known = nearest(option, Section::Watcher.keys());
             Errors::new(vec![fault.suggesting(known)])
         };
@@ -198,7 +199,7 @@ impl Store {
             Some(_) => return Err(fault("not available in this version")),
             None => match table.get(key) {
                 Some(node) => node.to_json(),
-                None => return Err(fault("unknown key")),
+                None => return Err(fault(plugins::unknown_option(&title, key))),
             },
         };
         match entry {

@@ -5,6 +5,16 @@
 //! come with circusd (`built_in`), which have no other means. Nothing in here knows the daemon from
 //! inside; in another language the socket and two variables are enough.
 //!
+//! One that writes a line when a watcher keeps ending, of a crate with
+//!
+//! ```toml
+//! [dependencies]
+//! circusd = { version = "0.1", default-features = false, features = ["plugin"] }
+//! serde = { version = "1", features = ["derive"] }
+//! ```
+//!
+//! in its `Cargo.toml`:
+//!
 //! ```no_run
 //! use std::process::ExitCode;
 //!
@@ -38,6 +48,7 @@
 //! // [plugin.mail]
 //! // cmd = "/usr/local/bin/mail-plugin"
 //! // to = "root"
+//! // watcher.ready = "notify"   # the watchers start when it hears them
 //! fn main() -> ExitCode {
 //!     plugin::main(|settings: Settings| Mail { to: settings.to })
 //! }

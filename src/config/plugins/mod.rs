@@ -83,6 +83,15 @@ pub fn plugin_of(watcher: &str) -> Option<&str> {
     watcher.strip_prefix(PREFIX)
 }
 
+/// What is wrong with an option that a watcher with this title does not have.
+pub(crate) fn unknown_option(title: &str, option: &str) -> &'static str {
+    let is_a_setting = |of: &BuiltIn| of.rows().iter().any(|row| row.key == option);
+    match title.starts_with("plugin.") && BuiltIn::ALL.iter().any(is_a_setting) {
+        true => "unknown key; what is the plugin's own is set in its section of the configuration",
+        false => "unknown key",
+    }
+}
+
 /// How messages and origins name a watcher: `watcher.web`, and `plugin.log.watcher` for `plugin:log`.
 pub(crate) fn title_of(watcher: &str) -> String {
     match plugin_of(watcher) {

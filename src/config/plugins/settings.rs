@@ -221,7 +221,8 @@ section! {
 statsd_section! {
     /// `use = "http_observer"`, read and checked.
     pub struct HttpObserverSettings, application "http_observer";
-    /// The page. Any status from 200 to 399 is good. Names are not looked up, but for localhost.
+    /// The page, as http://ADDRESS:PORT/PATH or http://unix:SOCKET:/PATH. Any status from 200 to 399 is
+    /// good. Names are not looked up, but for localhost, and https is not spoken.
     check_url: HttpUrl = HttpUrl::from_text("http://localhost/").expect("it is a URL"), Reload;
     /// How long the answer may take.
     timeout: Duration = Duration::from_secs(10), Reload, 0.001 => 3600.0;

@@ -257,6 +257,12 @@ pub(super) fn check_own(
     for entry in own.iter_mut() {
         let name = format!("{prefix}{}", entry.key);
         let Some(row) = rows.iter().find(|row| row.key == entry.key) else {
+            if Section::Watcher.row(&entry.key).is_some() {
+                let reason =
+                    format!("unknown key; what its watcher takes goes into {prefix}watcher");
+                checker.fault(&entry.key_at, &name, &reason);
+                continue;
+            }
             let known = rows.iter().map(|row| row.key);
             let known: Vec<_> = known.chain(["use", "watcher"]).collect();
             checker.unknown(&entry.key_at, &name, "unknown key", &known);
@@ -289,6 +295,9 @@ fn free(node: &Node, cx: &Context) -> Read<Json> {
                 value.map(|value| (entry.key.clone(), value))
             });
             collect(entries).map(|entries| Json::Object(entries.into_iter().collect()))
+        }
+        Value::Float(number) if !number.is_finite() => {
+            Err(Problem::new(node, "JSON has no such number").into())
         }
         Value::Null
         | Value::Boolean(_)

@@ -139,11 +139,26 @@ fn what_is_wrong_with_a_plugin_is_told_where_it_stands() {
         &["4:1: plugin.p.watcher.numproceses: unknown key"],
     );
     check(
+        "[plugin.p]\nuse = \"statsd\"\n[plugin.p.watcher]\nport = 1\n",
+        &[
+            "4:1: plugin.p.watcher.port: unknown key; what is the plugin's own is set in its section of the \
+             configuration",
+        ],
+    );
+    check(
         "[plugin.p]\nuse = \"statsd\"\n[plugin.p.watcher]\nnumprocesses = 2\ncmd = \"x\"\n",
         &[
             "4:16: plugin.p.watcher.numprocesses: more than one, but singleton = true",
             "5:7: plugin.p.watcher.cmd: the program of a plugin is cmd of its own section",
         ],
+    );
+    check(
+        "[plugin.p]\nuse = \"statsd\"\ncritical = true\n",
+        &["3:1: plugin.p.critical: unknown key; what its watcher takes goes into plugin.p.watcher"],
+    );
+    check(
+        "[plugin.p]\ncmd = \"true\"\nlevels = [1.0, inf]\n",
+        &["3:16: plugin.p.levels: JSON has no such number"],
     );
     check(
         "[plugin.p]\ncmd = \"true\"\nto = [\"$(circus.env.NOBODY)\"]\n",

@@ -8,6 +8,7 @@ use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -30,6 +31,9 @@ const CHANGES: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_ATTRIB)
     .union(AddWatchFlags::IN_ONLYDIR);
+
+/// The pause before circusd is asked again when it was not there.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The plugin.
 #[derive(Debug)]
@@ -242,10 +246,22 @@ impl Reloader {
             match self.renew(&watcher).await {
                 Ok(true) => self.handle.log(&format!("{watcher}: '{path}' has changed")),
                 Ok(false) => {}
-                Err(error) => self
-                    .handle
-                    .log(&format!("{watcher}: '{path}' has changed: {error}")),
+                Err(error) => {
+                    self.handle
+                        .log(&format!("{watcher}: '{path}' has changed: {error}"));
+                    if !matches!(error, ClientError::Refused(_)) {
+                        self.try_again(&watcher);
+                    }
+                }
             }
+        }
+    }
+
+    /// circusd could not be asked, and will be there again.
+    fn try_again(&mut self, watcher: &str) {
+        if let Some(program) = self.programs.get_mut(watcher) {
+            let changed = program.mark.take();
+            program.changed = changed.map(|mark| (mark, Instant::now() + PAUSE));
         }
     }
 

@@ -30,6 +30,9 @@ use crate::plugin::{Handle, Outcome, Plugin, Server};
 /// Whoever asks has so long, from the first byte to the last.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// What is asked must be said within so long: who connects and says nothing takes the place of others.
+const QUESTION_MAX: Duration = Duration::from_secs(1);
+
 /// So many may ask at the same time; more wait until it is their turn.
 const ASKING_MAX: usize = 16;
 
@@ -162,7 +165,7 @@ async fn answer(
     counts: Counts,
     handle: Handle,
 ) -> io::Result<()> {
-    let request = http::until(&mut stream, b"\r\n\r\n").await?;
+    let request = timeout(QUESTION_MAX, http::until(&mut stream, b"\r\n\r\n")).await??;
     let request = String::from_utf8_lossy(&request);
     let (line, headers) = request.split_once("\r\n").unwrap_or((&request, ""));
     let mut words = line.split(' ');
