@@ -81,6 +81,19 @@ async fn an_error_is_a_failure() {
     let fails = |_| async { Err::<bool, _>("no such table") };
     let told = refusal(with_job().hook("job", Hook::BeforeStart, fails)).await;
     assert!(told.contains("failed: no such table"), "{told}");
+    // An error tells its causes as well.
+    let fails = |_| async {
+        let error = std::io::Error::other("the disk is gone");
+        Err::<bool, _>(Error::System {
+            what: "failed to look",
+            source: Arc::new(error),
+        })
+    };
+    let told = refusal(with_job().hook("job", Hook::BeforeStart, fails)).await;
+    assert!(
+        told.contains("failed: failed to look: the disk is gone"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
