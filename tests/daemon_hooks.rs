@@ -428,9 +428,27 @@ fn pre_stop_has_its_time_and_no_more() {
 }
 
 #[test]
-fn a_critical_watcher_that_gives_up_waits_for_when_exit_alone() {
+fn a_critical_watcher_that_gives_up_is_an_end_like_others() {
     let home = home(&["pre_stop", "when_exit"], "");
-    answer(&home, "pre_stop", "sleep 1000");
+    let mut daemon = home.start();
+    let options = json!({"cmd": "/nowhere/at/all", "max_retry": 0, "critical": true});
+    let bad = json!({"watcher": "bad", "options": options, "start": true});
+    daemon.call("Add", bad).expect_err("it cannot start");
+    assert_eq!(daemon.wait_end().code(), Some(70));
+    assert_eq!(names(&home), ["pre_stop", "when_exit"]);
+}
+
+#[test]
+fn what_is_critical_may_give_up_while_an_end_is_asked_about() {
+    let home = home(&["pre_stop", "when_exit"], "");
+    answer(
+        &home,
+        "pre_stop",
+        &format!(
+            "until test -e {}; do sleep 0.01; done",
+            home.path("go").display()
+        ),
+    );
     let mut daemon = home.start();
     let mut caller = daemon.connect();
     caller.send_call("Quit", json!({}), false);
@@ -438,6 +456,7 @@ fn a_critical_watcher_that_gives_up_waits_for_when_exit_alone() {
     let options = json!({"cmd": "/nowhere/at/all", "max_retry": 0, "critical": true});
     let bad = json!({"watcher": "bad", "options": options, "start": true});
     daemon.call("Add", bad).expect_err("it cannot start");
+    fs::write(home.path("go"), "").expect("a file can be written");
     caller.receive_reply().expect("everything has stopped");
     assert_eq!(daemon.wait_end().code(), Some(70));
     assert_eq!(names(&home), ["pre_stop", "when_exit"]);

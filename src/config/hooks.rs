@@ -20,8 +20,8 @@ section! {
     when_ready: HookList = HookList::default() => "none", Live;
     /// Another name for the same moment; where both are set, this one is asked second.
     post_start: HookList = HookList::default() => "none", Live;
-    /// When circusd was asked to end (SIGTERM, SIGINT, circusctl quit), before any watcher stops.
-    /// Not when it ends by itself, as a critical watcher was given up. The answer changes nothing.
+    /// When circusd is to end, before any watcher stops: somebody has said so (SIGTERM, SIGINT,
+    /// circusctl quit), or a critical watcher was given up. The answer changes nothing.
     pre_stop: HookList = HookList::default() => "none", Live;
     /// After the last watcher has stopped, before circusd ends; not where a second SIGINT has ended
     /// everything at once. The answer changes nothing.

@@ -114,6 +114,9 @@ pub enum Action {
     Emit(Event),
     /// The watchers to be started at boot have settled.
     Settled,
+    /// A critical watcher has given up, so all is to end. Said once; [`super::Input::Shutdown`] is to
+    /// follow, after whatever is to be done before anything stops.
+    CriticalFailure,
     /// A watcher is gone for good; its records may go.
     Removed {
         /// Which.

@@ -16,6 +16,8 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 pub(super) enum Ending {
     #[default]
     NotBegun,
+    /// A critical watcher has given up; that all is to end is for whoever drives us to say.
+    Due,
     /// Level by level, with grace.
     Stopping(ExitReason),
     /// Everything was killed.
@@ -26,7 +28,7 @@ pub(super) enum Ending {
 
 impl Ending {
     pub(super) fn begun(self) -> bool {
-        self != Ending::NotBegun
+        !matches!(self, Ending::NotBegun | Ending::Due)
     }
 
     pub(super) fn over(self) -> bool {
@@ -39,7 +41,8 @@ impl Supervisor {
         match (how, self.ending) {
             (_, Ending::Over) | (Shutdown::Graceful, Ending::Stopping(_) | Ending::Killing(_)) => {}
             (Shutdown::Graceful, Ending::NotBegun) => self.begin_end(ExitReason::Asked),
-            (Shutdown::AtOnce, Ending::NotBegun) => {
+            (Shutdown::Graceful, Ending::Due) => self.begin_end(ExitReason::Critical),
+            (Shutdown::AtOnce, Ending::NotBegun | Ending::Due) => {
                 self.begin_end(ExitReason::AskedAtOnce);
                 self.kill_everything(ExitReason::AskedAtOnce);
             }
@@ -51,8 +54,9 @@ impl Supervisor {
 
     /// A critical watcher has given up.
     pub(super) fn critical_failure(&mut self) {
-        if !self.ending.begun() {
-            self.begin_end(ExitReason::Critical);
+        if self.ending == Ending::NotBegun {
+            self.ending = Ending::Due;
+            self.ctx.act(Action::CriticalFailure);
         }
     }
 
@@ -86,7 +90,7 @@ impl Supervisor {
         match self.ending {
             Ending::Stopping(why) => self.kill_everything(why),
             Ending::Killing(why) => self.exit(why),
-            Ending::NotBegun | Ending::Over => {}
+            Ending::NotBegun | Ending::Due | Ending::Over => {}
         }
     }
 

@@ -509,6 +509,7 @@ impl Driver {
                     tracing::debug!("the code that was needed to start stays in memory: {error}");
                 }
             }
+            Action::CriticalFailure => self.end_gracefully(),
             Action::Removed { watcher } => {
                 self.workers.homes.remove_watcher(watcher.as_str());
                 self.workers.streams.forget_watcher(watcher.as_str());

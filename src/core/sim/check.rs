@@ -69,6 +69,7 @@ pub(super) struct Checker {
     settled: bool,
     ready_told: bool,
     stopping_told: bool,
+    critical_told: bool,
     used: BTreeSet<WorkerId>,
     /// By how much the loop was late so far, in sum.
     late: Duration,
@@ -155,6 +156,7 @@ impl Checker {
             settled: false,
             ready_told: false,
             stopping_told: false,
+            critical_told: false,
             used: BTreeSet::new(),
             late: Duration::ZERO,
             pace: pace::Pace::default(),
@@ -298,6 +300,7 @@ impl Checker {
                 self.settled = true;
                 Ok(())
             }
+            Action::CriticalFailure => self.fails_critically(),
             Action::Probe { worker, probe } => self.probes(*worker, *probe),
             Action::EndProbe { worker } => self.ends_probe(*worker),
             Action::Removed { watcher } => self.removes(watcher),

@@ -154,6 +154,7 @@ impl Kernel {
                     self.silenced.insert(*hook);
                 }
             }
+            Action::CriticalFailure => super::outside::before_the_end(now, self.healthy, out, dice),
             Action::Reply { .. }
             | Action::Progress { .. }
             | Action::Await { .. }

@@ -1,7 +1,7 @@
 //! Those who are asked by hooks, and answer at once, late, or never; and those who want to be served.
 
 use super::agenda::{Agenda, Dice, Due};
-use crate::core::{HookAnswer, HookId, Input, Name, Time};
+use crate::core::{HookAnswer, HookId, Input, Name, Shutdown, Time};
 use std::time::Duration;
 
 /// Somebody is asked. The answer comes even after the hook was cancelled, unless somebody else
@@ -21,6 +21,16 @@ pub(super) fn ask(now: Time, hook: HookId, healthy: bool, out: &mut Agenda, dice
         _ => HookAnswer::Failed("it fell over".into()),
     };
     out.put(now + after, Due::Tell(Input::HookFinished { hook, answer }));
+}
+
+/// Somebody does what is to be done before the end, and then says that all is to end.
+pub(super) fn before_the_end(now: Time, healthy: bool, out: &mut Agenda, dice: &mut Dice) {
+    let after = match healthy {
+        true => Duration::ZERO,
+        false => dice.millis(&[0, 0, 1, 100, 5000]),
+    };
+    let end = Input::Shutdown(Shutdown::Graceful);
+    out.put(now + after, Due::Tell(end));
 }
 
 /// Somebody may want to be served, now or later, whether it is still waited for or not.

@@ -517,3 +517,39 @@ fn a_reload_that_fails_half_way_keeps_just_the_old_ones() {
     );
     check(&[spec("a", 2)], &story);
 }
+
+#[test]
+fn that_a_critical_watcher_gave_up_is_said_and_the_end_is_somebody_elses_to_begin() {
+    let bad = WatcherSpec {
+        critical: true,
+        max_retry: Some(0),
+        ..spec("bad", 1)
+    };
+    check(
+        &[bad, spec("b", 1)],
+        "
+        0 start b
+          spawn w1 b/1
+        1 spawned w1
+          b: spawn 1
+          b: ready 1
+          b: start
+          1: ok
+        2 start bad
+          spawn w2 bad/1
+        3 failed w2
+          bad: spawn_failed 1
+          bad: gave_up
+          2: start failed
+          critical failure
+        4 shutdown
+          circusd: stopping
+          signal w1 15
+          bad: stop
+        5 ended w1
+          b: reap 1
+          b: stop
+          exit, 0 left
+        ",
+    );
+}

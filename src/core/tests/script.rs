@@ -456,6 +456,7 @@ impl Player {
             Action::Exit { left, .. } => format!("exit, {left} left"),
             Action::Emit(event) => return event_text(event),
             Action::Settled => "settled".into(),
+            Action::CriticalFailure => "critical failure".into(),
             Action::Forget { .. } | Action::Progress { .. } => return None,
         })
     }

@@ -1,7 +1,7 @@
 //! Events: numbered without gaps, each fact told once, in its order, at its time.
 
 use super::{Checker, KillDue, Verdict, ensure};
-use crate::core::{By, Event, EventKind, Exit, Hook, Name, Readiness, Shutdown, WorkerId};
+use crate::core::{By, Event, EventKind, Exit, Hook, Name, Readiness, WorkerId};
 
 impl Checker {
     pub(super) fn tells(&mut self, event: &Event) -> Verdict {
@@ -110,21 +110,31 @@ impl Checker {
         Ok(())
     }
 
+    /// A critical watcher has given up; what is to follow is somebody else's to say.
+    pub(super) fn fails_critically(&mut self) -> Verdict {
+        let mut specs = self.watchers.values().flat_map(|w| &w.specs);
+        ensure!(
+            specs.any(|spec| spec.critical),
+            "only a critical watcher ends all",
+            "nothing is critical"
+        );
+        ensure!(
+            self.ending.is_none() && !self.critical_told,
+            "that all is to end is said once",
+            "it was known"
+        );
+        self.critical_told = true;
+        Ok(())
+    }
+
     fn tells_of_itself(&mut self, kind: &EventKind) -> Verdict {
         match kind {
             EventKind::DaemonStopping => {
-                if self.ending.is_none() {
-                    let critical = self
-                        .watchers
-                        .values()
-                        .any(|w| w.specs.iter().any(|s| s.critical));
-                    ensure!(
-                        critical,
-                        "stopping only when asked",
-                        "nobody asked and nothing is critical"
-                    );
-                    self.shutdown(Shutdown::Graceful);
-                }
+                ensure!(
+                    self.ending.is_some(),
+                    "stopping only when asked",
+                    "nobody asked"
+                );
                 ensure!(!self.stopping_told, "stopping is told once", "twice");
                 self.stopping_told = true;
             }
