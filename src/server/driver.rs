@@ -97,6 +97,8 @@ pub(super) struct Driver {
     pub(super) births: VecDeque<Birth>,
     /// Something was ready at the last look, so there may be more.
     pub(super) more: bool,
+    /// All that is to start with us has settled since we were last idle.
+    pub(super) has_begun: bool,
     /// A child has ended. The successor of a worker comes first: the kernel looks for orphans among
     /// all children, so that takes the longer the more there are.
     pub(super) bereaved: bool,
@@ -200,6 +202,9 @@ impl Driver {
                 self.log.keep_in(None);
                 self.manager.end();
                 return ended;
+            }
+            if std::mem::take(&mut self.has_begun) && self.standing == Standing::Daemon {
+                give_back_code();
             }
             let wake = self.sleep(&mut orders, &mut asks).await;
             self.more |= matches!(wake, Wake::Processes);
@@ -503,11 +508,7 @@ impl Driver {
             Action::Emit(event) => self.emit(&event),
             Action::Settled => {
                 self.settled();
-                if self.standing == Standing::Daemon
-                    && let Err(error) = memory::give_back_code()
-                {
-                    tracing::debug!("the code that was needed to start stays in memory: {error}");
-                }
+                self.has_begun = true;
             }
             Action::CriticalFailure => self.end_gracefully(),
             Action::Removed { watcher } => {
@@ -638,4 +639,11 @@ pub(super) async fn sleep_until(deadline: Option<std::time::Instant>) {
 /// The table of descriptors is full.
 pub(super) fn watch() -> io::Result<AsyncFd<Watch>> {
     wait_for(Watch::new()?, tokio::io::Interest::READABLE).map_err(|(_, error)| error)
+}
+
+/// Unmaps what was needed to start.
+fn give_back_code() {
+    if let Err(error) = memory::give_back_code() {
+        tracing::debug!("the code that was needed to start stays in memory: {error}");
+    }
 }

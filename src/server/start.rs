@@ -529,6 +529,7 @@ pub(super) fn assemble(
         inputs: Vec::new(),
         births: std::collections::VecDeque::new(),
         more: false,
+        has_begun: false,
         bereaved: false,
         interrupted: false,
         ended: None,
