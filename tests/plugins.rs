@@ -255,6 +255,26 @@ fn a_plugin_that_gives_up_ends_circusd_if_it_is_critical() {
 }
 
 #[test]
+fn flapping_holds_back_who_has_no_rule_of_his_own() {
+    let home = Home::new(
+        "[defaults]\nbackoff = false\n[watcher.bad]\ncmd = \"false\"\n\
+         [watcher.other]\ncmd = \"false\"\nflapping = { attempts = 1, max_retry = 0 }\n\
+         [plugin.calm]\nuse = \"flapping\"\nattempts = 2\nretry_in = \"1h\"\n",
+    );
+    let daemon = home.start();
+    let held = daemon.wait_until("bad", |status| status["reason"]["cause"] == "flapping");
+    let text = held["reason"]["text"].as_str().unwrap_or_default();
+    assert!(text.ends_with("2 times within 10 s"), "{held}");
+    daemon.wait_until("other", |status| status["state"] == "failed");
+    let all = daemon.call("List", json!({})).expect("it is answered");
+    assert_eq!(
+        all["watchers"],
+        json!(["bad", "other"]),
+        "it has no process"
+    );
+}
+
+#[test]
 fn circus_plugin_by_hand_tells_every_wrong_setting_and_exits_with_78() {
     let home = Home::new("");
     let output = circus_plugin(

@@ -295,6 +295,11 @@ fn a_signal_is_named_in_any_usual_way_and_an_unknown_one_is_wrong() {
             "{name}"
         );
     }
+    let longer_than_a_day = json!({"watcher": "web", "graceful_timeout_usec": 86_400_000_001_u64});
+    let refused = daemon
+        .call("Kill", longer_than_a_day)
+        .expect_err("too long");
+    assert_eq!(refused.parameters["parameter"], "graceful_timeout_usec");
     let refused = daemon.call("Signal", json!({"watcher": "nobody", "signal": "CONT"}));
     assert_eq!(
         refused.expect_err("no watcher").error,

@@ -173,7 +173,7 @@ pub struct Kill {
     /// The first signal; `None`: the watcher's `stop_signal`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// From the first signal to SIGKILL; `None`: the watcher's `graceful_timeout`.
+    /// From the first signal to SIGKILL, a day at most; `None`: the watcher's `graceful_timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graceful_timeout_usec: Option<u64>,
 }

@@ -149,7 +149,7 @@ impl Watcher {
     /// all that they have started. Says who was told.
     ///
     /// `grace`: the time from the first signal to SIGKILL for whatever is left, in whole microseconds;
-    /// zero is SIGKILL at once, and `None` its `graceful_timeout`.
+    /// a day at most; zero is SIGKILL at once, and `None` its `graceful_timeout`.
     ///
     /// # Errors
     ///

@@ -21,6 +21,9 @@ use crate::core::{Command, Input, Name, Recipients, Request, RequestId, Scale, W
 /// The shortest pause between two samples of one `Stats` call.
 const SAMPLE_PAUSE_MIN: Duration = Duration::from_millis(100);
 
+/// The longest grace of a `Kill`, that of `graceful_timeout`.
+const GRACE_MAX: Duration = Duration::from_secs(86_400);
+
 /// What becomes of a call.
 pub(super) enum Outcome {
     /// This is the answer.
@@ -316,11 +319,15 @@ impl Driver {
     }
 
     fn kill(&self, params: &params::Kill) -> Result<Outcome, Error> {
+        let grace = params.graceful_timeout_usec.map(Duration::from_micros);
+        if grace.is_some_and(|grace| grace > GRACE_MAX) {
+            return Err(Error::invalid_parameter("graceful_timeout_usec"));
+        }
         let command = Command::Kill {
             watcher: Name::from(params.watcher.as_str()),
             who: who(params.wid, params.pid)?,
             signal: params.signal.as_deref().map(signal_number).transpose()?,
-            grace: params.graceful_timeout_usec.map(Duration::from_micros),
+            grace,
         };
         Ok(Outcome::Ask {
             command,
