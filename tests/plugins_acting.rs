@@ -168,17 +168,34 @@ fn only_the_process_that_burns_cpu_is_replaced() {
 }
 
 #[test]
-fn a_process_that_holds_too_much_memory_is_replaced() {
+fn a_process_that_holds_too_much_memory_is_replaced_or_one_that_holds_too_little() {
     // 32 MB in a variable of the shell; what one of them has by itself is about one.
     let second =
         "x=$(head -c 32000000 /dev/zero | tr \"\\\\0\" x); while :; do sleep 1; done; echo $x";
-    let config = resource_watcher(
-        &pair(second),
-        "max_mem = \"16M\"\nmax_cpu = 0\nhealth_threshold = 0\n",
-    );
-    let daemon = Daemon::start(&config);
-    let mut events = daemon.subscribe();
-    assert_eq!(killed(&mut events), 2);
+    for (limit, expected) in [
+        ("max_mem = \"16M\"", 2),
+        ("max_mem = 0\nmin_mem = \"16M\"", 1),
+    ] {
+        let limits = format!("max_cpu = 0\nhealth_threshold = 0\n{limit}\n");
+        let daemon = Daemon::start(&resource_watcher(&pair(second), &limits));
+        let mut events = daemon.subscribe();
+        // The second is small at first, too, but it was started, and is looked at, after the first.
+        assert_eq!(killed(&mut events), expected, "{limit}");
+    }
+}
+
+#[test]
+fn a_process_that_does_too_little_is_replaced_and_so_is_one_that_does_much_of_everything() {
+    let burns = "while :; do :; done";
+    for (limit, expected) in [
+        ("health_threshold = 0\nmin_cpu = 2", 1),
+        ("health_threshold = 5", 2),
+    ] {
+        let limits = format!("max_cpu = 0\nmax_mem = 0\n{limit}\n");
+        let daemon = Daemon::start(&resource_watcher(&pair(burns), &limits));
+        let mut events = daemon.subscribe();
+        assert_eq!(killed(&mut events), expected, "{limit}");
+    }
 }
 
 #[test]
