@@ -1,5 +1,6 @@
 //! The plugins of examples/plugins as the tests run them, by hand or by circusd.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::facts::{example, text_of};
+use super::facts::{example, runs, text_of};
 use super::{Home, eventually};
 
 /// One of the three that do the same.
@@ -38,6 +39,8 @@ pub(crate) struct Plugin {
     language: Language,
     home: Arc<Home>,
     child: Option<Child>,
+    /// What ran of it when it was killed.
+    killed: BTreeSet<u64>,
 }
 
 impl Plugin {
@@ -47,6 +50,7 @@ impl Plugin {
             language,
             home: Arc::clone(home),
             child: None,
+            killed: BTreeSet::new(),
         };
         fs::create_dir_all(plugin.directory()).expect("a directory can be made");
         plugin
@@ -91,23 +95,31 @@ impl Plugin {
     /// Ends it as a crash would.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
+        self.killed = self.pids();
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");
     }
 
-    /// Waits until nothing of it runs any more.
+    /// Waits until nothing of it runs any more, and so its connections are closed. One that ends has no
+    /// environment long before that.
     pub(crate) fn wait_gone(&self) {
-        let mark = format!("HOME={}\0", self.directory().display());
-        let is_its = |environment: Vec<u8>| {
-            let environment = String::from_utf8_lossy(&environment).into_owned();
-            format!("\0{environment}").contains(&format!("\0{mark}"))
-        };
         eventually(&format!("the end of all of {:?}", self.language), || {
-            let processes = fs::read_dir("/proc").expect("/proc can be read").flatten();
-            let mut environments =
-                processes.filter_map(|entry| fs::read(entry.path().join("environ")).ok());
-            (!environments.any(is_its)).then_some(())
+            let runs = self.killed.iter().any(|pid| runs(*pid)) || !self.pids().is_empty();
+            (!runs).then_some(())
         });
+    }
+
+    /// All its processes, which have its environment.
+    fn pids(&self) -> BTreeSet<u64> {
+        let mark = format!("\0HOME={}\0", self.directory().display());
+        let is_its = |directory: &Path| {
+            let environment = fs::read(directory.join("environ")).unwrap_or_default();
+            format!("\0{}", String::from_utf8_lossy(&environment)).contains(&mark)
+        };
+        let processes = fs::read_dir("/proc").expect("/proc can be read").flatten();
+        let its = processes.filter(|entry| is_its(&entry.path()));
+        its.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect()
     }
 
     /// What it has logged so far, in whole lines.
